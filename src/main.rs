@@ -1,0 +1,2 @@
+//! The `sessionwatch` command.
+fn main() {}
