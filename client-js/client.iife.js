@@ -61,12 +61,12 @@ class Session extends EventTarget {
     receive({ type, ...fields }) {
         if (type == 'registered') {
             this.id = fields.session_id;
-            this.#who.session_token = fields.session_token;
+            this.#who.session_token = fields.session_token ?? this.#who.session_token;
             this.#become('online');
             this.#settle[0](this);
         }
         if (type == 'tick')
-            this.#send('heartbeat');
+            this.#send('heartbeat'), this.#link.watch();
         if (type == 'kill')
             this.#killed(fields);
         if (type == 'error')
@@ -148,7 +148,7 @@ class Session extends EventTarget {
     }
 }
 const connect = (options, session) => {
-    let socket, timer, openedAt, attempt = 0;
+    let socket, timer, watch, openedAt, attempt = 0;
     const url = path => `${options.server ?? new URL('.', tag.src)}`.replace(/\/?$/, '/' + path);
     const link = {
         async open() {
@@ -194,8 +194,13 @@ const connect = (options, session) => {
             Object(timer).unref?.();
         },
         wake() { timer && link.open(); },
+        watch() {
+            clearTimeout(watch);
+            watch = setTimeout(() => session.closed(1006), 45e3);
+        },
         close() {
             clearTimeout(timer);
+            clearTimeout(watch);
             socket?.close?.();
             timer = socket = openedAt = undefined;
         },

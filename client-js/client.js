@@ -1,5 +1,4 @@
 // `Session` is what is true of the session, without network or page; `connect` is its socket, `follow` its page.
-// README.md explains the options and events.
 
 /**
  * @typedef {Record<string, string | number | boolean>} Meta
@@ -85,11 +84,11 @@ class Session extends EventTarget {
   receive({ type, ...fields }) {
     if (type == 'registered') {
       this.id = fields.session_id;
-      this.#who.session_token = fields.session_token;
+      this.#who.session_token = fields.session_token ?? this.#who.session_token;
       this.#become('online');
       this.#settle[0](this);
     }
-    if (type == 'tick') this.#send('heartbeat');
+    if (type == 'tick') this.#send('heartbeat'), this.#link.watch();
     if (type == 'kill') this.#killed(fields);
     if (type == 'error') this.#refused(fields);
     if (type == 'message') {
@@ -165,7 +164,7 @@ class Session extends EventTarget {
 }
 
 const connect = (options, session) => {
-  let socket, timer, openedAt, attempt = 0;
+  let socket, timer, watch, openedAt, attempt = 0;
   const url = path => `${options.server ?? new URL('.', import.meta.url)}`.replace(/\/?$/, '/' + path);
   const link = {
     async open() {
@@ -202,8 +201,8 @@ const connect = (options, session) => {
         fetch(path, { method: 'POST', body, keepalive: true }).catch(() => {});
     },
 
-    // Full jitter under 0.5 s doubling to 30 s, anew only after a connection that held. A hidden page waits, for
-    // forgotten tabs to be no storm, but not until it were stale.
+    // Full jitter under 0.5 s doubling to 30 s, anew only after a connection that held. A hidden page waits, though
+    // not until it is stale.
     retry(hidden) {
       if (Date.now() - openedAt > 1e4) attempt = 0;
       link.close();
@@ -213,8 +212,15 @@ const connect = (options, session) => {
 
     wake() { timer && link.open(); },
 
+    // Without a next tick the connection is dead, though a script sees it open.
+    watch() {
+      clearTimeout(watch);
+      watch = setTimeout(() => session.closed(1006), 45e3);
+    },
+
     close() {
       clearTimeout(timer);
+      clearTimeout(watch);
       socket?.close?.();
       timer = socket = openedAt = undefined;
     },
@@ -241,7 +247,7 @@ const follow = session => {
 const notify = session => {
   const box = document.createElement('div');
   const show = (kind, textContent) => {
-    // A popover needs no stylesheet, which a strict page would refuse.
+    // A popover needs no style.
     Object.assign(box, { className: 'sessionwatch-notice ' + kind, role: 'alert', popover: 'manual', textContent });
     document.body.append(box);
     box.showPopover?.();

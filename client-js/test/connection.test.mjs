@@ -125,6 +125,24 @@ test('a token that cannot be had is tried for again', async () => {
   assert.equal(session.state, 'online');
 });
 
+test('a server whose ticks stop is taken for lost after 45 s; one that never ticks is not', async () => {
+  const quiet = await online();
+  await pass(3_600_000);
+  assert.equal(quiet.session.state, 'online');
+  const { session, socket, WebSocket } = await online();
+  for (let minute = 0; minute < 3; minute++) {
+    socket.deliver({ type: 'tick' });
+    assert.deepEqual(socket.sent.at(-1), { type: 'heartbeat' });
+    await pass(44_000);
+  }
+  assert.equal(session.state, 'online');
+  await pass(1_000);
+  assert.equal(session.state, 'offline');
+  assert.equal(socket.readyState, 3);
+  await pass(500);
+  assert.equal(WebSocket.last.open().sent[0].session_id, 'id-1');
+});
+
 test('what an abandoned socket still says is not heard', async () => {
   const { session, socket, WebSocket } = await online();
   session.reconnect();

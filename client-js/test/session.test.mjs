@@ -178,10 +178,14 @@ test('a message is an event and is acknowledged', async () => {
   assert.deepEqual(socket.sent.at(-1), { type: 'message_ack', message_id: 'm' });
 });
 
-test('a tick is answered where it is heard, without a timer', async () => {
-  const { socket } = await online();
-  socket.deliver({ type: 'tick' });
-  assert.deepEqual(socket.sent.at(-1), { type: 'heartbeat' });
+test('a resumed session keeps its token where the server does not say it again', async () => {
+  const { socket, WebSocket } = await online();
+  socket.fail();
+  await pass(500);
+  WebSocket.last.open().deliver({ type: 'registered', session_id: 'id-1', resumed: true });
+  WebSocket.last.fail();
+  await pass(1000);
+  assert.equal(WebSocket.last.open().sent[0].session_token, 'secret');
 });
 
 test('end says bye, closes, and rejects ready only if it never was', async () => {
