@@ -1,9 +1,9 @@
 /// <reference lib="esnext.disposable" />
 /**
  * Makes this page, or process, a session that the monitor knows until it ends. Never throws.
- * @param {Options} options @returns {MonitoredSession}
+ * @type {(options: Options) => MonitoredSession}
  */
-export function monitorSession(options: Options): MonitoredSession;
+export const monitorSession: (options: Options) => MonitoredSession;
 export type Meta = Record<string, string | number | boolean>;
 export type Sockets = Iterable<{
     close(code: number, reason: string): void;

@@ -179,7 +179,14 @@ const connect = (options, session) => {
                 closed({ code: 1006, reason });
             }
         },
-        send: frame => socket?.readyState == 1 && (socket.send(JSON.stringify(frame)), true),
+        send(frame) {
+            try {
+                return socket?.readyState == 1 && (socket.send(JSON.stringify(frame)), true);
+            }
+            catch (error) {
+                say(error);
+            }
+        },
         post(path, body) {
             path = url(path);
             body = JSON.stringify(body);
@@ -232,7 +239,7 @@ const notify = session => {
     session.addEventListener('message', ({ level, text }) => show(level, text));
     session.addEventListener('kill', ({ reason }) => show('kill', TERMINATED + (reason ? ': ' + reason : '')));
 };
-function monitorSession(options) {
+const monitorSession = (options = Object()) => {
     const session = new Session(options, connect), { signal } = options, end = () => session.end();
     if (globalThis.document) {
         follow(session);
@@ -243,7 +250,7 @@ function monitorSession(options) {
     if (signal?.aborted)
         end();
     return session;
-}
+};
 const { app, user: userId, server, token, notice } = tag?.dataset ?? {};
 return {
     monitorSession,

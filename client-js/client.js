@@ -191,7 +191,9 @@ const connect = (options, session) => {
       } catch (reason) { closed({ code: 1006, reason }); }
     },
 
-    send: frame => socket?.readyState == 1 && (socket.send(JSON.stringify(frame)), true),
+    send(frame) {
+      try { return socket?.readyState == 1 && (socket.send(JSON.stringify(frame)), true); } catch (error) { say(error); }
+    },
 
     // Outlives the page, and as text/plain needs no preflight.
     post(path, body) {
@@ -259,9 +261,9 @@ const notify = session => {
 
 /**
  * Makes this page, or process, a session that the monitor knows until it ends. Never throws.
- * @param {Options} options @returns {MonitoredSession}
+ * @type {(options: Options) => MonitoredSession}
  */
-export function monitorSession(options) {
+export const monitorSession = (options = Object()) => {
   const session = new Session(options, connect), { signal } = options, end = () => session.end();
   if (globalThis.document) {
     follow(session);
@@ -270,4 +272,4 @@ export function monitorSession(options) {
   signal?.addEventListener('abort', end);
   if (signal?.aborted) end();
   return session;
-}
+};

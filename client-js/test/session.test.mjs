@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
+import { monitorSession } from '../client.js';
 import { lines, online, pass, settle, start } from './support.mjs';
 
 const REASON = 'Session terminated by administrator';
@@ -255,4 +256,16 @@ test('a refused frame is told once and changes nothing', async () => {
   });
   assert.deepEqual(told, ['sessionwatch: `Busy!` is not a status']);
   assert.equal(session.state, 'online');
+});
+
+test('what the app does wrong is told on the console and thrown nowhere', async () => {
+  const told = await lines(async () => {
+    const { session, socket } = await online();
+    session.setMeta({ size: 10n });
+    session.setStatus('waiting');
+    assert.equal(socket.sent.at(-1).status, 'waiting');
+    session.end();
+    monitorSession().end();
+  });
+  assert.match(told.join(), /BigInt/);
 });
