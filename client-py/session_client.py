@@ -16,7 +16,7 @@ Shiny and Starlette are in `session_adapters.py`, to be copied beside this file.
 process, app and monitor, and a kill runs the callbacks of `on_kill`.
 
 The file reads from the outside in: `SessionClient` is what an app sees, `_Link` is the thread that talks to a
-monitor, `_WebSocket` and `_Http` are its two ways to talk, `_Host` and `BokehHost` are where a session lives.
+monitor, `_WebSocket` and `_Http` are its two ways to talk, `Host` and `BokehHost` are where a session lives.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Message:
 class SessionClient:
     """One session as the monitor shows it. Made by `get_tracker`; every method is quick and may be called from any thread."""
 
-    def __init__(self, link: _Link, host: _Host, key: tuple, fields: dict[str, Any]) -> None:
+    def __init__(self, link: _Link, host: Host, key: tuple, fields: dict[str, Any]) -> None:
         self._link, self._host, self._key, self._fields = link, host, key, fields
         self._lock = threading.RLock()
         self._frames: list[_Task | _Base] = [_Base()]
@@ -373,7 +373,7 @@ class SessionClient:
     def _reborn(self) -> None:
         """In a child of `fork`: another process is another session, and the parent's locks may be held for ever."""
         self._lock = threading.RLock()
-        plain = type(self._host) is _Host
+        plain = type(self._host) is Host
         self._wire = _Wire(after_fork=plain)
         self._session_id = self._host.session_id(self._fields["app_name"], 0)
         self._link = _registry.link(self._link.url, self._link.token)
@@ -994,7 +994,7 @@ class _Http:
         self._connection.close()
 
 
-class _Host:
+class Host:
     """Where a session lives. This one is a plain process: it has no page to close and nowhere to show a message."""
 
     key: tuple = ("process",)
@@ -1028,7 +1028,7 @@ class _Host:
         """Show a message to the user and then call `shown`; not at all where that cannot be."""
 
 
-class LoopHost(_Host):
+class LoopHost(Host):
     """A session that lives on an asyncio event loop; the base of the hosts that have a page."""
 
     def __init__(self, key: tuple, loop: asyncio.AbstractEventLoop) -> None:
@@ -1315,7 +1315,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_registry.after_fork)
 
 
-def _present_host() -> _Host:
+def _present_host() -> Host:
     """Where the calling code runs: a page of a known framework, or a plain process."""
     if (host := BokehHost.current()) is not None:
         return host
@@ -1324,7 +1324,7 @@ def _present_host() -> _Host:
             import session_adapters
             if (host := session_adapters.current_host()) is not None:
                 return host
-    return _Host()
+    return Host()
 
 
 def _connect(host: str, port: int, secure: bool) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,26 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def out_of_reach(how: str) -> Iterator[str]:
+    """The URL of a monitor that `refuses`, `is silent` once connected, `swallows packets`, or `has no name`."""
+    with contextlib.ExitStack() as held, socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        if how == "swallows packets":  # a full backlog leaves further connections unanswered
+            for _ in range(4):
+                waiting = held.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(address)
+        yield {
+            "refuses": "http://127.0.0.1:9",
+            "is silent": f"http://127.0.0.1:{address[1]}",
+            "swallows packets": f"http://127.0.0.1:{address[1]}",
+            "has no name": "http://monitor.invalid:8000",
+        }[how]
 
 
 def eventually(condition: Callable[[], Any], timeout: float = 10.0, what: str = "") -> Any:
@@ -96,10 +117,10 @@ class Process:
 class Monitor:
     """The real server, on a port that stays the same across `kill9` and `start`."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, port: int | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="sessionwatch-test-")
         self._options = options
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
 
@@ -148,6 +169,14 @@ class Monitor:
 
         return eventually(there, timeout, f"one session of {app_name} with {wanted}")
 
+    def only_of(self, session_id: str, timeout: float = 10.0, **wanted: Any) -> dict:
+        """One session, once it has the `wanted` fields."""
+        def there() -> dict | None:
+            row = self.session(session_id)
+            return row if row and all(row[name] == value for name, value in wanted.items()) else None
+
+        return eventually(there, timeout, f"{session_id} with {wanted}")
+
     def gone(self, session_id: str, timeout: float = 10.0) -> None:
         eventually(lambda: self.session(session_id) is None, timeout, f"the end of {session_id}")
 
@@ -169,3 +198,73 @@ class Monitor:
 def python(script: str, env: dict[str, str] | None = None) -> Process:
     """Run a Python program given as text."""
     return Process([sys.executable, "-c", script], env)
+
+
+class Gate:
+    """A proxy before the monitor, which counts connections, can refuse WebSockets, and can hold back what flows."""
+
+    def __init__(self, monitor: Monitor, websocket: bool = True) -> None:
+        self._monitor, self._websocket = monitor, websocket
+        self._open = threading.Event()
+        self._open.set()
+        self._pumps: list[threading.Thread] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.accepted = 0
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
+
+    def hold(self) -> None:
+        """Let nothing through, in either direction, until `release`."""
+        self._open.clear()
+
+    def release(self) -> None:
+        self._open.set()
+
+    def threads(self) -> int:
+        """How many threads are the gate's own."""
+        return sum(thread.is_alive() for thread in [self._acceptor, *self._pumps])
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            pump = threading.Thread(target=self._serve, args=(client,), daemon=True)
+            self._pumps.append(pump)
+            pump.start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client:
+            first = client.recv(65536)
+            if not self._websocket and b"upgrade: websocket" in first.lower():
+                client.sendall(b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                return
+            try:
+                server = socket.create_connection(("127.0.0.1", self._monitor.port))
+            except OSError:
+                return
+            with server:
+                server.sendall(first)
+                back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+                self._pumps.append(back)
+                back.start()
+                self._pump(client, server)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._open.wait()
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.set()
+        self._listener.close()

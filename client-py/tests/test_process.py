@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 
 import pytest
 
-from support import Monitor, Process, eventually, python
+from support import Monitor, Process, eventually, out_of_reach, python
 
 USE = """
 from session_client import SessionClient
@@ -29,13 +28,8 @@ def seconds_to_end(process: Process) -> float:
 
 @pytest.mark.parametrize("monitor", ["refuses", "is silent", "swallows packets", "has no name"])
 def test_a_process_ends_within_3_s_when_the_monitor_is_out_of_reach(monitor):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        url = {"refuses": "http://127.0.0.1:9", "is silent": "http://127.0.0.1:%d" % listener.getsockname()[1],
-               "swallows packets": "http://192.0.2.1:8000", "has no name": "http://monitor.invalid:8000"}[monitor]
-        with python(USE.format(url=url)) as process:
-            assert seconds_to_end(process) < 3.0
+    with out_of_reach(monitor) as url, python(USE.format(url=url)) as process:
+        assert seconds_to_end(process) < 3.0
 
 
 def test_a_short_script_is_seen_and_says_goodbye(monitor: Monitor):

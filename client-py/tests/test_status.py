@@ -9,6 +9,7 @@ import time
 import pytest
 
 from session_client import SessionClient
+from support import out_of_reach
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -142,13 +143,9 @@ def test_the_callers_thread_never_touches_the_network(monkeypatch):
     assert touched == []
 
 
-@pytest.mark.parametrize("monitor", ["refuses", "is silent", "swallows packets"])
+@pytest.mark.parametrize("monitor", ["refuses", "is silent", "swallows packets", "has no name"])
 def test_a_monitor_that_is_away_costs_the_app_nothing(monitor):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        url = {"refuses": NOWHERE, "is silent": "http://127.0.0.1:%d" % listener.getsockname()[1],
-               "swallows packets": "http://192.0.2.1:8000"}[monitor]
+    with out_of_reach(monitor) as url:
         started = time.perf_counter()
         tracker = SessionClient.get_tracker("app", server_url=url)
         for number in range(1000):
