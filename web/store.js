@@ -22,7 +22,7 @@ export class Store {
   #early = [];
   #dirty = [];
   #beaten = [];
-  #ghosts = [];
+  #ghosts = new Set();
   #retired = [];
   #free = [];
 
@@ -135,8 +135,12 @@ export class Store {
       this.rows.set(row.id, row);
       this.#count(row, 1);
     } else {
-      if (row.ended) row.ended = null; // the same id anew, within the ten seconds
-      else this.#count(row, -1);
+      if (row.ended) {
+        row.ended = null; // the same id anew, within the ten seconds
+        this.#ghosts.delete(row);
+      } else {
+        this.#count(row, -1);
+      }
       row.describe(session);
       this.#count(row, 1);
     }
@@ -150,7 +154,7 @@ export class Store {
     this.#count(row, -1);
     row.ended = { cause, at: Date.parse(at), by, reason, sweepAt: this.#now() + LINGER };
     this.endedSeen += 1;
-    this.#ghosts.push(row);
+    this.#ghosts.add(row);
     this.#touch(row);
   }
 
@@ -181,17 +185,16 @@ export class Store {
    */
   sweep(keep = () => false) {
     const now = this.#now();
-    this.#ghosts = this.#ghosts.filter(row => {
-      if (!row.ended || row.gone) return false;
-      if (row.ended.sweepAt > now || keep(row)) return true;
-      this.#drop(row);
-      return false;
-    });
+    for (const row of this.#ghosts) {
+      if (row.ended && !row.gone && (row.ended.sweepAt > now || keep(row))) continue;
+      this.#ghosts.delete(row);
+      if (row.ended && !row.gone) this.#drop(row);
+    }
   }
 
   /** Ended rows that still linger. */
   get ghosts() {
-    return this.#ghosts.filter((row, i, all) => row.ended && !row.gone && all.indexOf(row) === i);
+    return this.#ghosts;
   }
 
   /**
