@@ -20,6 +20,7 @@ export class Grid {
   #lineHeight = 36;
   #headHeight = 0;
   #measured = false;
+  #scrollTop = 0;
 
   /**
    * @param {object} source
@@ -38,7 +39,8 @@ export class Grid {
     this.table = el('table', { class: 'grid', role: 'grid', 'aria-label': source.label, 'aria-multiselectable': 'true' },
       el('thead', { role: 'rowgroup' }, this.head), this.body);
     this.element = el('div', { class: 'scroller' }, this.table);
-    this.element.addEventListener('scroll', source.changed, { passive: true });
+    // Read here, where the layout is clean; reading it while drawing would force a layout in every frame.
+    this.element.addEventListener('scroll', () => { this.#scrollTop = this.element.scrollTop; source.changed(); }, { passive: true });
     this.body.addEventListener('focusin', event => this.#focused(event));
     this.body.addEventListener('mousedown', event => this.#focusLine(event));
     new ResizeObserver(() => { this.#measured = false; source.changed(); }).observe(this.element);
@@ -56,6 +58,7 @@ export class Grid {
     if (this.#measured) return;
     this.#measured = true;
     this.#viewHeight = this.element.clientHeight;
+    this.#scrollTop = this.element.scrollTop;
     this.#headHeight = this.head.offsetHeight;
     this.#lineHeight = Number.parseFloat(getComputedStyle(this.element).getPropertyValue('--line')) || 36;
   }
@@ -65,7 +68,7 @@ export class Grid {
     this.#measure();
     const length = this.#source.length();
     const lineHeight = this.#lineHeight;
-    const range = windowOf({ length, lineHeight, scrollTop: this.element.scrollTop, viewHeight: this.#viewHeight });
+    const range = windowOf({ length, lineHeight, scrollTop: this.#scrollTop, viewHeight: this.#viewHeight });
     if (range.height !== this.#height) {
       this.#height = range.height;
       this.body.style.height = `${range.height}px`;
@@ -208,8 +211,11 @@ export class Grid {
     const at = Math.max(0, Math.min(length - 1, index));
     this.#measure();
     const viewHeight = this.#viewHeight - this.#headHeight;
-    const scrollTop = scrollFor({ index: at, lineHeight: this.#lineHeight, scrollTop: this.element.scrollTop, viewHeight });
-    if (scrollTop !== this.element.scrollTop) this.element.scrollTop = scrollTop;
+    const scrollTop = scrollFor({ index: at, lineHeight: this.#lineHeight, scrollTop: this.#scrollTop, viewHeight });
+    if (scrollTop !== this.#scrollTop) {
+      this.element.scrollTop = scrollTop;
+      this.#scrollTop = this.element.scrollTop;
+    }
     this.render(false);
     const line = this.#source.lineAt(at);
     const held = line && this.#views.get(this.#source.keyOf(line));
@@ -232,7 +238,7 @@ export class Grid {
   }
 
   #firstSeen() {
-    return Math.ceil(this.element.scrollTop / this.#lineHeight);
+    return Math.ceil(this.#scrollTop / this.#lineHeight);
   }
 
   /** How many elements exist for lines, in use or spare. */

@@ -1,10 +1,20 @@
 // Who we are, and the truth about the page itself: live, reconnecting, or as of when.
 
-import { el, setAttribute, setText } from '../lib/dom.js';
+import { el, setAttribute, setText, svg } from '../lib/dom.js';
 import { timeOfDay, took } from '../lib/format.js';
 import { recall, remember } from '../lib/remember.js';
 
 const THEMES = ['system', 'light', 'dark'];
+
+// Drawn, since few fonts have these.
+const ICONS = {
+  pause: 'M5 3h2v10H5zM9 3h2v10H9z',
+  play: 'M5 3l8 5-8 5z',
+  system: 'M8 2a6 6 0 1 0 0 12A6 6 0 0 0 8 2zm0 1.5v9a4.5 4.5 0 0 1 0-9z',
+  light: 'M8 5a3 3 0 1 0 0 6 3 3 0 0 0 0-6zM7.4 1h1.2v2.4H7.4zM7.4 12.6h1.2V15H7.4zM1 7.4h2.4v1.2H1zM12.6 7.4H15v1.2h-2.4zM2.6 3.5l.9-.9 1.7 1.7-.9.9zM10.8 11.7l.9-.9 1.7 1.7-.9.9zM12.5 2.6l.9.9-1.7 1.7-.9-.9zM4.3 10.8l.9.9-1.7 1.7-.9-.9z',
+  dark: 'M9.5 2A6 6 0 1 0 14 10.300A5 5 0 0 1 9.500 2z',
+};
+const icon = name => svg('svg', { class: 'icon', viewBox: '0 0 16 16', 'aria-hidden': 'true' }, svg('path', { d: ICONS[name], 'fill-rule': 'evenodd' }));
 
 export class HeaderView {
   #dashboard;
@@ -16,6 +26,7 @@ export class HeaderView {
   #role;
   #pages;
   #shown = '';
+  #paused = null;
 
   constructor(dashboard, page) {
     this.#dashboard = dashboard;
@@ -63,7 +74,7 @@ export class HeaderView {
   #applyTheme(theme) {
     if (theme === 'system') delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
-    setText(this.#theme, { system: '◐', light: '☀', dark: '☾' }[theme]);
+    this.#theme.replaceChildren(icon(theme));
     setAttribute(this.#theme, 'title', `Theme: ${theme} (t)`);
     setAttribute(this.#theme, 'aria-label', `Theme: ${theme}`);
   }
@@ -77,7 +88,10 @@ export class HeaderView {
     }
     setText(this.#word, text);
     setAttribute(this.#badge, 'title', title);
-    setText(this.#pause, dashboard.paused ? '▶' : '⏸');
+    if (this.#paused !== dashboard.paused) {
+      this.#paused = dashboard.paused;
+      this.#pause.replaceChildren(icon(dashboard.paused ? 'play' : 'pause'));
+    }
     setAttribute(this.#pause, 'aria-pressed', String(dashboard.paused));
     setAttribute(this.#pause, 'aria-label', dashboard.paused ? 'Go on' : 'Pause');
     this.#role.hidden = dashboard.server.epoch === null;

@@ -54,7 +54,8 @@ export class RowView {
     if (this.#armed && (this.#armed.row !== row || row.ended || row.state === 'ending')) this.disarm(false);
     const { element } = this;
     const selected = dashboard.selection.has(row.id);
-    const name = `row is-${row.ended ? 'ended' : row.state}${row.bornAt && now - row.bornAt < GLOW ? ' born' : ''}${selected ? ' selected' : ''}`;
+    const telling = row.ended || row.state === 'ending' ? ' telling' : '';
+    const name = `row is-${row.ended ? 'ended' : row.state}${telling}${row.bornAt && now - row.bornAt < GLOW ? ' born' : ''}${selected ? ' selected' : ''}`;
     if (element.shownName !== name) {
       const { classList } = element;
       const odd = classList.contains('odd');
@@ -107,6 +108,7 @@ export class RowView {
 
   #actions(content) {
     if (this.actions.firstChild === content) return;
+    this.actions.classList.toggle('wide', content !== null && content !== this.#kill);
     if (content) this.actions.replaceChildren(content);
     else this.actions.replaceChildren();
   }
@@ -139,6 +141,7 @@ export class RowView {
     });
     form.addEventListener('click', event => event.stopPropagation());
     this.#armed = { row, confirm };
+    this.actions.classList.add('wide');
     this.actions.replaceChildren(form);
     reason.focus();
   }

@@ -46,7 +46,7 @@ export class TableView {
   }
 
   #listen() {
-    const { body, element } = this.grid;
+    const { body } = this.grid;
     body.addEventListener('pointerenter', () => { this.#pointer = true; this.#hold(); });
     body.addEventListener('pointerleave', () => { this.#pointer = false; this.#hold(); });
     body.addEventListener('focusin', () => { this.#focus = true; this.#hold(); });
@@ -59,7 +59,6 @@ export class TableView {
     body.addEventListener('contextmenu', event => this.#menu(event));
     // Exact values on hover are written when they are asked for: most cells are never pointed at.
     body.addEventListener('pointerover', event => this.#hover(event));
-    element.addEventListener('scroll', () => this.#ask.changed(), { passive: true });
     this.grid.head.addEventListener('click', event => this.#sort(event));
   }
 
@@ -201,7 +200,7 @@ export class TableView {
   }
 
   #heads() {
-    const { columns, sort } = this.#dashboard.view;
+    const { columns, sort, wall } = this.#dashboard.view;
     const focused = document.activeElement?.dataset?.sort;
     const all = el('input', { type: 'checkbox', class: 'pick', 'aria-label': 'Select all matching sessions' });
     all.addEventListener('change', () => {
@@ -220,7 +219,9 @@ export class TableView {
     this.grid.head.replaceChildren(
       el('th', { role: 'columnheader', scope: 'col', class: 'cell-pick' }, all), ...heads,
       el('th', { role: 'columnheader', scope: 'col', class: 'cell-actions' }, el('span', { class: 'offscreen', text: 'Actions' })));
-    this.grid.setTracks(['36px', ...columns.map(key => COLUMNS[key].track), '84px']);
+    // On the wall nothing is ticked or pressed, and everything is larger.
+    const track = key => COLUMNS[key].track.replace(/^(\d+)px$/, (_, width) => `${wall ? Math.round(width * 1.6) : width}px`);
+    this.grid.setTracks([...(wall ? [] : ['36px']), ...columns.map(track), wall ? '24px' : '84px']);
     this.grid.table.setAttribute('aria-colcount', columns.length + 2);
     if (focused) this.grid.head.querySelector(`[data-sort="${focused}"]`)?.focus();
   }
@@ -244,6 +245,6 @@ export class TableView {
     setText(this.chip, `${plural(waiting, 'update')} ${waiting === 1 ? 'waits' : 'wait'}`);
     const none = dashboard.ordering.length === 0 && dashboard.ordering.settled && dashboard.store.live > 0;
     this.nothing.hidden = !none;
-    if (none) setText(this.nothing, 'No session matches this filter.');
+    if (none) setText(this.nothing, dashboard.view.wall && dashboard.view.query === '' ? 'Nothing is wrong.' : 'No session matches this filter.');
   }
 }
