@@ -40,8 +40,9 @@ export class Store {
     /** True while the rows are a complete picture at (epoch, seq). */
     this.whole = false;
     this.loading = { part: 0, parts: 0 };
-    /** Sessions ended since this page watches. */
+    /** Sessions ended, and kills asked for, since this page watches. */
     this.endedSeen = 0;
+    this.killsSeen = 0;
   }
 
   /** Where to resume from, or null when only a snapshot helps. */
@@ -141,6 +142,7 @@ export class Store {
       } else {
         this.#count(row, -1);
       }
+      if (session.kill_requested && !row.session.kill_requested) this.killsSeen += 1;
       row.describe(session);
       this.#count(row, 1);
     }

@@ -27,10 +27,9 @@ const PATIENCE = 1500;
 
 export class Page {
   #dashboard;
-  #stats = new Stats();
+  #stats;
   #history = new History();
-  #minute = -1;
-  #ended = 0;
+  #second = -1;
 
   /**
    * @param {import('../dashboard.js').Dashboard} dashboard
@@ -38,6 +37,7 @@ export class Page {
    */
   constructor(dashboard, wires) {
     this.#dashboard = dashboard;
+    this.#stats = new Stats(dashboard.store);
     const server = new URL('.', document.baseURI).href.replace(/\/$/, '');
     this.announcer = new Announcer(dashboard);
     const say = words => this.announcer.say(words);
@@ -128,14 +128,12 @@ export class Page {
     this.announcer.say(`${count(events.length)} rows saved as CSV`);
   }
 
-  #refreshStats(now) {
-    const minute = Math.floor(now / 60_000);
-    const { endedSeen } = this.#dashboard.store;
-    this.#stats.ended(endedSeen - this.#ended);
-    this.#ended = endedSeen;
-    if (minute === this.#minute || !this.#dashboard.live) return;
-    this.#minute = minute;
-    this.#stats.refresh();
+  /** Once a second is often enough for what is drawn a minute wide. */
+  #carryStats(now) {
+    const second = Math.floor(now / 1000);
+    if (second === this.#second || !this.#dashboard.live) return;
+    this.#second = second;
+    this.#stats.advance(now);
   }
 
   render(now) {
@@ -150,7 +148,7 @@ export class Page {
     this.header.render();
     this.announcer.render();
     if (denied) return;
-    this.#refreshStats(now);
+    this.#carryStats(now);
     this.numbers.render();
     this.band.render(now);
     this.filterBar.render();
