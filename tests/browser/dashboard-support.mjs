@@ -114,10 +114,10 @@ export function population(count, prefix = 'p') {
     const running = mixed % 9 === 0;
     return {
       session_id: `${prefix}-${String(i).padStart(6, '0')}`,
-      app_name: APPS[Math.min(mixed % 11, (mixed >> 8) % APPS.length)],
-      user_id: mixed % 17 === 0 ? undefined : NAMES[(mixed >> 4) % NAMES.length],
+      app_name: APPS[Math.min(mixed % 11, (mixed >>> 8) % APPS.length)],
+      user_id: mixed % 17 === 0 ? undefined : NAMES[(mixed >>> 4) % NAMES.length],
       status: running ? 'running' : 'idle',
-      current_task: running ? TASKS[(mixed >> 6) % TASKS.length] : undefined,
+      current_task: running ? TASKS[(mixed >>> 6) % TASKS.length] : undefined,
       visibility: mixed % 5 === 0 ? 'hidden' : 'visible',
       meta: { env: mixed % 3 ? 'prod' : 'staging', region: mixed % 2 ? 'eu' : 'us' },
     };
