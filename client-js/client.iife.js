@@ -81,6 +81,8 @@ class Session extends EventTarget {
             this.#killed({});
         if (this.over)
             return;
+        if (code == 1000)
+            return this.#become('ended');
         this.#become('offline');
         if ([1002, 1003, 1007, 1009, 4401, 4403, 4409].includes(code))
             say(`refused, not trying again: ${code} ${reason}`);

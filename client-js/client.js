@@ -101,6 +101,8 @@ class Session extends EventTarget {
     // A bare 1001 may be a proxy's.
     if (code == 1001 && reason == TERMINATED) this.#killed({});
     if (this.over) return;
+    // Deleted there.
+    if (code == 1000) return this.#become('ended');
     this.#become('offline');
     if ([1002, 1003, 1007, 1009, 4401, 4403, 4409].includes(code)) say(`refused, not trying again: ${code} ${reason}`);
     else this.#link.retry(this.#who.visibility == 'hidden');
