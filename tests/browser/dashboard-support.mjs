@@ -6,6 +6,8 @@ import { fork } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { ROOT } from './support.mjs';
 
 export const ARTIFACTS = join(ROOT, 'artifacts');
@@ -100,6 +102,31 @@ export function startCrowd(server) {
       child.send({ ...message, number });
     }),
     stop: () => { if (child.connected) child.disconnect(); },
+  };
+}
+
+/**
+ * A line to the server that can be cut.
+ * @returns {Promise<{ url: string, cut: () => void, close: () => Promise<void> }>} `cut` resets every connection there is
+ */
+export async function startLine(server) {
+  const open = new Set();
+  const proxy = createServer(near => {
+    const far = connect(server.port, '127.0.0.1');
+    for (const [from, to] of [[near, far], [far, near]]) {
+      open.add(from);
+      from.pipe(to);
+      from.on('error', () => to.destroy());
+      from.on('close', () => { open.delete(from); to.destroy(); });
+    }
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  const cut = () => { for (const socket of open) socket.resetAndDestroy(); };
+  return {
+    url: `http://127.0.0.1:${proxy.address().port}`,
+    cut,
+    close: async () => { cut(); proxy.close(); await once(proxy, 'close'); },
   };
 }
 
