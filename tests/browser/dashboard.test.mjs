@@ -218,7 +218,7 @@ test('a whole app is ended by its name, and by nothing else', async () => {
   for (let i = 0; i < 11; i += 1) await register({ app_name: 'risk', user_id: `u${i}` });
   await register({ app_name: 'shop', user_id: 'joe' });
   page = await openDashboard(browser, server, { path: '/?group=app' });
-  await page.getByRole('button', { name: 'Kill all sessions of risk' }).last().click();
+  await page.getByRole('button', { name: 'Kill group… risk' }).click();
   const dialog = page.getByRole('dialog', { name: 'End every session of risk?' });
   const go = dialog.getByRole('button', { name: 'Kill 11 sessions' });
   await dialog.getByLabel(/To go on, type/).fill('shop');
