@@ -41,7 +41,7 @@ fn checked(query: Asked) -> Result<PingQuery> {
 }
 
 /// `GET` or `POST /ping/{app_name}/{id}`
-#[utoipa::path(get, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals))]
+#[utoipa::path(get, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
 pub(super) async fn beat(
     State(app): State<Shared>,
     Path((name, id)): Path<(String, String)>,
@@ -53,7 +53,7 @@ pub(super) async fn beat(
 }
 
 /// The same by POST.
-#[utoipa::path(post, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals))]
+#[utoipa::path(post, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
 pub(super) async fn beat_post(
     app: State<Shared>,
     path: Path<(String, String)>,
@@ -64,7 +64,7 @@ pub(super) async fn beat_post(
 }
 
 /// `GET` or `POST /ping/{app_name}/{id}/{start,fail,EXIT}`
-#[utoipa::path(get, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals))]
+#[utoipa::path(get, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
 pub(super) async fn step(
     State(app): State<Shared>,
     Path((name, id, what)): Path<(String, String, String)>,
@@ -93,7 +93,7 @@ pub(super) async fn step(
 }
 
 /// The same by POST.
-#[utoipa::path(post, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals))]
+#[utoipa::path(post, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
 pub(super) async fn step_post(
     app: State<Shared>,
     path: Path<(String, String, String)>,

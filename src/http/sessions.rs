@@ -27,10 +27,12 @@ use crate::{fields, secret};
 #[derive(Default, Deserialize, ToSchema)]
 pub struct RegisterBody {
     /// The app, 1 to 256 characters.
+    #[schema(required = true, nullable = false, min_length = 1, max_length = 256)]
     pub app_name: Option<String>,
     /// Who uses it.
     pub user_id: Option<String>,
     /// The client's own id.
+    #[schema(pattern = "^[A-Za-z0-9._:-]{1,128}$")]
     pub session_id: Option<String>,
     /// The token of a session that it resumes.
     pub session_token: Option<String>,
