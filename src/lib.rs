@@ -1,1 +1,3 @@
-//! x
+//! sessionwatch: a push-based, real-time monitor of live user sessions.
+
+pub mod cli;
