@@ -111,7 +111,7 @@ impl Api {
         }
     }
 
-    /// Sends one request and reads the answer as JSON; `bearer` is used where the command line gave no token.
+    /// Sends one request and reads the answer as JSON; `bearer` goes in the place of the command line's token.
     async fn send<T: DeserializeOwned>(
         &self,
         request: reqwest::RequestBuilder,
@@ -126,7 +126,7 @@ impl Api {
         request: reqwest::RequestBuilder,
         bearer: Option<&str>,
     ) -> Result<String, CliError> {
-        let bearer = self.token.as_ref().map(Token::reveal).or(bearer);
+        let bearer = bearer.or(self.token.as_ref().map(Token::reveal));
         let request = match bearer {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -154,12 +154,17 @@ impl Api {
             .as_ref()
             .and_then(|problem| problem.get("detail"))
             .and_then(Value::as_str);
-        match detail {
-            Some(detail) => CliError::Refused {
+        match (detail, status) {
+            (Some(detail), _) => CliError::Refused {
                 status,
                 detail: detail.to_owned(),
             },
-            None => self.strange(format!("HTTP status {status}")),
+            // A ping's answers are words for shell scripts.
+            (None, 410) => CliError::Refused {
+                status,
+                detail: "This session was ended.".to_owned(),
+            },
+            (None, _) => self.strange(format!("HTTP status {status}")),
         }
     }
 
@@ -260,13 +265,13 @@ impl Api {
         body: &Value,
         session_token: Option<&str>,
     ) -> Result<Value, CliError> {
-        let body = with_token(body, session_token);
-        self.send(
-            self.request(Method::PUT, &["sessions", id], &[])?
-                .json(&body),
-            session_token,
-        )
-        .await
+        // Where the server has forgotten the session, the command line's token makes it anew: it stays in the header.
+        let mut body = body.clone();
+        if let (Some(token), Some(fields)) = (session_token, body.as_object_mut()) {
+            fields.insert("session_token".to_owned(), token.into());
+        }
+        let request = self.request(Method::PUT, &["sessions", id], &[])?;
+        self.send(request.json(&body), None).await
     }
 
     /// `POST /sessions/{id}/heartbeat`; the answer says whether the session is asked to end.
@@ -279,13 +284,8 @@ impl Api {
         body: &Value,
         session_token: &str,
     ) -> Result<Value, CliError> {
-        let body = with_token(body, Some(session_token));
-        self.send(
-            self.request(Method::POST, &["sessions", id, "heartbeat"], &[])?
-                .json(&body),
-            Some(session_token),
-        )
-        .await
+        let request = self.request(Method::POST, &["sessions", id, "heartbeat"], &[])?;
+        self.send(request.json(body), Some(session_token)).await
     }
 
     /// `POST /sessions/{id}/end`: the session ends itself (as killed, where it was asked to).
@@ -293,19 +293,15 @@ impl Api {
     /// # Errors
     /// As every request.
     pub async fn end(&self, id: &str, session_token: &str) -> Result<Value, CliError> {
-        let body = json!({ "session_token": session_token });
-        self.send(
-            self.request(Method::POST, &["sessions", id, "end"], &[])?
-                .json(&body),
-            Some(session_token),
-        )
-        .await
+        let request = self.request(Method::POST, &["sessions", id, "end"], &[])?;
+        self.send(request.json(&json!({})), Some(session_token))
+            .await
     }
 
     /// `POST /ping/{app_name}/{id}` with an optional last part (`start`, `fail` or an exit status); `OK` or `KILL`.
     ///
     /// # Errors
-    /// As every request.
+    /// As every request; that the session was killed before is the answer `KILL` and no error.
     pub async fn ping(
         &self,
         app: &str,
@@ -316,14 +312,12 @@ impl Api {
     ) -> Result<String, CliError> {
         let mut path = vec!["ping", app, id];
         path.extend(word);
-        let request = self
-            .request(Method::POST, &path, query)?
-            .json(&with_token(&json!({}), session_token));
-        Ok(self
-            .send_for_text(request, session_token)
-            .await?
-            .trim()
-            .to_owned())
+        let request = self.request(Method::POST, &path, query)?;
+        match self.send_for_text(request, session_token).await {
+            Ok(answer) => Ok(answer.trim().to_owned()),
+            Err(CliError::Refused { status: 410, .. }) => Ok("KILL".to_owned()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens one of the server's sockets: `/ws` or `/ws/client`.
@@ -381,15 +375,6 @@ impl Api {
             Ok(Err(error)) => Err(self.unreachable(root_cause(&error))),
         }
     }
-}
-
-/// `body` with the session's token in it, which proves ownership even where the header carries another token.
-fn with_token(body: &Value, session_token: Option<&str>) -> Value {
-    let mut body = body.clone();
-    if let (Some(token), Some(fields)) = (session_token, body.as_object_mut()) {
-        fields.insert("session_token".to_owned(), token.into());
-    }
-    body
 }
 
 #[cfg(test)]

@@ -19,10 +19,10 @@ pub(crate) struct FilterArgs {
     /// Only sessions of this user
     #[arg(long)]
     pub user: Option<String>,
-    /// Only sessions in this status: idle, running, stale, or an app's own word
+    /// Only sessions in this state: idle, running, hidden, stale, ending, unconfirmed, or an app's own word
     #[arg(long)]
     pub status: Option<String>,
-    /// Only sessions with this text in their app, user, task or id
+    /// Only sessions with this text in their app, user, task, id, client or tags
     #[arg(short, long = "query", value_name = "TEXT")]
     pub q: Option<String>,
 }
@@ -40,12 +40,11 @@ pub struct LsArgs {
 }
 
 impl FilterArgs {
-    /// The filter as `GET /sessions` takes it.
+    /// What of the filter the server applies; the status is judged here, since ours has words that the wire has not.
     fn query(&self) -> Vec<(&str, &str)> {
         let fields = [
             ("app_name", &self.app),
             ("user_id", &self.user),
-            ("status", &self.status),
             ("q", &self.q),
         ];
         fields
@@ -69,18 +68,25 @@ pub(super) async fn ls(args: LsArgs) -> Result<ExitCode, CliError> {
             });
         }
     };
+    let now = Utc::now();
+    let by_status = FilterArgs {
+        status: args.filter.status.clone(),
+        ..FilterArgs::default()
+    };
+    let rows = found.into_iter().filter_map(Row::new);
+    let mut rows: Vec<Row> = rows
+        .filter(|row| sessions::passes(&row.session, &by_status, now))
+        .collect();
     if args.json {
-        for session in &found {
-            output.json(session)?;
+        for row in &rows {
+            output.json(&row.raw)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let mut rows: Vec<Row> = found.into_iter().filter_map(Row::new).collect();
     if rows.is_empty() {
         output.text("No live sessions match.")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let now = Utc::now();
     rows.sort_by(|a, b| sessions::by_concern(&a.session, &b.session, now));
     for line in sessions::table(rows.iter().map(|row| &row.session), now, output.room()) {
         output.line(&line)?;

@@ -1,8 +1,9 @@
 //! Sessions as rows of a table: which of them, in which order, in which words.
 
-use std::cmp::Ordering;
+use std::{borrow::Cow, cmp::Ordering};
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 
 use super::{
     ls::FilterArgs,
@@ -85,11 +86,16 @@ pub(crate) fn passes(session: &Session, filter: &FilterArgs, now: DateTime<Utc>)
             Some(&session.app_name),
             session.user_id.as_ref(),
             session.current_task.as_ref(),
+            session.client.as_ref(),
         ];
         fields
             .into_iter()
             .flatten()
             .any(|field| holds(field, wanted))
+            || session
+                .meta
+                .iter()
+                .any(|(key, value)| holds(key, wanted) || holds(&tag(value), wanted))
     };
     filter
         .app
@@ -101,6 +107,14 @@ pub(crate) fn passes(session: &Session, filter: &FilterArgs, now: DateTime<Utc>)
             .is_none_or(|user| session.user_id.as_ref() == Some(user))
         && filter.status.as_deref().is_none_or(status)
         && filter.q.as_deref().is_none_or(anywhere)
+}
+
+/// A tag's value as it reads, strings without their quotes.
+fn tag(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::String(text) => text.into(),
+        value => value.to_string().into(),
+    }
 }
 
 /// A table of `sessions` at `now`, heading first.

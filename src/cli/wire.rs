@@ -44,6 +44,9 @@ pub struct Session {
     /// `visible`, `hidden`, `frozen` or `suspended`, as the client declared.
     #[serde(default)]
     pub visibility: Option<String>,
+    /// The client's name and version.
+    #[serde(default)]
+    pub client: Option<String>,
     /// The client's own tags.
     #[serde(default)]
     pub meta: Map<String, Value>,

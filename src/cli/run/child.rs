@@ -40,6 +40,7 @@ pub(super) struct Child {
     process: tokio::process::Child,
     /// The process, and its group of the same number.
     pid: Pid,
+    signals: Signals,
     terminal: Option<Terminal>,
 }
 
@@ -52,6 +53,8 @@ impl Child {
         let (program, args) = command
             .split_first()
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        // Before the command starts, so that no signal finds us unprepared and leaves the command without us.
+        let signals = Signals::new()?;
         let process = Command::new(program)
             .args(args)
             .process_group(0)
@@ -72,6 +75,7 @@ impl Child {
         Ok(Self {
             process,
             pid,
+            signals,
             terminal,
         })
     }
@@ -90,7 +94,6 @@ impl Child {
         mut kills: mpsc::Receiver<Kill>,
         grace: Duration,
     ) -> io::Result<i32> {
-        let mut signals = Signals::new()?;
         let mut deadline: Option<Instant> = None;
         let status = loop {
             tokio::select! {
@@ -106,7 +109,7 @@ impl Child {
                     self.signal_group(Signal::KILL);
                     break self.process.wait().await?;
                 }
-                event = signals.next() => self.pass_on(event),
+                event = self.signals.next() => self.pass_on(event),
             }
         };
         if let Some(deadline) = deadline {
@@ -262,6 +265,17 @@ fn ignore_background_writes() {
     }
 }
 
+/// Whether a signal is ignored, as our parent may have set it.
+#[allow(unsafe_code, reason = "no safe call tells how a signal is handled")]
+fn is_ignored(kind: Signal) -> bool {
+    // SAFETY: all zeroes is a sigaction; with no new action the call only writes the present one into it.
+    unsafe {
+        let mut present: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(kind.as_raw(), std::ptr::null(), &raw mut present) == 0
+            && present.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// What a signal asks of us.
 #[derive(Debug, Clone, Copy)]
 enum Event {
@@ -285,7 +299,10 @@ impl Signals {
             (Signal::CONT, Event::Continued),
         ];
         let all = group.into_iter().chain(process).chain(own);
-        all.map(|(kind, event)| Ok((signal(SignalKind::from_raw(kind.as_raw()))?, event)))
+        // What we were started to ignore (nohup, a script's background job), the command is to ignore as well.
+        let heeded = all.filter(|(kind, _)| !is_ignored(*kind));
+        heeded
+            .map(|(kind, event)| Ok((signal(SignalKind::from_raw(kind.as_raw()))?, event)))
             .collect::<io::Result<_>>()
             .map(Self)
     }

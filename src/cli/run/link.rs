@@ -1,7 +1,7 @@
 //! The wrapped command's line to the monitor: registered while it runs, over a socket, or beat by beat where a socket
 //! is refused; back by itself after every break; and never in the command's way.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Map, Value, json};
@@ -57,6 +57,7 @@ pub(super) async fn keep(
 ) {
     let id = Uuid::new_v4().to_string();
     let mut link = Link {
+        buried: false,
         api,
         registration,
         id,
@@ -93,6 +94,10 @@ pub(super) async fn keep(
             let _ = (&mut over).await;
             return;
         }
+        if link.buried {
+            let _ = (&mut over).await;
+            return;
+        }
         if is_verbose() {
             complain(&lost.to_string());
         }
@@ -114,6 +119,8 @@ struct Link {
     id: String,
     token: Option<String>,
     kill: Option<Kill>,
+    /// The monitor has removed the session as killed: there is nothing left to tell it.
+    buried: bool,
     kills: mpsc::Sender<Kill>,
 }
 
@@ -205,11 +212,15 @@ impl Link {
                 reason,
                 by,
                 ..
-            } => self.killed(Kill {
-                kill_id: Some(kill_id),
-                by,
-                reason,
-            }),
+            } => {
+                // In the place of a registration's answer it means that the session was removed as killed.
+                let kill_id = Some(kill_id).filter(|_| registered);
+                self.killed(Kill {
+                    kill_id,
+                    by,
+                    reason,
+                });
+            }
             SessionFrame::Message {
                 message_id, text, ..
             } => {
@@ -247,6 +258,7 @@ impl Link {
             // The channel holds one, and nobody sends a second.
             let _ = self.kills.try_send(kill.clone());
         }
+        self.buried |= kill.kill_id.is_none();
         self.kill = Some(kill);
     }
 
@@ -277,20 +289,19 @@ impl Link {
         } = &self.registration;
         let told = match (&self.kill, &self.token) {
             (Some(_), Some(token)) => self.api.end(&self.id, token).await.map(drop),
-            (Some(_), None) => Ok(()),
+            (Some(_), None) => return,
             (None, token) => {
+                let code = code.to_string();
                 let mut query = vec![("task", task.as_str())];
                 query.extend(user.as_deref().map(|user| ("user_id", user)));
-                self.api
-                    .ping(
-                        app,
-                        &self.id,
-                        Some(&code.to_string()),
-                        &query,
-                        token.as_deref(),
-                    )
-                    .await
-                    .map(drop)
+                let ping = |token| self.api.ping(app, &self.id, Some(&code), &query, token);
+                match ping(token.as_deref()).await {
+                    // The server has forgotten the session meanwhile: its end is told as that of a new one.
+                    Err(CliError::Refused {
+                        status: 401 | 403, ..
+                    }) if token.is_some() => ping(None).await.map(drop),
+                    told => told.map(drop),
+                }
             }
         };
         if let (Err(error), true) = (told, is_verbose()) {
@@ -309,10 +320,7 @@ impl Link {
             .put_session(&self.id, &self.body(), self.token.as_deref())
             .await
         {
-            Err(error) => match self.refused(error)? {
-                ControlFlow::Continue(()) => json!({}),
-                ControlFlow::Break(()) => return Err(self.lost("the session's token was lost")),
-            },
+            Err(error) => return Err(self.refused(error)),
             Ok(answer) => answer,
         };
         if let Some(token) = answer.get("session_token").and_then(Value::as_str) {
@@ -355,15 +363,13 @@ impl Link {
                     });
                 }
                 Ok(_) => {}
-                Err(error) => {
-                    let _ = self.refused(error)?;
-                }
+                Err(error) => return Err(self.refused(error)),
             }
         }
     }
 
-    /// What an HTTP refusal means to the session: Continue where it was killed, Break where it begins as another one.
-    fn refused(&mut self, error: CliError) -> Result<ControlFlow<()>, CliError> {
+    /// Draws the consequence of an HTTP refusal, and gives the error that ends this attempt.
+    fn refused(&mut self, error: CliError) -> CliError {
         match error {
             CliError::Refused {
                 status: 410,
@@ -374,13 +380,14 @@ impl Link {
                     by: None,
                     reason: Some(detail),
                 });
-                Ok(ControlFlow::Continue(()))
+                self.lost("the session was ended")
             }
+            // The answer to our registration was lost, and its token with it: begin as another session.
             CliError::Refused { status: 403, .. } if self.token.is_none() => {
                 self.id = Uuid::new_v4().to_string();
-                Ok(ControlFlow::Break(()))
+                self.lost("the session's token was lost")
             }
-            error => Err(error),
+            error => error,
         }
     }
 
