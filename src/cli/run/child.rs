@@ -101,6 +101,7 @@ impl Child {
                 Some(kill) = kills.recv(), if deadline.is_none() => {
                     complain(&kill_notice(&kill));
                     deadline = Some(Instant::now() + grace);
+                    adopt_orphans();
                     self.signal_group(Signal::TERM);
                     // A stopped command could not act on it.
                     self.signal_group(Signal::CONT);
@@ -128,14 +129,22 @@ impl Child {
 
     /// After a kill: what the command has started ends with it.
     async fn clear_group(&self, deadline: Instant) {
-        while test_kill_process_group(self.pid).is_ok() && Instant::now() < deadline {
+        while !self.group_is_gone() && Instant::now() < deadline {
             sleep(GROUP_CHECK).await;
         }
         self.signal_group(Signal::KILL);
         let reaped = Instant::now() + REAP_LIMIT;
-        while test_kill_process_group(self.pid).is_ok() && Instant::now() < reaped {
+        while !self.group_is_gone() && Instant::now() < reaped {
             sleep(GROUP_CHECK).await;
         }
+    }
+
+    /// Whether nobody of the group is left; asked only after the command itself was waited for.
+    fn group_is_gone(&self) -> bool {
+        // What we have adopted is ours to wait for, or it would count as there for ever.
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        while let Ok(Some(_)) = waitid(WaitId::Pgid(Some(self.pid)), ended) {}
+        test_kill_process_group(self.pid).is_err()
     }
 
     fn pass_on(&self, event: Event) {
@@ -185,6 +194,13 @@ impl Child {
             }
         }
     }
+}
+
+/// Makes what the dying command leaves behind our children, so that their end shows at once and not when init looks.
+fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    // Without it, their end shows a little later.
+    let _ = rustix::process::set_child_subreaper(Some(getpid()));
 }
 
 fn kill_notice(kill: &Kill) -> String {
