@@ -47,9 +47,8 @@ pub(crate) fn draw(view: &View<'_>, columns: usize, height: usize) -> Vec<Line> 
     if height >= 4 {
         lines.push(counts(&sessions, view.now, columns));
     }
-    let shown = sessions.iter().skip(scroll).take(body);
     if !sessions.is_empty() {
-        lines.extend(table(shown.copied(), view.now, Some(columns)));
+        lines.extend(visible_rows(&sessions, scroll, body, view.now, columns));
     } else if view.store.is_filled() {
         lines.push(vec![Cell::new(
             fit("No live sessions match.", columns),
@@ -67,6 +66,29 @@ pub(crate) fn draw(view: &View<'_>, columns: usize, height: usize) -> Vec<Line> 
         lines.resize(height - 1, Line::new());
         lines.push(footer(sessions.len(), scroll, body, columns));
     }
+    lines
+}
+
+/// As many sessions decide how wide the columns are, so that these do not move as rows come into sight.
+const MEASURED: usize = 500;
+
+/// The heading and the rows that are in sight.
+fn visible_rows(
+    sessions: &[&Session],
+    scroll: usize,
+    body: usize,
+    now: DateTime<Utc>,
+    columns: usize,
+) -> Vec<Line> {
+    let end = (scroll + body).min(sessions.len());
+    let (laid_out, first) = if sessions.len() <= MEASURED {
+        (sessions, scroll)
+    } else {
+        (&sessions[scroll..end], 0)
+    };
+    let mut lines = table(laid_out.iter().copied(), now, Some(columns));
+    let rows = lines.split_off(1);
+    lines.extend(rows.into_iter().skip(first).take(body));
     lines
 }
 

@@ -213,26 +213,22 @@ impl FullScreen {
         Ok(screen)
     }
 
-    fn show(&self, lines: &[String]) -> io::Result<()> {
+    /// Shows `lines`, and nothing in the rows below them up to `height`.
+    fn show(&self, lines: &[String], height: usize) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        queue!(out, BeginSynchronizedUpdate, cursor::MoveTo(0, 0))?;
-        for (row, line) in lines.iter().enumerate() {
+        queue!(out, BeginSynchronizedUpdate)?;
+        for row in 0..height {
             queue!(
                 out,
                 cursor::MoveTo(0, u16::try_from(row).unwrap_or(u16::MAX))
             )?;
-            write!(out, "{line}")?;
+            // Before the text: after a full line the cursor still stands on its last character.
             queue!(out, terminal::Clear(ClearType::UntilNewLine))?;
+            if let Some(line) = lines.get(row) {
+                write!(out, "{line}")?;
+            }
         }
-        queue!(
-            out,
-            cursor::MoveTo(0, u16::try_from(lines.len()).unwrap_or(u16::MAX))
-        )?;
-        queue!(
-            out,
-            terminal::Clear(ClearType::FromCursorDown),
-            EndSynchronizedUpdate
-        )?;
+        queue!(out, EndSynchronizedUpdate)?;
         out.flush()
     }
 }
@@ -314,7 +310,7 @@ async fn full_screen(
                 scroll = scroll.min(sessions::chosen(&store, filter, now).len().saturating_sub(body_height(height)));
                 let view = View { store: &store, filter, link, scroll, now };
                 let lines: Vec<String> = screen::draw(&view, columns, height).iter().map(|line| output.painted(line)).collect();
-                screen.show(&lines)?;
+                screen.show(&lines, height)?;
                 drawn = Some(Instant::now());
                 dirty = false;
             }

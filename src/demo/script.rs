@@ -94,7 +94,7 @@ impl Script {
             }
             Phase::Idle => {
                 // Whoever works much rests little.
-                let rest = dice.seconds(1.0, 8.0 + 50.0 * (1.0 - self.app.busy));
+                let rest = dice.seconds(1.0, 15.0 + 180.0 * (1.0 - self.app.busy));
                 let act = if dice.chance(self.app.busy) {
                     Act::Start(dice.pick(self.app.tasks)?.0)
                 } else if self.app.way == Way::Socket && dice.chance(0.5) {

@@ -100,16 +100,20 @@ async fn watch_tells_each_change_also_after_a_restart_of_the_server() {
 #[tokio::test]
 async fn watch_without_a_terminal_prints_plain_lines_and_only_what_was_asked_for() {
     let server = Server::start().await;
+    let _other = server.client("shop", false).await;
+    let mut client = server.client("risk", false).await;
     let mut watch = server
         .cli(&["watch", "--app", "risk"])
         .spawn()
         .expect("it starts");
     let mut out = lines(watch.stdout.take());
-    let _other = server.client("shop", false).await;
-    let mut client = server.client("risk", false).await;
-    client
-        .say(json!({"type": "status", "status": "running", "current_task": "Q4 report"}))
-        .await;
+    let present = next_line(&mut out).await;
+    assert!(
+        present.contains("idle") && present.contains(&client.id),
+        "{present}"
+    );
+    let working = json!({"type": "status", "status": "running", "current_task": "Q4 report"});
+    client.say(working).await;
     let line = line_with(&mut out, "idle → running").await;
     assert!(
         line.contains("risk") && line.contains("Q4 report") && line.contains(&client.id),
@@ -166,16 +170,22 @@ async fn tail_begins_with_the_last_events_and_follows() {
 #[tokio::test]
 async fn tail_of_a_kind_shows_only_that_kind_and_refusals_are_told_in_the_servers_words() {
     let server = Server::start().await;
+    let leave = |mut client: Client| async move {
+        client.say(json!({"type": "bye", "persisted": false})).await;
+        client.id
+    };
+    let before = leave(server.client("risk", false).await).await;
+    server.gone("risk").await;
     let mut tail = server
-        .cli(&["tail", "-n", "0", "--kind", "removed"])
+        .cli(&["tail", "-n", "1", "--kind", "removed"])
         .spawn()
         .expect("it starts");
     let mut out = lines(tail.stdout.take());
-    let mut client = server.client("risk", false).await;
-    client.say(json!({"type": "bye", "persisted": false})).await;
+    assert!(next_line(&mut out).await.contains(&before));
+    let after = leave(server.client("risk", false).await).await;
     let line = next_line(&mut out).await;
     assert!(
-        line.contains("removed") && line.contains("ended") && line.contains(&client.id),
+        line.contains("removed") && line.contains("ended") && line.contains(&after),
         "{line}"
     );
     let wrong = server.done(&["tail", "--kind", "weather"]).await;
