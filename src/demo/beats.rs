@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-use crate::cli::{client::Api, error::CliError};
+use crate::cli::error::CliError;
 
 use super::{
-    EXPIRY, LONG_DEAFNESS,
+    Company, EXPIRY, LONG_DEAFNESS,
     cast::Persona,
     dice::Dice,
     script::{Act, Script},
 };
 
 /// Plays one session over plain HTTP from registration to its end.
-pub(super) async fn device(api: &Api, persona: &Persona, mut dice: Dice) {
-    let app = persona.app;
+pub(super) async fn device(company: &Company, persona: &Persona, mut dice: Dice) {
+    let (api, app) = (&company.api, persona.app);
     let id = format!("{}-{}", persona.user.unwrap_or(app.name), short_id());
     let body = json!({ "app_name": app.name, "user_id": persona.user, "meta": persona.meta, "client": app.client });
     let Ok(answer) = api.put_session(&id, &body, None).await else {
@@ -26,6 +26,7 @@ pub(super) async fn device(api: &Api, persona: &Persona, mut dice: Dice) {
     let Some(token) = answer.get("session_token").and_then(Value::as_str) else {
         return;
     };
+    let _listed = company.deaf.list(persona, &id);
     let beat = beat_interval(&answer);
     let mut script = Script::new(app, dice.split());
     let mut task = None;
@@ -77,8 +78,8 @@ pub(super) async fn device(api: &Api, persona: &Persona, mut dice: Dice) {
 }
 
 /// Plays one run of a scheduled job: it pings when it starts, now and then, and when it ends.
-pub(super) async fn job(api: &Api, persona: &Persona, mut dice: Dice) {
-    let app = persona.app;
+pub(super) async fn job(company: &Company, persona: &Persona, mut dice: Dice) {
+    let (api, app) = (&company.api, persona.app);
     let Some(&(task, least, most)) = dice.pick(app.tasks) else {
         return;
     };

@@ -1,5 +1,8 @@
 //! Who plays in the demo: a handful of apps as a company might have them, with their users and what these do.
 
+use std::{collections::BTreeSet, sync::Arc};
+
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use super::dice::Dice;
@@ -204,6 +207,35 @@ impl Persona {
             meta,
             deaf,
         }
+    }
+}
+
+/// The sessions that take no notice, for the operator to find.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Deaf(Arc<Mutex<BTreeSet<String>>>);
+
+/// A place among them, given up when dropped.
+#[derive(Debug)]
+pub(super) struct Listed(Deaf, String);
+
+impl Deaf {
+    /// Puts the session `id` down, where `persona` is one of them.
+    pub(super) fn list(&self, persona: &Persona, id: &str) -> Option<Listed> {
+        persona.deaf.then(|| {
+            self.0.lock().insert(id.to_owned());
+            Listed(self.clone(), id.to_owned())
+        })
+    }
+
+    /// One of them, if there is any; it is not found again.
+    pub(super) fn find(&self) -> Option<String> {
+        self.0.lock().pop_first()
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.0.0.lock().remove(&self.1);
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`script`] says what a session does, [`cast`] who it is; [`page`] and [`beats`] play it over a socket or over HTTP.
 //! Nothing here reaches into the server: what the demo shows is what any client can do.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use clap::Args;
 use rustix::process::{Resource, getrlimit};
@@ -19,7 +19,7 @@ mod operator;
 mod page;
 mod script;
 
-use cast::{APPS, Persona, Way};
+use cast::{APPS, Deaf, Persona, Way};
 use dice::Dice;
 use line::Line;
 
@@ -60,62 +60,68 @@ pub async fn populate(base_url: String, sessions: usize, shutdown: impl Future) 
         return;
     };
     let mut dice = Dice::seeded(seed());
-    let mut company = JoinSet::new();
-    let processes = processes(&api, sessions);
     let own_sockets = socket_budget();
+    let company = Arc::new(Company::new(api, sessions));
+    let mut everybody = JoinSet::new();
     for slot in 0..sessions {
         let delay = OPENING.mul_f64(slot as f64 / sessions as f64);
-        let (api, processes, dice) = (api.clone(), processes.clone(), dice.split());
-        company.spawn(async move {
+        let (company, dice) = (company.clone(), dice.split());
+        everybody.spawn(async move {
             sleep(delay).await;
-            one_after_another(&api, &processes, slot < own_sockets, slot, dice).await;
+            company
+                .one_after_another(slot, slot < own_sockets, dice)
+                .await;
         });
     }
     let operator = dice.split();
-    company.spawn(async move { operator::work(&api, operator).await });
+    everybody.spawn(async move { operator::work(&company.api, &company.deaf, operator).await });
     tokio::pin!(shutdown);
     shutdown.await;
-    company.shutdown().await;
+    everybody.shutdown().await;
 }
 
-/// One place in the company: when a session ends, another comes after a while.
-async fn one_after_another(
-    api: &Api,
-    processes: &HashMap<&'static str, Vec<Line>>,
-    own_socket: bool,
-    slot: usize,
-    mut dice: Dice,
-) {
-    loop {
-        let persona = Persona::draw(&mut dice, own_socket);
-        let lines = processes
-            .get(persona.app.name)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let process = lines.get(slot.checked_rem(lines.len()).unwrap_or(0));
-        let part = dice.split();
-        match persona.app.way {
-            Way::Socket => page::play(api, None, persona, part).await,
-            Way::Shared => page::play(api, process, persona, part).await,
-            Way::Beats => beats::device(api, &persona, part).await,
-            Way::Ping => beats::job(api, &persona, part).await,
+/// What all sessions have in common.
+struct Company {
+    api: Api,
+    /// The processes of the apps that have one socket for many sessions.
+    processes: HashMap<&'static str, Vec<Line>>,
+    deaf: Deaf,
+}
+
+impl Company {
+    fn new(api: Api, sessions: usize) -> Self {
+        let count = sessions.div_ceil(PER_PROCESS * 4).max(1);
+        let lines = || (0..count).map(|_| Line::new(api.clone())).collect();
+        let shared = APPS.iter().filter(|app| app.way == Way::Shared);
+        let processes = shared.map(|app| (app.name, lines())).collect();
+        Self {
+            api,
+            processes,
+            deaf: Deaf::default(),
         }
-        sleep(dice.seconds(1.0, 12.0)).await;
     }
-}
 
-/// The processes of the apps that have one socket for many sessions.
-fn processes(api: &Api, sessions: usize) -> HashMap<&'static str, Vec<Line>> {
-    let shared = APPS.iter().filter(|app| app.way == Way::Shared);
-    let count = sessions.div_ceil(PER_PROCESS * 4).max(1);
-    shared
-        .map(|app| {
-            (
-                app.name,
-                (0..count).map(|_| Line::new(api.clone())).collect(),
-            )
-        })
-        .collect()
+    /// One place in the company: when a session ends, another comes after a while.
+    async fn one_after_another(&self, slot: usize, own_socket: bool, mut dice: Dice) {
+        loop {
+            let persona = Persona::draw(&mut dice, own_socket);
+            let part = dice.split();
+            match persona.app.way {
+                Way::Socket | Way::Shared => {
+                    let process = self.process(persona.app.name, slot);
+                    page::play(self, process, persona, part).await;
+                }
+                Way::Beats => beats::device(self, &persona, part).await,
+                Way::Ping => beats::job(self, &persona, part).await,
+            }
+            sleep(dice.seconds(1.0, 12.0)).await;
+        }
+    }
+
+    fn process(&self, app: &str, slot: usize) -> Option<&Line> {
+        let lines = self.processes.get(app)?;
+        lines.get(slot.checked_rem(lines.len())?)
+    }
 }
 
 /// How many sockets of their own the sessions may have: both ends of each are files of this one process.

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::cli::client::Api;
 
 use super::{
-    cast::{APPS, Way},
+    cast::{APPS, Deaf},
     dice::Dice,
 };
 
@@ -27,29 +27,25 @@ const NOTES: &[&str] = &[
 ];
 
 /// Works until it is aborted; what fails is tried again the next time.
-pub(super) async fn work(api: &Api, mut dice: Dice) {
+pub(super) async fn work(api: &Api, deaf: &Deaf, mut dice: Dice) {
     // The first look comes soon, so that a newcomer sees a kill, and one that is not obeyed.
     sleep(Duration::from_secs(8)).await;
     for round in 0_u32.. {
+        let (Some(app), Some(reason)) = (dice.pick(APPS), dice.pick(REASONS)) else {
+            return;
+        };
         if round % 4 == 3 {
-            if let (Some(app), Some(text)) = (dice.pick(APPS), dice.pick(NOTES)) {
-                let _ = api
-                    .message_app(
-                        app.name,
-                        &json!({ "text": text, "level": "info", "by": BY }),
-                    )
-                    .await;
+            if let Some(text) = dice.pick(NOTES) {
+                let note = json!({ "text": text, "level": "info", "by": BY });
+                let _ = api.message_app(app.name, &note).await;
             }
-        } else if let (Some(app), Some(reason)) = (dice.pick(APPS), dice.pick(REASONS)) {
-            // Sessions on shared sockets are the ones that may turn out deaf.
-            let app = if round == 0 {
-                APPS.iter()
-                    .find(|app| app.way == Way::Shared)
-                    .unwrap_or(app)
-            } else {
-                app
+        } else {
+            let stubborn = if round % 4 == 0 { deaf.find() } else { None };
+            let chosen = match stubborn {
+                Some(id) => Some(id),
+                None => somebody(api, app.name, &mut dice).await,
             };
-            if let Some(id) = somebody(api, app.name, &mut dice).await {
+            if let Some(id) = chosen {
                 let _ = api.kill(&id, &json!({ "reason": reason, "by": BY })).await;
             }
         }

@@ -9,10 +9,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::cli::{client::Api, wire::SessionFrame};
+use crate::cli::wire::SessionFrame;
 
 use super::{
-    EXPIRY, LONG_DEAFNESS,
+    Company, EXPIRY, LONG_DEAFNESS,
     cast::{Persona, Way},
     dice::Dice,
     line::{Incoming, Line},
@@ -25,7 +25,12 @@ const REGISTER_LIMIT: Duration = Duration::from_secs(10);
 /// Plays one session from registration to its end.
 ///
 /// `process` is the line of the app's process, for the apps whose sessions share one.
-pub(super) async fn play(api: &Api, process: Option<&Line>, persona: Persona, mut dice: Dice) {
+pub(super) async fn play(
+    company: &Company,
+    process: Option<&Line>,
+    persona: Persona,
+    mut dice: Dice,
+) {
     let script = Script::new(persona.app, dice.split());
     let mut page = Page {
         id: Uuid::new_v4().to_string(),
@@ -38,9 +43,12 @@ pub(super) async fn play(api: &Api, process: Option<&Line>, persona: Persona, mu
         hidden: false,
         beat: Duration::from_secs(30),
     };
+    let _listed = company.deaf.list(&page.persona, &page.id);
     page.turn();
     loop {
-        let line = process.cloned().unwrap_or_else(|| Line::new(api.clone()));
+        let line = process
+            .cloned()
+            .unwrap_or_else(|| Line::new(company.api.clone()));
         let ending = page.attend(&line).await;
         line.part(&page.id).await;
         match ending {
