@@ -43,10 +43,7 @@ impl Api {
     /// When the address is not an `http` or `https` URL.
     pub fn new(args: &ServerArgs) -> Result<Self, CliError> {
         let usage = |why: String| {
-            CliError::Usage(format!(
-                "--server {:?} is no address: {why}. Give it as http://host:port.",
-                args.server
-            ))
+            CliError::Usage(format!("--server {:?} is no address: {why}. Give it as http://host:port.", args.server))
         };
         let mut base = Url::parse(&args.server).map_err(|error| usage(error.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") {
@@ -56,25 +53,17 @@ impl Api {
         base.set_fragment(None);
         let loopback = match base.host_str() {
             Some("localhost") => true,
-            Some(host) => host
-                .trim_matches(['[', ']'])
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback()),
+            Some(host) => host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()),
             None => return Err(usage("it names no host".to_owned())),
         };
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_LIMIT)
-            .timeout(REQUEST_LIMIT)
-            .tcp_nodelay(true);
+        let mut builder =
+            reqwest::Client::builder().connect_timeout(CONNECT_LIMIT).timeout(REQUEST_LIMIT).tcp_nodelay(true);
         if loopback {
             // A proxy from the environment cannot know this machine's own loopback.
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| usage(root_cause(&error)))?;
-        let token = args
-            .token
-            .clone()
-            .filter(|token| !token.reveal().is_empty());
+        let token = args.token.clone().filter(|token| !token.reveal().is_empty());
         Ok(Self { base, token, http })
     }
 
@@ -98,17 +87,11 @@ impl Api {
     }
 
     fn unreachable(&self, cause: impl Into<String>) -> CliError {
-        CliError::Unreachable {
-            server: self.server(),
-            cause: cause.into(),
-        }
+        CliError::Unreachable { server: self.server(), cause: cause.into() }
     }
 
     fn strange(&self, cause: impl Into<String>) -> CliError {
-        CliError::Strange {
-            server: self.server(),
-            cause: cause.into(),
-        }
+        CliError::Strange { server: self.server(), cause: cause.into() }
     }
 
     /// Sends one request and reads the answer as JSON; `bearer` goes in the place of the command line's token.
@@ -121,49 +104,26 @@ impl Api {
         serde_json::from_str(&text).map_err(|error| self.strange(error.to_string()))
     }
 
-    async fn send_for_text(
-        &self,
-        request: reqwest::RequestBuilder,
-        bearer: Option<&str>,
-    ) -> Result<String, CliError> {
+    async fn send_for_text(&self, request: reqwest::RequestBuilder, bearer: Option<&str>) -> Result<String, CliError> {
         let bearer = bearer.or(self.token.as_ref().map(Token::reveal));
         let request = match bearer {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(root_cause(&error)))?;
+        let response = request.send().await.map_err(|error| self.unreachable(root_cause(&error)))?;
         let status = response.status();
-        let text = response
-            .text()
-            .await
-            .map_err(|error| self.unreachable(root_cause(&error)))?;
-        if status.is_success() {
-            Ok(text)
-        } else {
-            Err(self.refusal(status.as_u16(), &text))
-        }
+        let text = response.text().await.map_err(|error| self.unreachable(root_cause(&error)))?;
+        if status.is_success() { Ok(text) } else { Err(self.refusal(status.as_u16(), &text)) }
     }
 
     /// The server's own sentence about an error status, or one of ours where the answer is no problem+json.
     fn refusal(&self, status: u16, body: &str) -> CliError {
         let problem: Option<Value> = serde_json::from_str(body).ok();
-        let detail = problem
-            .as_ref()
-            .and_then(|problem| problem.get("detail"))
-            .and_then(Value::as_str);
+        let detail = problem.as_ref().and_then(|problem| problem.get("detail")).and_then(Value::as_str);
         match (detail, status) {
-            (Some(detail), _) => CliError::Refused {
-                status,
-                detail: detail.to_owned(),
-            },
+            (Some(detail), _) => CliError::Refused { status, detail: detail.to_owned() },
             // A ping's answers are words for shell scripts.
-            (None, 410) => CliError::Refused {
-                status,
-                detail: "This session was ended.".to_owned(),
-            },
+            (None, 410) => CliError::Refused { status, detail: "This session was ended.".to_owned() },
             (None, _) => self.strange(format!("HTTP status {status}")),
         }
     }
@@ -178,10 +138,7 @@ impl Api {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        Ok(self
-            .http
-            .request(method, url)
-            .header(header::ACCEPT, "application/json"))
+        Ok(self.http.request(method, url).header(header::ACCEPT, "application/json"))
     }
 
     /// `GET /sessions` as the server answers it, filtered by `query`.
@@ -189,8 +146,7 @@ impl Api {
     /// # Errors
     /// As every request: refused, unreachable or strange.
     pub async fn sessions(&self, query: &[(&str, &str)]) -> Result<Value, CliError> {
-        self.send(self.request(Method::GET, &["sessions"], query)?, None)
-            .await
+        self.send(self.request(Method::GET, &["sessions"], query)?, None).await
     }
 
     /// `GET /events`: one page of the event log.
@@ -198,8 +154,7 @@ impl Api {
     /// # Errors
     /// As every request.
     pub async fn events(&self, query: &[(&str, &str)]) -> Result<EventPage, CliError> {
-        self.send(self.request(Method::GET, &["events"], query)?, None)
-            .await
+        self.send(self.request(Method::GET, &["events"], query)?, None).await
     }
 
     /// `GET /sessions/{id}/timeline`: that session's events, oldest first.
@@ -207,12 +162,7 @@ impl Api {
     /// # Errors
     /// As every request.
     pub async fn timeline(&self, id: &str) -> Result<Vec<Value>, CliError> {
-        let page: EventPage = self
-            .send(
-                self.request(Method::GET, &["sessions", id, "timeline"], &[])?,
-                None,
-            )
-            .await?;
+        let page: EventPage = self.send(self.request(Method::GET, &["sessions", id, "timeline"], &[])?, None).await?;
         Ok(page.events)
     }
 
@@ -221,12 +171,7 @@ impl Api {
     /// # Errors
     /// As every request; 404 for an unknown id, 410 for one that was killed before.
     pub async fn kill(&self, id: &str, body: &Value) -> Result<Value, CliError> {
-        self.send(
-            self.request(Method::POST, &["sessions", id, "kill"], &[])?
-                .json(body),
-            None,
-        )
-        .await
+        self.send(self.request(Method::POST, &["sessions", id, "kill"], &[])?.json(body), None).await
     }
 
     /// `POST /apps/{app_name}/kill-all`.
@@ -234,12 +179,7 @@ impl Api {
     /// # Errors
     /// As every request.
     pub async fn kill_all(&self, app: &str, body: &Value) -> Result<Value, CliError> {
-        self.send(
-            self.request(Method::POST, &["apps", app, "kill-all"], &[])?
-                .json(body),
-            None,
-        )
-        .await
+        self.send(self.request(Method::POST, &["apps", app, "kill-all"], &[])?.json(body), None).await
     }
 
     /// `POST /apps/{app_name}/message`.
@@ -247,24 +187,14 @@ impl Api {
     /// # Errors
     /// As every request.
     pub async fn message_app(&self, app: &str, body: &Value) -> Result<Value, CliError> {
-        self.send(
-            self.request(Method::POST, &["apps", app, "message"], &[])?
-                .json(body),
-            None,
-        )
-        .await
+        self.send(self.request(Method::POST, &["apps", app, "message"], &[])?.json(body), None).await
     }
 
     /// `PUT /sessions/{id}`: registers a session under an id of its own, idempotently.
     ///
     /// # Errors
     /// As every request; 403 where the id is somebody else's, 410 where it was killed.
-    pub async fn put_session(
-        &self,
-        id: &str,
-        body: &Value,
-        session_token: Option<&str>,
-    ) -> Result<Value, CliError> {
+    pub async fn put_session(&self, id: &str, body: &Value, session_token: Option<&str>) -> Result<Value, CliError> {
         // Where the server has forgotten the session, the command line's token makes it anew: it stays in the header.
         let mut body = body.clone();
         if let (Some(token), Some(fields)) = (session_token, body.as_object_mut()) {
@@ -278,12 +208,7 @@ impl Api {
     ///
     /// # Errors
     /// As every request.
-    pub async fn heartbeat(
-        &self,
-        id: &str,
-        body: &Value,
-        session_token: &str,
-    ) -> Result<Value, CliError> {
+    pub async fn heartbeat(&self, id: &str, body: &Value, session_token: &str) -> Result<Value, CliError> {
         let request = self.request(Method::POST, &["sessions", id, "heartbeat"], &[])?;
         self.send(request.json(body), Some(session_token)).await
     }
@@ -294,8 +219,7 @@ impl Api {
     /// As every request.
     pub async fn end(&self, id: &str, session_token: &str) -> Result<Value, CliError> {
         let request = self.request(Method::POST, &["sessions", id, "end"], &[])?;
-        self.send(request.json(&json!({})), Some(session_token))
-            .await
+        self.send(request.json(&json!({})), Some(session_token)).await
     }
 
     /// `POST /ping/{app_name}/{id}` with an optional last part (`start`, `fail` or an exit status); `OK` or `KILL`.
@@ -330,11 +254,7 @@ impl Api {
             url.query_pairs_mut().extend_pairs(query);
         }
         // Both schemes are special ones to the URL parser, so that the change cannot fail.
-        let _ = url.set_scheme(if self.base.scheme() == "https" {
-            "wss"
-        } else {
-            "ws"
-        });
+        let _ = url.set_scheme(if self.base.scheme() == "https" { "wss" } else { "ws" });
         let mut request = url
             .as_str()
             .into_client_request()
@@ -344,12 +264,9 @@ impl Api {
             protocols.push_str(", sessionwatch.auth.");
             URL_SAFE_NO_PAD.encode_string(token.reveal(), &mut protocols);
         }
-        let protocols = protocols
-            .parse()
-            .map_err(|_| CliError::Usage("--token cannot stand in a header.".to_owned()))?;
-        request
-            .headers_mut()
-            .insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
+        let protocols =
+            protocols.parse().map_err(|_| CliError::Usage("--token cannot stand in a header.".to_owned()))?;
+        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
         let config = WebSocketConfig::default()
             // The library allocates and zeroes this much for every socket; frames here are small.
             .read_buffer_size(8 << 10)
@@ -362,16 +279,12 @@ impl Api {
             Err(_) => Err(self.unreachable("no answer in time")),
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(tungstenite::Error::Http(response))) => {
-                let body = response
-                    .body()
-                    .as_deref()
-                    .map(String::from_utf8_lossy)
-                    .unwrap_or_default();
+                let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
                 Err(self.refusal(response.status().as_u16(), &body))
             }
-            Ok(Err(
-                error @ (tungstenite::Error::Protocol(_) | tungstenite::Error::HttpFormat(_)),
-            )) => Err(self.strange(error.to_string())),
+            Ok(Err(error @ (tungstenite::Error::Protocol(_) | tungstenite::Error::HttpFormat(_)))) => {
+                Err(self.strange(error.to_string()))
+            }
             Ok(Err(error)) => Err(self.unreachable(root_cause(&error))),
         }
     }
@@ -382,26 +295,17 @@ mod tests {
     use super::*;
 
     fn api(server: &str) -> Result<Api, CliError> {
-        Api::new(&ServerArgs {
-            server: server.to_owned(),
-            token: None,
-        })
+        Api::new(&ServerArgs { server: server.to_owned(), token: None })
     }
 
     fn path(server: &str, parts: &[&str]) -> String {
-        api(server)
-            .and_then(|api| api.url(parts))
-            .map(Into::into)
-            .unwrap_or_default()
+        api(server).and_then(|api| api.url(parts)).map(Into::into).unwrap_or_default()
     }
 
     #[test]
     fn a_base_path_is_kept_and_names_are_encoded() {
         assert_eq!(path("http://h:1", &["sessions"]), "http://h:1/sessions");
-        assert_eq!(
-            path("http://h:1/monitor/", &["sessions", "a:b", "kill"]),
-            "http://h:1/monitor/sessions/a:b/kill"
-        );
+        assert_eq!(path("http://h:1/monitor/", &["sessions", "a:b", "kill"]), "http://h:1/monitor/sessions/a:b/kill");
         assert_eq!(
             path("http://h:1/monitor", &["apps", "a/b?c %", "kill-all"]),
             "http://h:1/monitor/apps/a%2Fb%3Fc%20%25/kill-all"
@@ -423,20 +327,9 @@ mod tests {
 
     #[test]
     fn a_problem_is_told_in_the_servers_words_with_controls_escaped() {
-        let Ok(api) = api("http://h:1") else {
-            panic!("a plain address")
-        };
-        let told = api
-            .refusal(
-                404,
-                r#"{"title":"x","status":404,"detail":"No session \u001b[31m here."}"#,
-            )
-            .to_string();
+        let Ok(api) = api("http://h:1") else { panic!("a plain address") };
+        let told = api.refusal(404, r#"{"title":"x","status":404,"detail":"No session \u001b[31m here."}"#).to_string();
         assert_eq!(told, "No session \\u{1b}[31m here.");
-        assert!(
-            api.refusal(502, "<html>")
-                .to_string()
-                .contains("HTTP status 502")
-        );
+        assert!(api.refusal(502, "<html>").to_string().contains("HTTP status 502"));
     }
 }

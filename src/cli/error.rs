@@ -48,11 +48,7 @@ pub enum CliError {
 
 impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            Self::OutputClosed
-        } else {
-            Self::Terminal(error)
-        }
+        if error.kind() == io::ErrorKind::BrokenPipe { Self::OutputClosed } else { Self::Terminal(error) }
     }
 }
 

@@ -50,11 +50,7 @@ pub fn follow(api: Api) -> mpsc::Receiver<Feed> {
                 Ok(()) => return,
                 Err(error) => error,
             };
-            if let CliError::Refused {
-                status: 400..=499, ..
-            }
-            | CliError::Usage(_) = error
-            {
+            if let CliError::Refused { status: 400..=499, .. } | CliError::Usage(_) = error {
                 // Nobody to tell is nothing to do.
                 let _ = frames.send(Feed::Refused(error)).await;
                 return;
@@ -80,9 +76,7 @@ async fn attempt(
     failures: &mut u32,
     frames: &mpsc::Sender<Feed>,
 ) -> Result<(), CliError> {
-    let resume = position
-        .as_ref()
-        .map(|position| (position.epoch.clone(), position.seq.to_string()));
+    let resume = position.as_ref().map(|position| (position.epoch.clone(), position.seq.to_string()));
     let query: Vec<(&str, &str)> = match &resume {
         Some((epoch, seq)) => vec![("epoch", epoch), ("seq", seq)],
         None => Vec::new(),
@@ -108,11 +102,10 @@ async fn attempt(
         heard = Instant::now();
         match message {
             Some(Ok(Message::Text(text))) => {
-                let frame: DashboardFrame =
-                    serde_json::from_str(&text).map_err(|error| CliError::Strange {
-                        server: api.server(),
-                        cause: format!("a frame that cannot be read: {error}"),
-                    })?;
+                let frame: DashboardFrame = serde_json::from_str(&text).map_err(|error| CliError::Strange {
+                    server: api.server(),
+                    cause: format!("a frame that cannot be read: {error}"),
+                })?;
                 *failures = 0;
                 match advance(position, &mut epoch, &frame) {
                     Step::Next if frames.send(Feed::Frame(frame)).await.is_err() => {
@@ -146,19 +139,13 @@ fn advance(position: &mut Option<Position>, epoch: &mut String, frame: &Dashboar
     match frame {
         DashboardFrame::Hello { epoch: current, .. } => {
             epoch.clone_from(current);
-            if position
-                .as_ref()
-                .is_some_and(|position| position.epoch != *current)
-            {
+            if position.as_ref().is_some_and(|position| position.epoch != *current) {
                 *position = None;
             }
         }
         DashboardFrame::Snapshot { part, parts, .. } if part < parts => *position = None,
         DashboardFrame::Snapshot { seq, .. } => {
-            *position = Some(Position {
-                epoch: epoch.clone(),
-                seq: *seq,
-            });
+            *position = Some(Position { epoch: epoch.clone(), seq: *seq });
         }
         DashboardFrame::Changes { from, seq, .. } => match position {
             Some(position) if position.seq == *from => position.seq = *seq,
@@ -180,10 +167,7 @@ async fn leave(socket: &mut Socket) -> Result<(), CliError> {
 }
 
 fn lost(api: &Api, cause: &str) -> CliError {
-    CliError::Unreachable {
-        server: api.server(),
-        cause: cause.to_owned(),
-    }
+    CliError::Unreachable { server: api.server(), cause: cause.to_owned() }
 }
 
 /// What a close code means to a dashboard.
@@ -197,14 +181,8 @@ fn closed(api: &Api, close: Option<CloseFrame>) -> CliError {
         close.reason.to_string()
     };
     match u16::from(close.code) {
-        4401 => CliError::Refused {
-            status: 401,
-            detail,
-        },
-        4403 => CliError::Refused {
-            status: 403,
-            detail,
-        },
+        4401 => CliError::Refused { status: 401, detail },
+        4403 => CliError::Refused { status: 403, detail },
         1012 => lost(api, "the server restarts"),
         _ => lost(api, &detail),
     }
@@ -213,9 +191,7 @@ fn closed(api: &Api, close: Option<CloseFrame>) -> CliError {
 /// The pause after `failures` failures in a row: doubled each time up to a limit, and spread, so that not everybody
 /// comes back in the same moment.
 pub(crate) fn pause(failures: u32) -> Duration {
-    let longest = Duration::from_millis(250)
-        .saturating_mul(1 << failures.min(10))
-        .min(LONGEST_PAUSE);
+    let longest = Duration::from_millis(250).saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
     let spread = uuid::Uuid::new_v4().as_u128() % 1_000;
     longest.mul_f64(0.5 + spread as f64 / 2_000.0)
 }
@@ -230,10 +206,7 @@ mod tests {
     fn pauses_grow_are_spread_and_end_at_a_limit() {
         for failures in 0..40 {
             let pause = pause(failures);
-            assert!(
-                pause >= Duration::from_millis(125) && pause <= LONGEST_PAUSE,
-                "{pause:?} after {failures}"
-            );
+            assert!(pause >= Duration::from_millis(125) && pause <= LONGEST_PAUSE, "{pause:?} after {failures}");
         }
         assert!(pause(9) >= LONGEST_PAUSE / 2);
     }
@@ -264,30 +237,15 @@ mod tests {
         advance(&mut position, &mut epoch, &hello("e"));
         advance(&mut position, &mut epoch, &snapshot(1));
         assert_eq!(position, None);
-        assert_eq!(
-            after_snapshot().0,
-            Some(Position {
-                epoch: "e".to_owned(),
-                seq: 3
-            })
-        );
+        assert_eq!(after_snapshot().0, Some(Position { epoch: "e".to_owned(), seq: 3 }));
     }
 
     #[test]
     fn a_gap_is_never_papered_over() {
         let (mut position, mut epoch) = after_snapshot();
-        assert_eq!(
-            advance(&mut position, &mut epoch, &changes(3, 5)),
-            Step::Next
-        );
-        assert_eq!(
-            advance(&mut position, &mut epoch, &changes(2, 5)),
-            Step::Known
-        );
-        assert_eq!(
-            advance(&mut position, &mut epoch, &changes(6, 7)),
-            Step::Gap
-        );
+        assert_eq!(advance(&mut position, &mut epoch, &changes(3, 5)), Step::Next);
+        assert_eq!(advance(&mut position, &mut epoch, &changes(2, 5)), Step::Known);
+        assert_eq!(advance(&mut position, &mut epoch, &changes(6, 7)), Step::Gap);
         assert_eq!(position, None);
     }
 

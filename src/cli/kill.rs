@@ -78,8 +78,7 @@ pub(super) async fn kill(args: KillArgs) -> Result<ExitCode, CliError> {
         output: Output::standard(),
     };
     watcher.fill().await?;
-    let body =
-        json!({ "reason": args.reason, "by": args.by.as_deref().filter(|by| !by.is_empty()) });
+    let body = json!({ "reason": args.reason, "by": args.by.as_deref().filter(|by| !by.is_empty()) });
     let mut failed = false;
     match &args.app {
         Some(app) => watcher.ask_app(app, &body, args.yes).await?,
@@ -134,15 +133,8 @@ impl Watcher {
                 self.expect(id, app, user)?;
                 Ok(true)
             }
-            Err(CliError::Refused {
-                status: 410,
-                detail,
-            }) => {
-                self.output.text(&format!(
-                    "{}  gone already: {}",
-                    escape(id),
-                    escape(&detail)
-                ))?;
+            Err(CliError::Refused { status: 410, detail }) => {
+                self.output.text(&format!("{}  gone already: {}", escape(id), escape(&detail)))?;
                 Ok(true)
             }
             Err(CliError::Refused { status, detail }) if !matches!(status, 401 | 403) => {
@@ -155,13 +147,8 @@ impl Watcher {
 
     /// Asks every session of `app` to end, after its name was typed or `--yes` given.
     async fn ask_app(&mut self, app: &str, body: &Value, yes: bool) -> Result<(), CliError> {
-        let of_app: Vec<Session> = self
-            .store
-            .rows()
-            .map(|row| &row.session)
-            .filter(|session| session.app_name == app)
-            .cloned()
-            .collect();
+        let of_app: Vec<Session> =
+            self.store.rows().map(|row| &row.session).filter(|session| session.app_name == app).cloned().collect();
         if of_app.is_empty() {
             return Err(CliError::Usage(format!(
                 "No live session belongs to the app {}: `sessionwatch ls` shows which there are.",
@@ -172,15 +159,8 @@ impl Watcher {
             confirm(app, of_app.len())?;
         }
         let answer = self.api.kill_all(app, body).await?;
-        let count = answer
-            .get("killed_count")
-            .and_then(Value::as_u64)
-            .unwrap_or_default();
-        self.output.text(&format!(
-            "{count} of {} sessions of {} asked to end now.",
-            of_app.len(),
-            escape(app)
-        ))?;
+        let count = answer.get("killed_count").and_then(Value::as_u64).unwrap_or_default();
+        self.output.text(&format!("{count} of {} sessions of {} asked to end now.", of_app.len(), escape(app)))?;
         for session in of_app {
             self.expect(&session.session_id, session.app_name, session.user_id)?;
         }
@@ -217,9 +197,7 @@ impl Watcher {
     async fn see_out(&mut self) -> Result<(), CliError> {
         // A session that was gone before we asked, or went between two frames, is not in the view any more.
         while let Some(deadline) = self.next_deadline() {
-            let wait = (deadline - self.store.server_time(Utc::now()))
-                .to_std()
-                .unwrap_or(Duration::ZERO);
+            let wait = (deadline - self.store.server_time(Utc::now())).to_std().unwrap_or(Duration::ZERO);
             tokio::select! {
                 feed = self.frames.recv() => match feed {
                     Some(Feed::Frame(frame)) => {
@@ -239,11 +217,7 @@ impl Watcher {
 
     /// When the next session fails to confirm; none when nobody is waited for.
     fn next_deadline(&self) -> Option<DateTime<Utc>> {
-        self.leaving
-            .values()
-            .filter(|leaving| !leaving.gone && !leaving.unconfirmed)
-            .map(Leaving::deadline)
-            .min()
+        self.leaving.values().filter(|leaving| !leaving.gone && !leaving.unconfirmed).map(Leaving::deadline).min()
     }
 
     async fn take(&mut self, delta: Delta) -> Result<(), CliError> {
@@ -284,10 +258,7 @@ impl Watcher {
                 Some(kill) if kill.delivered_at.is_some() => "delivered, but not acknowledged",
                 _ => "not delivered yet",
             };
-            self.output.text(&format!(
-                "{}  unconfirmed: {far} in time; the request stands",
-                leaving.name(id)
-            ))?;
+            self.output.text(&format!("{}  unconfirmed: {far} in time; the request stands", leaving.name(id)))?;
         }
         Ok(())
     }
@@ -325,33 +296,18 @@ impl Leaving {
 
 /// All steps of a finished kill from the session's events: `gone: delivered 3 ms, acknowledged 41 ms, removed 43 ms (killed)`.
 fn steps(events: &[Value]) -> String {
-    let text = |event: &Value, name: &str| {
-        event
-            .get(name)
-            .and_then(Value::as_str)
-            .map(ToOwned::to_owned)
-    };
+    let text = |event: &Value, name: &str| event.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
     let at = |event: &Value| text(event, "at").and_then(|at| at.parse::<DateTime<Utc>>().ok());
     // The same id may have lived before: only what follows the last registration is this session's.
-    let from = events
-        .iter()
-        .rposition(|event| text(event, "kind").as_deref() == Some("registered"))
-        .unwrap_or(0);
+    let from = events.iter().rposition(|event| text(event, "kind").as_deref() == Some("registered")).unwrap_or(0);
     let events = &events[from..];
-    let find = |kind: &str| {
-        events
-            .iter()
-            .find(|event| text(event, "kind").as_deref() == Some(kind))
-    };
+    let find = |kind: &str| events.iter().find(|event| text(event, "kind").as_deref() == Some(kind));
     let Some(requested) = find("kill_requested").and_then(at) else {
         return "gone".to_owned();
     };
     let after = |event: &Value| at(event).map(|at| millis((at - requested).num_milliseconds()));
     let mut said = Vec::new();
-    for (kind, word) in [
-        ("kill_delivered", "delivered"),
-        ("kill_acknowledged", "acknowledged"),
-    ] {
+    for (kind, word) in [("kill_delivered", "delivered"), ("kill_acknowledged", "acknowledged")] {
         match find(kind).and_then(after) {
             Some(after) => said.push(format!("{word} {after}")),
             None => said.push(format!("not {word}")),
@@ -359,11 +315,7 @@ fn steps(events: &[Value]) -> String {
     }
     if let Some(event) = find("removed") {
         let cause = text(event, "cause").unwrap_or_default();
-        said.push(format!(
-            "removed {} ({})",
-            after(event).unwrap_or_default(),
-            escape(&cause)
-        ));
+        said.push(format!("removed {} ({})", after(event).unwrap_or_default(), escape(&cause)));
     }
     format!("gone: {}", said.join(", "))
 }
@@ -376,20 +328,14 @@ fn confirm(app: &str, count: usize) -> Result<(), CliError> {
             escape(app)
         )));
     }
-    write!(
-        io::stderr(),
-        "This ends {count} sessions of {}. Type the app's name to go on: ",
-        escape(app)
-    )?;
+    write!(io::stderr(), "This ends {count} sessions of {}. Type the app's name to go on: ", escape(app))?;
     io::stderr().flush()?;
     let mut typed = String::new();
     io::stdin().lock().read_line(&mut typed)?;
     if typed.trim_end_matches(['\r', '\n']) == app {
         Ok(())
     } else {
-        Err(CliError::Usage(
-            "That is not the app's name: nothing was ended.".to_owned(),
-        ))
+        Err(CliError::Usage("That is not the app's name: nothing was ended.".to_owned()))
     }
 }
 
@@ -410,10 +356,7 @@ mod tests {
             event("kill_acknowledged", "01.041"),
             event("removed", "01.043"),
         ];
-        assert_eq!(
-            steps(&events),
-            "gone: delivered 3 ms, acknowledged 41 ms, removed 43 ms (killed)"
-        );
+        assert_eq!(steps(&events), "gone: delivered 3 ms, acknowledged 41 ms, removed 43 ms (killed)");
         assert_eq!(
             steps(&[events[1].clone(), events[4].clone()]),
             "gone: not delivered, not acknowledged, removed 43 ms (killed)"

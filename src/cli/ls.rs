@@ -6,9 +6,7 @@ use chrono::Utc;
 use clap::Args;
 use serde_json::Value;
 
-use super::{
-    client::Api, error::CliError, output::Output, server::ServerArgs, sessions, store::Row,
-};
+use super::{client::Api, error::CliError, output::Output, server::ServerArgs, sessions, store::Row};
 
 /// Which sessions to show.
 #[derive(Debug, Clone, Default, Args)]
@@ -42,41 +40,24 @@ pub struct LsArgs {
 impl FilterArgs {
     /// What of the filter the server applies; the status is judged here, since ours has words that the wire has not.
     fn query(&self) -> Vec<(&str, &str)> {
-        let fields = [
-            ("app_name", &self.app),
-            ("user_id", &self.user),
-            ("q", &self.q),
-        ];
-        fields
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value.as_deref()?)))
-            .collect()
+        let fields = [("app_name", &self.app), ("user_id", &self.user), ("q", &self.q)];
+        fields.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
     }
 }
 
 pub(super) async fn ls(args: LsArgs) -> Result<ExitCode, CliError> {
     let output = Output::standard();
-    let mut answer = Api::new(&args.server)?
-        .sessions(&args.filter.query())
-        .await?;
+    let mut answer = Api::new(&args.server)?.sessions(&args.filter.query()).await?;
     let found = match answer.get_mut("sessions").map(Value::take) {
         Some(Value::Array(found)) => found,
         _ => {
-            return Err(CliError::Strange {
-                server: args.server.server,
-                cause: "no list of sessions".to_owned(),
-            });
+            return Err(CliError::Strange { server: args.server.server, cause: "no list of sessions".to_owned() });
         }
     };
     let now = Utc::now();
-    let by_status = FilterArgs {
-        status: args.filter.status.clone(),
-        ..FilterArgs::default()
-    };
+    let by_status = FilterArgs { status: args.filter.status.clone(), ..FilterArgs::default() };
     let rows = found.into_iter().filter_map(Row::new);
-    let mut rows: Vec<Row> = rows
-        .filter(|row| sessions::passes(&row.session, &by_status, now))
-        .collect();
+    let mut rows: Vec<Row> = rows.filter(|row| sessions::passes(&row.session, &by_status, now)).collect();
     if args.json {
         for row in &rows {
             output.json(&row.raw)?;

@@ -26,10 +26,7 @@ impl Output {
     pub(crate) fn standard() -> Self {
         let terminal = io::stdout().is_terminal();
         let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self {
-            colour: terminal && !no_colour,
-            terminal,
-        }
+        Self { colour: terminal && !no_colour, terminal }
     }
 
     /// Whether somebody reads this on a terminal.
@@ -41,13 +38,8 @@ impl Output {
     /// The terminal's width in columns; none where it is no terminal, for then nothing is cut.
     #[must_use]
     pub(crate) fn room(self) -> Option<usize> {
-        let size = if self.terminal {
-            crossterm::terminal::size().ok()
-        } else {
-            None
-        };
-        size.map(|(columns, _)| usize::from(columns))
-            .filter(|&columns| columns > 0)
+        let size = if self.terminal { crossterm::terminal::size().ok() } else { None };
+        size.map(|(columns, _)| usize::from(columns)).filter(|&columns| columns > 0)
     }
 
     /// Prints one line of cells.

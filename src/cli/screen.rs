@@ -50,10 +50,7 @@ pub(crate) fn draw(view: &View<'_>, columns: usize, height: usize) -> Vec<Line> 
     if !sessions.is_empty() {
         lines.extend(visible_rows(&sessions, scroll, body, view.now, columns));
     } else if view.store.is_filled() {
-        lines.push(vec![Cell::new(
-            fit("No live sessions match.", columns),
-            Style::Faint,
-        )]);
+        lines.push(vec![Cell::new(fit("No live sessions match.", columns), Style::Faint)]);
     }
     if matches!(view.link, Link::Lost(_)) {
         // What may be old must not look alive.
@@ -73,19 +70,9 @@ pub(crate) fn draw(view: &View<'_>, columns: usize, height: usize) -> Vec<Line> 
 const MEASURED: usize = 500;
 
 /// The heading and the rows that are in sight.
-fn visible_rows(
-    sessions: &[&Session],
-    scroll: usize,
-    body: usize,
-    now: DateTime<Utc>,
-    columns: usize,
-) -> Vec<Line> {
+fn visible_rows(sessions: &[&Session], scroll: usize, body: usize, now: DateTime<Utc>, columns: usize) -> Vec<Line> {
     let end = (scroll + body).min(sessions.len());
-    let (laid_out, first) = if sessions.len() <= MEASURED {
-        (sessions, scroll)
-    } else {
-        (&sessions[scroll..end], 0)
-    };
+    let (laid_out, first) = if sessions.len() <= MEASURED { (sessions, scroll) } else { (&sessions[scroll..end], 0) };
     let mut lines = table(laid_out.iter().copied(), now, Some(columns));
     let rows = lines.split_off(1);
     lines.extend(rows.into_iter().skip(first).take(body));
@@ -107,34 +94,19 @@ fn title(view: &View<'_>, count: usize, columns: usize) -> Line {
         Link::Connecting => ("◌ Connecting".to_owned(), Style::Busy),
         Link::Live(Some(delay)) => (format!("● Live {}", millis(delay)), Style::Good),
         Link::Live(None) => ("● Live".to_owned(), Style::Good),
-        Link::Lost(since) => (
-            format!(
-                "■ Reconnecting, as of {}",
-                ago((view.now - since).num_seconds())
-            ),
-            Style::Bad,
-        ),
+        Link::Lost(since) => (format!("■ Reconnecting, as of {}", ago((view.now - since).num_seconds())), Style::Bad),
     };
     let badge = fit(&badge, columns).into_owned();
     let noun = if count == 1 { "session" } else { "sessions" };
     let name = format!("sessionwatch  {count} {noun}");
     let name = fit(&name, columns.saturating_sub(width(&badge) + 1)).into_owned();
     let gap = columns.saturating_sub(width(&badge) + width(&name));
-    vec![
-        Cell::new(name, Style::Strong),
-        Cell::plain(" ".repeat(gap)),
-        Cell::new(badge, style),
-    ]
+    vec![Cell::new(name, Style::Strong), Cell::plain(" ".repeat(gap)), Cell::new(badge, style)]
 }
 
 /// Every state with its number; where the room is short the words go, and the shapes and numbers stay.
 fn counts(sessions: &[&Session], now: DateTime<Utc>, columns: usize) -> Line {
-    let number = |state: State| {
-        sessions
-            .iter()
-            .filter(|session| session.state(now) == state)
-            .count()
-    };
+    let number = |state: State| sessions.iter().filter(|session| session.state(now) == state).count();
     let told = |words: bool| {
         let mut line = Line::new();
         for state in State::ALL {
@@ -147,14 +119,7 @@ fn counts(sessions: &[&Session], now: DateTime<Utc>, columns: usize) -> Line {
             } else {
                 format!("{}{count}", state.shape())
             };
-            line.push(Cell::new(
-                text,
-                if count == 0 {
-                    Style::Faint
-                } else {
-                    style(state)
-                },
-            ));
+            line.push(Cell::new(text, if count == 0 { Style::Faint } else { style(state) }));
             line.push(Cell::plain(if words { "   " } else { " " }));
         }
         line
@@ -165,15 +130,8 @@ fn counts(sessions: &[&Session], now: DateTime<Utc>, columns: usize) -> Line {
 
 fn footer(count: usize, scroll: usize, body: usize, columns: usize) -> Line {
     let last = (scroll + body).min(count);
-    let place = if count > body {
-        format!("{}–{last} of {count}   ", scroll + 1)
-    } else {
-        String::new()
-    };
-    vec![Cell::new(
-        fit(&format!("{place}↑↓ scroll   q quit"), columns),
-        Style::Faint,
-    )]
+    let place = if count > body { format!("{}–{last} of {count}   ", scroll + 1) } else { String::new() };
+    vec![Cell::new(fit(&format!("{place}↑↓ scroll   q quit"), columns), Style::Faint)]
 }
 
 #[cfg(test)]
@@ -189,8 +147,7 @@ mod tests {
 
     fn store(sessions: &[Value]) -> Store {
         let mut store = Store::default();
-        let snapshot =
-            json!({"type": "snapshot", "seq": 1, "part": 1, "parts": 1, "sessions": sessions});
+        let snapshot = json!({"type": "snapshot", "seq": 1, "part": 1, "parts": 1, "sessions": sessions});
         store.apply(frame(snapshot), time(NOW));
         store
     }
@@ -218,61 +175,23 @@ mod tests {
 
     fn drawn(store: &Store, scroll: usize, columns: usize, height: usize) -> Vec<String> {
         let filter = FilterArgs::default();
-        let view = View {
-            store,
-            filter: &filter,
-            link: Link::Live(Some(12)),
-            scroll,
-            now: time(NOW),
-        };
-        draw(&view, columns, height)
-            .iter()
-            .map(|line| paint(line, false))
-            .collect()
+        let view = View { store, filter: &filter, link: Link::Live(Some(12)), scroll, now: time(NOW) };
+        draw(&view, columns, height).iter().map(|line| paint(line, false)).collect()
     }
 
     #[test]
     fn problems_stand_first_and_every_state_has_its_word() {
         let screen = drawn(&everybody(), 0, 100, 12);
         assert!(
-            screen[0].starts_with("sessionwatch  6 sessions")
-                && screen[0].ends_with("● Live 12 ms"),
+            screen[0].starts_with("sessionwatch  6 sessions") && screen[0].ends_with("● Live 12 ms"),
             "{screen:#?}"
         );
-        assert_eq!(
-            screen[1],
-            "! unconfirmed 1   ■ stale 1   ◌ ending 1   ▶ running 1   ○ hidden 1   ● idle 1"
-        );
-        let first: Vec<&str> = screen[3..9]
-            .iter()
-            .filter_map(|line| line.split("  ").next())
-            .collect();
-        assert_eq!(
-            first,
-            [
-                "! unconfirmed",
-                "■ stale",
-                "◌ ending",
-                "▶ running",
-                "○ hidden",
-                "● idle"
-            ]
-        );
-        assert!(
-            screen[3].contains("asked by eve, delivered 3 ms"),
-            "{}",
-            screen[3]
-        );
-        assert!(
-            screen[4].contains("a\\u{1b}[2J") && screen[4].contains("2 min ago"),
-            "{}",
-            screen[4]
-        );
-        assert!(
-            screen[6].contains("Monte Carlo") && screen[6].contains("3:21"),
-            "{}",
-            screen[6]
-        );
+        assert_eq!(screen[1], "! unconfirmed 1   ■ stale 1   ◌ ending 1   ▶ running 1   ○ hidden 1   ● idle 1");
+        let first: Vec<&str> = screen[3..9].iter().filter_map(|line| line.split("  ").next()).collect();
+        assert_eq!(first, ["! unconfirmed", "■ stale", "◌ ending", "▶ running", "○ hidden", "● idle"]);
+        assert!(screen[3].contains("asked by eve, delivered 3 ms"), "{}", screen[3]);
+        assert!(screen[4].contains("a\\u{1b}[2J") && screen[4].contains("2 min ago"), "{}", screen[4]);
+        assert!(screen[6].contains("Monte Carlo") && screen[6].contains("3:21"), "{}", screen[6]);
         assert!(screen[11].contains("q quit"));
     }
 
@@ -283,10 +202,7 @@ mod tests {
             for height in 0..15 {
                 let screen = drawn(&store, 0, columns, height);
                 assert!(screen.len() <= height, "{} lines in {height}", screen.len());
-                assert!(
-                    screen.iter().all(|line| width(line) <= columns),
-                    "{columns} columns: {screen:#?}"
-                );
+                assert!(screen.iter().all(|line| width(line) <= columns), "{columns} columns: {screen:#?}");
             }
         }
     }
@@ -296,9 +212,7 @@ mod tests {
         let screen = drawn(&everybody(), 0, 40, 10);
         assert_eq!(screen[1], "!1 ■1 ◌1 ▶1 ○1 ●1");
         assert!(
-            screen[2].starts_with("STATE")
-                && screen[2].contains("APP")
-                && screen[2].contains("TASK"),
+            screen[2].starts_with("STATE") && screen[2].contains("APP") && screen[2].contains("TASK"),
             "{}",
             screen[2]
         );
@@ -325,50 +239,20 @@ mod tests {
         };
         let screen = draw(&view, 80, 10);
         assert!(paint(&screen[0], false).ends_with("■ Reconnecting, as of 10 s ago"));
-        assert!(
-            screen[1..]
-                .iter()
-                .flatten()
-                .all(|cell| cell.style == Style::Faint)
-        );
+        assert!(screen[1..].iter().flatten().all(|cell| cell.style == Style::Faint));
     }
 
     #[test]
     fn the_filter_judges_as_the_server_does() {
         let store = everybody();
         let ids = |filter: &FilterArgs| {
-            chosen(&store, filter, time(NOW))
-                .iter()
-                .map(|session| session.session_id.clone())
-                .collect::<Vec<_>>()
+            chosen(&store, filter, time(NOW)).iter().map(|session| session.session_id.clone()).collect::<Vec<_>>()
         };
-        let only = |status: &str| FilterArgs {
-            status: Some(status.to_owned()),
-            ..FilterArgs::default()
-        };
+        let only = |status: &str| FilterArgs { status: Some(status.to_owned()), ..FilterArgs::default() };
         assert_eq!(ids(&only("stale")), ["stale-1"]);
         assert_eq!(ids(&only("running")), ["running-1"]);
-        assert_eq!(
-            ids(&FilterArgs {
-                q: Some("MONTE".to_owned()),
-                ..FilterArgs::default()
-            }),
-            ["running-1"]
-        );
-        assert_eq!(
-            ids(&FilterArgs {
-                user: Some("bob".to_owned()),
-                ..FilterArgs::default()
-            }),
-            Vec::<String>::new()
-        );
-        assert_eq!(
-            ids(&FilterArgs {
-                app: Some("risk".to_owned()),
-                ..FilterArgs::default()
-            })
-            .len(),
-            6
-        );
+        assert_eq!(ids(&FilterArgs { q: Some("MONTE".to_owned()), ..FilterArgs::default() }), ["running-1"]);
+        assert_eq!(ids(&FilterArgs { user: Some("bob".to_owned()), ..FilterArgs::default() }), Vec::<String>::new());
+        assert_eq!(ids(&FilterArgs { app: Some("risk".to_owned()), ..FilterArgs::default() }).len(), 6);
     }
 }

@@ -33,20 +33,10 @@ impl Token {
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
     /// The server's address
-    #[arg(
-        long,
-        env = "SESSIONWATCH_SERVER",
-        default_value = "http://127.0.0.1:8000",
-        value_name = "URL"
-    )]
+    #[arg(long, env = "SESSIONWATCH_SERVER", default_value = "http://127.0.0.1:8000", value_name = "URL")]
     pub server: String,
     /// The token that the server asks for
-    #[arg(
-        long,
-        env = "SESSIONWATCH_TOKEN",
-        hide_env_values = true,
-        value_name = "TOKEN"
-    )]
+    #[arg(long, env = "SESSIONWATCH_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<Token>,
 }
 
@@ -56,10 +46,7 @@ mod tests {
 
     #[test]
     fn a_token_never_shows_in_debug_output() {
-        let args = ServerArgs {
-            server: "http://h:1".to_owned(),
-            token: "s3cret".parse().ok(),
-        };
+        let args = ServerArgs { server: "http://h:1".to_owned(), token: "s3cret".parse().ok() };
         assert!(!format!("{args:?}").contains("s3cret"));
     }
 }

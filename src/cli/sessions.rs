@@ -14,41 +14,13 @@ use super::{
 };
 
 const COLUMNS: [Column; 7] = [
-    Column {
-        title: "STATE",
-        least: 9,
-        rank: 0,
-    },
-    Column {
-        title: "APP",
-        least: 8,
-        rank: 1,
-    },
-    Column {
-        title: "USER",
-        least: 6,
-        rank: 3,
-    },
-    Column {
-        title: "TASK",
-        least: 10,
-        rank: 2,
-    },
-    Column {
-        title: "FOR",
-        least: 5,
-        rank: 5,
-    },
-    Column {
-        title: "BEAT",
-        least: 8,
-        rank: 4,
-    },
-    Column {
-        title: "ID",
-        least: 8,
-        rank: 6,
-    },
+    Column { title: "STATE", least: 9, rank: 0 },
+    Column { title: "APP", least: 8, rank: 1 },
+    Column { title: "USER", least: 6, rank: 3 },
+    Column { title: "TASK", least: 10, rank: 2 },
+    Column { title: "FOR", least: 5, rank: 5 },
+    Column { title: "BEAT", least: 8, rank: 4 },
+    Column { title: "ID", least: 8, rank: 6 },
 ];
 
 /// Problems first, then the newest start; the id settles the rest, so that rows never jump about.
@@ -58,16 +30,9 @@ pub(crate) fn by_concern(a: &Session, b: &Session, now: DateTime<Utc>) -> Orderi
 
 /// The sessions of the store that pass the filter, in the order shown.
 #[must_use]
-pub(crate) fn chosen<'a>(
-    store: &'a Store,
-    filter: &FilterArgs,
-    now: DateTime<Utc>,
-) -> Vec<&'a Session> {
-    let mut sessions: Vec<&Session> = store
-        .rows()
-        .map(|row| &row.session)
-        .filter(|session| passes(session, filter, now))
-        .collect();
+pub(crate) fn chosen<'a>(store: &'a Store, filter: &FilterArgs, now: DateTime<Utc>) -> Vec<&'a Session> {
+    let mut sessions: Vec<&Session> =
+        store.rows().map(|row| &row.session).filter(|session| passes(session, filter, now)).collect();
     sessions.sort_by(|a, b| by_concern(a, b, now));
     sessions
 }
@@ -88,23 +53,11 @@ pub(crate) fn passes(session: &Session, filter: &FilterArgs, now: DateTime<Utc>)
             session.current_task.as_ref(),
             session.client.as_ref(),
         ];
-        fields
-            .into_iter()
-            .flatten()
-            .any(|field| holds(field, wanted))
-            || session
-                .meta
-                .iter()
-                .any(|(key, value)| holds(key, wanted) || holds(&tag(value), wanted))
+        fields.into_iter().flatten().any(|field| holds(field, wanted))
+            || session.meta.iter().any(|(key, value)| holds(key, wanted) || holds(&tag(value), wanted))
     };
-    filter
-        .app
-        .as_ref()
-        .is_none_or(|app| *app == session.app_name)
-        && filter
-            .user
-            .as_ref()
-            .is_none_or(|user| session.user_id.as_ref() == Some(user))
+    filter.app.as_ref().is_none_or(|app| *app == session.app_name)
+        && filter.user.as_ref().is_none_or(|user| session.user_id.as_ref() == Some(user))
         && filter.status.as_deref().is_none_or(status)
         && filter.q.as_deref().is_none_or(anywhere)
 }
@@ -132,41 +85,18 @@ fn row(session: &Session, now: DateTime<Utc>) -> Vec<Cell> {
     let since = |from: DateTime<Utc>| (now - from).num_seconds();
     let (task, task_style) = match &session.kill {
         Some(kill) if session.kill_requested => (steps(kill, now), style(state)),
-        _ => (
-            session
-                .current_task
-                .as_deref()
-                .map(escape)
-                .unwrap_or_default()
-                .into_owned(),
-            Style::Plain,
-        ),
+        _ => (session.current_task.as_deref().map(escape).unwrap_or_default().into_owned(), Style::Plain),
     };
     // An app's own word for being at work says more than ours.
-    let word = if state == State::Running {
-        escape(&session.reported_status).into_owned()
-    } else {
-        state.word().to_owned()
-    };
+    let word =
+        if state == State::Running { escape(&session.reported_status).into_owned() } else { state.word().to_owned() };
     vec![
         Cell::new(format!("{} {word}", state.shape()), style(state)),
         Cell::plain(escape(&session.app_name)),
         Cell::plain(session.user_id.as_deref().map(escape).unwrap_or_default()),
         Cell::new(task, task_style),
-        Cell::plain(
-            session
-                .task_started_at
-                .map(|at| clock(since(at)))
-                .unwrap_or_default(),
-        ),
-        Cell::new(
-            ago(since(session.last_heartbeat)),
-            if session.is_stale {
-                Style::Bad
-            } else {
-                Style::Plain
-            },
-        ),
+        Cell::plain(session.task_started_at.map(|at| clock(since(at))).unwrap_or_default()),
+        Cell::new(ago(since(session.last_heartbeat)), if session.is_stale { Style::Bad } else { Style::Plain }),
         Cell::new(escape(&session.session_id), Style::Faint),
     ]
 }

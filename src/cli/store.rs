@@ -92,43 +92,18 @@ impl Store {
                 self.clock_ahead = now - local;
                 Vec::new()
             }
-            DashboardFrame::Snapshot {
-                part,
-                parts,
-                sessions,
-                ..
-            } => {
+            DashboardFrame::Snapshot { part, parts, sessions, .. } => {
                 if part <= 1 {
                     self.staged.clear();
                 }
-                self.staged.extend(
-                    sessions
-                        .into_iter()
-                        .filter_map(Row::new)
-                        .map(|row| (row.session.session_id.clone(), row)),
-                );
-                if part < parts {
-                    Vec::new()
-                } else {
-                    self.replace()
-                }
+                self.staged
+                    .extend(sessions.into_iter().filter_map(Row::new).map(|row| (row.session.session_id.clone(), row)));
+                if part < parts { Vec::new() } else { self.replace() }
             }
-            DashboardFrame::Changes {
-                upserted, removed, ..
-            } => {
-                let removed: Vec<Delta> = removed
-                    .into_iter()
-                    .map(|removal| self.remove(removal))
-                    .collect();
-                let upserted = upserted
-                    .into_iter()
-                    .filter_map(Row::new)
-                    .filter_map(|row| self.upsert(row));
-                upserted
-                    .collect::<Vec<_>>()
-                    .into_iter()
-                    .chain(removed)
-                    .collect()
+            DashboardFrame::Changes { upserted, removed, .. } => {
+                let removed: Vec<Delta> = removed.into_iter().map(|removal| self.remove(removal)).collect();
+                let upserted = upserted.into_iter().filter_map(Row::new).filter_map(|row| self.upsert(row));
+                upserted.collect::<Vec<_>>().into_iter().chain(removed).collect()
             }
             DashboardFrame::Beats { beats, .. } => {
                 for (id, at) in beats {
@@ -150,45 +125,24 @@ impl Store {
             self.rows = fresh;
             let mut present: Vec<&Row> = self.rows.values().collect();
             present.sort_by(|a, b| {
-                (a.session.start_time, &a.session.session_id)
-                    .cmp(&(b.session.start_time, &b.session.session_id))
+                (a.session.start_time, &a.session.session_id).cmp(&(b.session.start_time, &b.session.session_id))
             });
-            return present
-                .into_iter()
-                .cloned()
-                .map(Box::new)
-                .map(Delta::Present)
-                .collect();
+            return present.into_iter().cloned().map(Box::new).map(Delta::Present).collect();
         }
-        let missing: Vec<String> = self
-            .rows
-            .keys()
-            .filter(|id| !fresh.contains_key(*id))
-            .cloned()
-            .collect();
-        let gone = missing.into_iter().map(|session_id| Removal {
-            session_id,
-            cause: None,
-            at: None,
-            by: None,
-            reason: None,
-        });
+        let missing: Vec<String> = self.rows.keys().filter(|id| !fresh.contains_key(*id)).cloned().collect();
+        let gone =
+            missing.into_iter().map(|session_id| Removal { session_id, cause: None, at: None, by: None, reason: None });
         let mut deltas: Vec<Delta> = gone.map(|removal| self.remove(removal)).collect();
         deltas.extend(fresh.into_values().filter_map(|row| self.upsert(row)));
         deltas
     }
 
     fn upsert(&mut self, row: Row) -> Option<Delta> {
-        let before = self
-            .rows
-            .insert(row.session.session_id.clone(), row.clone());
+        let before = self.rows.insert(row.session.session_id.clone(), row.clone());
         if before.as_ref() == Some(&row) {
             return None;
         }
-        Some(Delta::Upserted {
-            before: before.map(|row| row.session),
-            row: Box::new(row),
-        })
+        Some(Delta::Upserted { before: before.map(|row| row.session), row: Box::new(row) })
     }
 
     fn remove(&mut self, removal: Removal) -> Delta {
@@ -240,10 +194,7 @@ pub(crate) mod tests {
     }
 
     fn ids(store: &Store) -> Vec<&str> {
-        let mut ids: Vec<&str> = store
-            .rows()
-            .map(|row| row.session.session_id.as_str())
-            .collect();
+        let mut ids: Vec<&str> = store.rows().map(|row| row.session.session_id.as_str()).collect();
         ids.sort_unstable();
         ids
     }
@@ -255,10 +206,7 @@ pub(crate) mod tests {
             &mut store,
             json!({"type": "snapshot", "seq": 7, "part": 1, "parts": 2, "sessions": [session("a", json!({}))]}),
         );
-        assert!(
-            !store.is_filled() && ids(&store).is_empty(),
-            "half a snapshot is none"
-        );
+        assert!(!store.is_filled() && ids(&store).is_empty(), "half a snapshot is none");
         let present = apply(
             &mut store,
             json!({"type": "snapshot", "seq": 7, "part": 2, "parts": 2, "sessions": [session("b", json!({}))]}),
@@ -288,12 +236,8 @@ pub(crate) mod tests {
             .iter()
             .map(|delta| match delta {
                 Delta::Present(row) => (true, row.session.session_id.as_str()),
-                Delta::Upserted { before, row } => {
-                    (before.is_some(), row.session.session_id.as_str())
-                }
-                Delta::Removed { before, removal } => {
-                    (before.is_some(), removal.session_id.as_str())
-                }
+                Delta::Upserted { before, row } => (before.is_some(), row.session.session_id.as_str()),
+                Delta::Removed { before, removal } => (before.is_some(), removal.session_id.as_str()),
             })
             .collect();
         assert_eq!(told, [(true, "a"), (false, "c"), (true, "b")]);
@@ -309,11 +253,7 @@ pub(crate) mod tests {
             "sessions": [session("a", json!({})), session("c", json!({}))]}),
         );
         assert_eq!(ids(&store), ["a", "c"]);
-        assert_eq!(
-            deltas.len(),
-            2,
-            "b is gone, c is new, a is as it was: {deltas:?}"
-        );
+        assert_eq!(deltas.len(), 2, "b is gone, c is new, a is as it was: {deltas:?}");
     }
 
     #[test]
@@ -325,10 +265,7 @@ pub(crate) mod tests {
         let beat = |id: &str| store.get(id).map(|row| row.session.last_heartbeat);
         assert_eq!(beat("a"), Some(time("2026-11-22T08:10:06Z")));
         assert_eq!(beat("b"), Some(time("2026-11-22T08:10:00Z")));
-        assert_eq!(
-            store.server_time(time("2026-11-22T08:10:00Z")),
-            time("2026-11-22T08:10:05Z")
-        );
+        assert_eq!(store.server_time(time("2026-11-22T08:10:00Z")), time("2026-11-22T08:10:05Z"));
     }
 
     #[test]

@@ -50,10 +50,7 @@ pub struct Cell {
 impl Cell {
     /// A cell with `text` in `style`.
     pub fn new(text: impl Into<String>, style: Style) -> Self {
-        Self {
-            text: text.into(),
-            style,
-        }
+        Self { text: text.into(), style }
     }
 
     /// A cell in the plain style.
@@ -69,16 +66,9 @@ pub type Line = Vec<Cell>;
 #[must_use]
 pub fn paint(line: &[Cell], colour: bool) -> String {
     let mut painted = String::new();
-    let shown = line
-        .iter()
-        .rposition(|cell| !cell.text.trim_end().is_empty())
-        .map_or(0, |last| last + 1);
+    let shown = line.iter().rposition(|cell| !cell.text.trim_end().is_empty()).map_or(0, |last| last + 1);
     for (index, cell) in line[..shown].iter().enumerate() {
-        let text = if index + 1 == shown {
-            cell.text.trim_end()
-        } else {
-            &cell.text
-        };
+        let text = if index + 1 == shown { cell.text.trim_end() } else { &cell.text };
         if colour && cell.style != Style::Plain && !text.trim().is_empty() {
             let _ = write!(painted, "{}{text}\x1b[0m", cell.style.code());
         } else {
@@ -109,23 +99,13 @@ const GAP: usize = 2;
 #[must_use]
 pub fn lay_out(columns: &[Column], rows: &[Vec<Cell>], room: Option<usize>) -> Vec<Line> {
     let natural = |index: usize| {
-        let widest = rows
-            .iter()
-            .filter_map(|row| row.get(index))
-            .map(|cell| width(&cell.text))
-            .max()
-            .unwrap_or(0);
+        let widest = rows.iter().filter_map(|row| row.get(index)).map(|cell| width(&cell.text)).max().unwrap_or(0);
         widest.max(width(columns[index].title))
     };
-    let mut shown: Vec<(usize, usize)> = (0..columns.len())
-        .map(|index| (index, natural(index)))
-        .collect();
+    let mut shown: Vec<(usize, usize)> = (0..columns.len()).map(|index| (index, natural(index))).collect();
     if let Some(room) = room {
         let least = |shown: &[(usize, usize)]| {
-            shown
-                .iter()
-                .map(|&(index, natural)| natural.min(columns[index].least))
-                .sum::<usize>()
+            shown.iter().map(|&(index, natural)| natural.min(columns[index].least)).sum::<usize>()
                 + GAP * shown.len().saturating_sub(1)
         };
         while shown.len() > 1 && least(&shown) > room {
@@ -136,20 +116,15 @@ pub fn lay_out(columns: &[Column], rows: &[Vec<Cell>], room: Option<usize>) -> V
         }
         let gaps = GAP * shown.len().saturating_sub(1);
         while shown.iter().map(|&(_, wide)| wide).sum::<usize>() + gaps > room {
-            let flexible = shown
-                .iter_mut()
-                .filter(|(index, wide)| *wide > columns[*index].least)
-                .max_by_key(|(_, wide)| *wide);
+            let flexible =
+                shown.iter_mut().filter(|(index, wide)| *wide > columns[*index].least).max_by_key(|(_, wide)| *wide);
             match flexible {
                 Some((_, wide)) => *wide -= 1,
                 None => break,
             }
         }
     }
-    let heading: Vec<Cell> = columns
-        .iter()
-        .map(|column| Cell::new(column.title, Style::Faint))
-        .collect();
+    let heading: Vec<Cell> = columns.iter().map(|column| Cell::new(column.title, Style::Faint)).collect();
     std::iter::once(&heading)
         .chain(rows)
         .map(|row| {
@@ -157,11 +132,7 @@ pub fn lay_out(columns: &[Column], rows: &[Vec<Cell>], room: Option<usize>) -> V
             for (at, &(index, wide)) in shown.iter().enumerate() {
                 let cell = row.get(index).cloned().unwrap_or_default();
                 let text = fit(&cell.text, wide);
-                let padding = if at + 1 == shown.len() {
-                    0
-                } else {
-                    wide - width(&text) + GAP
-                };
+                let padding = if at + 1 == shown.len() { 0 } else { wide - width(&text) + GAP };
                 line.push(Cell::new(text, cell.style));
                 line.push(Cell::plain(" ".repeat(padding)));
             }
@@ -191,67 +162,33 @@ mod tests {
     use super::*;
 
     const COLUMNS: [Column; 3] = [
-        Column {
-            title: "STATE",
-            least: 5,
-            rank: 0,
-        },
-        Column {
-            title: "TASK",
-            least: 4,
-            rank: 1,
-        },
-        Column {
-            title: "ID",
-            least: 6,
-            rank: 2,
-        },
+        Column { title: "STATE", least: 5, rank: 0 },
+        Column { title: "TASK", least: 4, rank: 1 },
+        Column { title: "ID", least: 6, rank: 2 },
     ];
 
     fn rows() -> Vec<Vec<Cell>> {
         vec![
-            vec![
-                Cell::new("idle", Style::Good),
-                Cell::plain("a long report"),
-                Cell::plain("0123456789"),
-            ],
-            vec![
-                Cell::new("stale", Style::Bad),
-                Cell::plain("日本"),
-                Cell::plain("x"),
-            ],
+            vec![Cell::new("idle", Style::Good), Cell::plain("a long report"), Cell::plain("0123456789")],
+            vec![Cell::new("stale", Style::Bad), Cell::plain("日本"), Cell::plain("x")],
         ]
     }
 
     fn shown(room: Option<usize>) -> Vec<String> {
-        lay_out(&COLUMNS, &rows(), room)
-            .iter()
-            .map(|line| paint(line, false))
-            .collect()
+        lay_out(&COLUMNS, &rows(), room).iter().map(|line| paint(line, false)).collect()
     }
 
     #[test]
     fn with_room_for_all_nothing_is_cut() {
         assert_eq!(
             shown(None),
-            [
-                "STATE  TASK           ID",
-                "idle   a long report  0123456789",
-                "stale  日本           x"
-            ]
+            ["STATE  TASK           ID", "idle   a long report  0123456789", "stale  日本           x"]
         );
     }
 
     #[test]
     fn the_widest_column_gives_way_first() {
-        assert_eq!(
-            shown(Some(28)),
-            [
-                "STATE  TASK        ID",
-                "idle   a long re…  01234567…",
-                "stale  日本        x"
-            ]
-        );
+        assert_eq!(shown(Some(28)), ["STATE  TASK        ID", "idle   a long re…  01234567…", "stale  日本        x"]);
     }
 
     #[test]
@@ -268,11 +205,7 @@ mod tests {
 
     #[test]
     fn colour_is_only_where_it_is_wanted() {
-        let line = [
-            Cell::new("stale", Style::Bad),
-            Cell::plain("  "),
-            Cell::plain("x  "),
-        ];
+        let line = [Cell::new("stale", Style::Bad), Cell::plain("  "), Cell::plain("x  ")];
         assert_eq!(paint(&line, false), "stale  x");
         assert_eq!(paint(&line, true), "\x1b[1;31mstale\x1b[0m  x");
     }

@@ -53,12 +53,7 @@ pub(super) async fn tail(args: TailArgs) -> Result<ExitCode, CliError> {
     let api = Api::new(&args.server)?;
     // The socket is opened before the log is read, so that nothing falls in between.
     let mut frames = feed::follow(api.clone());
-    let mut log = Log {
-        api,
-        app: args.app.clone(),
-        kinds: args.kind.join(","),
-        last: None,
-    };
+    let mut log = Log { api, app: args.app.clone(), kinds: args.kind.join(","), last: None };
     for event in log.newest(usize::from(args.lines)).await? {
         print(&event, args.json, output)?;
     }
@@ -104,10 +99,7 @@ pub(super) async fn tail(args: TailArgs) -> Result<ExitCode, CliError> {
 
 /// Whether the log may hold more after this frame: changes do, and so may the hello after a break.
 fn tells_of_news(frame: &DashboardFrame) -> bool {
-    matches!(
-        frame,
-        DashboardFrame::Changes { .. } | DashboardFrame::Hello { .. }
-    )
+    matches!(frame, DashboardFrame::Changes { .. } | DashboardFrame::Hello { .. })
 }
 
 fn seq(event: &Value) -> u64 {
@@ -144,11 +136,7 @@ impl Log {
         let mut page = self.page(None, PAGE).await?;
         let newest = page.events.first().map(seq);
         // A log that ends before what we have printed is another one: the server has a new database.
-        let known = if newest.is_some_and(|newest| newest < last) {
-            0
-        } else {
-            last
-        };
+        let known = if newest.is_some_and(|newest| newest < last) { 0 } else { last };
         let mut fresh = Vec::new();
         loop {
             let complete = page.events.iter().any(|event| seq(event) <= known);
@@ -165,22 +153,12 @@ impl Log {
 }
 
 fn print(event: &Value, json: bool, output: Output) -> Result<(), CliError> {
-    if json {
-        output.json(event)
-    } else {
-        output.text(&line(event))
-    }
+    if json { output.json(event) } else { output.text(&line(event)) }
 }
 
 /// An event as a line: time, kind, app, user, id, and what this kind adds.
 fn line(event: &Value) -> String {
-    let field = |name: &str| {
-        event
-            .get(name)
-            .and_then(Value::as_str)
-            .map(escape)
-            .filter(|text| !text.is_empty())
-    };
+    let field = |name: &str| event.get(name).and_then(Value::as_str).map(escape).filter(|text| !text.is_empty());
     let or_dash = |name: &str| field(name).unwrap_or("–".into());
     let mut line = format!(
         "{}  {:<17}  {:<12}  {:<12}  {}",
@@ -200,10 +178,7 @@ fn line(event: &Value) -> String {
         ("because ", field("reason")),
         ("says ", field("text")),
     ];
-    let notes: Vec<String> = notes
-        .into_iter()
-        .filter_map(|(word, value)| Some(format!("{word}{}", value?)))
-        .collect();
+    let notes: Vec<String> = notes.into_iter().filter_map(|(word, value)| Some(format!("{word}{}", value?))).collect();
     if !notes.is_empty() {
         line.push_str("  ");
         line.push_str(&notes.join(", "));
@@ -228,9 +203,6 @@ mod tests {
 
     #[test]
     fn missing_fields_are_dashes() {
-        assert_eq!(
-            line(&json!({"kind": "stale"})),
-            "–  stale              –             –             –"
-        );
+        assert_eq!(line(&json!({"kind": "stale"})), "–  stale              –             –             –");
     }
 }

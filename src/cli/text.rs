@@ -106,12 +106,7 @@ pub fn clock(seconds: i64) -> String {
     let seconds = seconds.max(0);
     match seconds {
         0..=3_599 => format!("{}:{:02}", seconds / 60, seconds % 60),
-        3_600..=172_799 => format!(
-            "{}:{:02}:{:02}",
-            seconds / 3_600,
-            seconds / 60 % 60,
-            seconds % 60
-        ),
+        3_600..=172_799 => format!("{}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60),
         _ => format!("{}d {}h", seconds / 86_400, seconds / 3_600 % 24),
     }
 }

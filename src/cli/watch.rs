@@ -63,11 +63,7 @@ pub(super) async fn watch(args: WatchArgs) -> Result<ExitCode, CliError> {
 }
 
 /// Prints one line a change until the server refuses us or the reader goes.
-async fn lines(
-    mut frames: mpsc::Receiver<Feed>,
-    args: &WatchArgs,
-    output: Output,
-) -> Result<(), CliError> {
+async fn lines(mut frames: mpsc::Receiver<Feed>, args: &WatchArgs, output: Output) -> Result<(), CliError> {
     let mut store = Store::default();
     let mut interrupted = signal(SignalKind::terminate())?;
     loop {
@@ -106,9 +102,7 @@ fn concerns(delta: &Delta, filter: &FilterArgs, now: DateTime<Utc>) -> bool {
     let passes = |session: &Session| sessions::passes(session, filter, now);
     match delta {
         Delta::Present(row) => passes(&row.session),
-        Delta::Upserted { before, row } => {
-            passes(&row.session) || before.as_ref().is_some_and(passes)
-        }
+        Delta::Upserted { before, row } => passes(&row.session) || before.as_ref().is_some_and(passes),
         Delta::Removed { before, .. } => before.as_ref().is_some_and(passes),
     }
 }
@@ -130,65 +124,30 @@ fn delta_json(delta: &Delta) -> Value {
 fn delta_line(delta: &Delta, now: DateTime<Utc>) -> String {
     let word = |session: &Session| session.state(now).word();
     let (what, session, id, note) = match delta {
-        Delta::Present(row) => (
-            word(&row.session).to_owned(),
-            Some(&row.session),
-            &row.session.session_id,
-            String::new(),
-        ),
-        Delta::Upserted { before: None, row } => (
-            format!("new, {}", word(&row.session)),
-            Some(&row.session),
-            &row.session.session_id,
-            String::new(),
-        ),
-        Delta::Upserted {
-            before: Some(before),
-            row,
-        } => {
+        Delta::Present(row) => {
+            (word(&row.session).to_owned(), Some(&row.session), &row.session.session_id, String::new())
+        }
+        Delta::Upserted { before: None, row } => {
+            (format!("new, {}", word(&row.session)), Some(&row.session), &row.session.session_id, String::new())
+        }
+        Delta::Upserted { before: Some(before), row } => {
             let (was, is) = (word(before), word(&row.session));
-            let what = if was == is {
-                is.to_owned()
-            } else {
-                format!("{was} → {is}")
-            };
-            let note = row
-                .session
-                .kill
-                .as_ref()
-                .map(|kill| sessions::steps(kill, now))
-                .unwrap_or_default();
+            let what = if was == is { is.to_owned() } else { format!("{was} → {is}") };
+            let note = row.session.kill.as_ref().map(|kill| sessions::steps(kill, now)).unwrap_or_default();
             (what, Some(&row.session), &row.session.session_id, note)
         }
         Delta::Removed { before, removal } => {
-            let mut note = removal
-                .by
-                .as_deref()
-                .map(|by| format!("by {}", escape(by)))
-                .unwrap_or_default();
+            let mut note = removal.by.as_deref().map(|by| format!("by {}", escape(by))).unwrap_or_default();
             if let Some(reason) = &removal.reason {
-                note = format!("{note} ({})", escape(reason))
-                    .trim_start()
-                    .to_owned();
+                note = format!("{note} ({})", escape(reason)).trim_start().to_owned();
             }
             let cause = removal.cause.as_deref().unwrap_or("while not connected");
-            (
-                format!("gone, {}", escape(cause)),
-                before.as_ref(),
-                &removal.session_id,
-                note,
-            )
+            (format!("gone, {}", escape(cause)), before.as_ref(), &removal.session_id, note)
         }
     };
-    let app = session
-        .map(|session| escape(&session.app_name))
-        .unwrap_or_default();
-    let user = session
-        .and_then(|session| session.user_id.as_deref())
-        .map_or("–".into(), escape);
-    let task = session
-        .and_then(|session| session.current_task.as_deref())
-        .map_or("–".into(), escape);
+    let app = session.map(|session| escape(&session.app_name)).unwrap_or_default();
+    let user = session.and_then(|session| session.user_id.as_deref()).map_or("–".into(), escape);
+    let task = session.and_then(|session| session.current_task.as_deref()).map_or("–".into(), escape);
     let line = format!(
         "{}  {what:<18}  {app:<12}  {user:<12}  {task:<24}  {}  {note}",
         now.format("%Y-%m-%dT%H:%M:%SZ"),
@@ -204,12 +163,7 @@ impl FullScreen {
     fn enter() -> io::Result<Self> {
         terminal::enable_raw_mode()?;
         let screen = Self;
-        execute!(
-            io::stdout(),
-            terminal::EnterAlternateScreen,
-            terminal::DisableLineWrap,
-            cursor::Hide
-        )?;
+        execute!(io::stdout(), terminal::EnterAlternateScreen, terminal::DisableLineWrap, cursor::Hide)?;
         Ok(screen)
     }
 
@@ -218,10 +172,7 @@ impl FullScreen {
         let mut out = io::stdout().lock();
         queue!(out, BeginSynchronizedUpdate)?;
         for row in 0..height {
-            queue!(
-                out,
-                cursor::MoveTo(0, u16::try_from(row).unwrap_or(u16::MAX))
-            )?;
+            queue!(out, cursor::MoveTo(0, u16::try_from(row).unwrap_or(u16::MAX)))?;
             // Before the text: after a full line the cursor still stands on its last character.
             queue!(out, terminal::Clear(ClearType::UntilNewLine))?;
             if let Some(line) = lines.get(row) {
@@ -236,21 +187,12 @@ impl FullScreen {
 impl Drop for FullScreen {
     fn drop(&mut self) {
         // The terminal may be gone; there is nothing better to do about it.
-        let _ = execute!(
-            io::stdout(),
-            cursor::Show,
-            terminal::EnableLineWrap,
-            terminal::LeaveAlternateScreen
-        );
+        let _ = execute!(io::stdout(), cursor::Show, terminal::EnableLineWrap, terminal::LeaveAlternateScreen);
         let _ = terminal::disable_raw_mode();
     }
 }
 
-async fn full_screen(
-    mut frames: mpsc::Receiver<Feed>,
-    filter: &FilterArgs,
-    output: Output,
-) -> Result<(), CliError> {
+async fn full_screen(mut frames: mpsc::Receiver<Feed>, filter: &FilterArgs, output: Output) -> Result<(), CliError> {
     let mut store = Store::default();
     let mut link = Link::Connecting;
     let mut scroll = 0;
@@ -324,16 +266,12 @@ fn take_in(store: &mut Store, frame: DashboardFrame, link: Link) -> Link {
     let sent = match &frame {
         DashboardFrame::Changes { at, .. } => *at,
         DashboardFrame::Beats { at, .. } => Some(*at),
-        DashboardFrame::Hello { .. }
-        | DashboardFrame::Snapshot { .. }
-        | DashboardFrame::Unknown => None,
+        DashboardFrame::Hello { .. } | DashboardFrame::Snapshot { .. } | DashboardFrame::Unknown => None,
     };
     store.apply(frame, local);
     match sent {
         // The clocks were compared over the same network, so a delay may come out a little below nothing.
-        Some(sent) => Link::Live(Some(
-            (store.server_time(local) - sent).num_milliseconds().max(0),
-        )),
+        Some(sent) => Link::Live(Some((store.server_time(local) - sent).num_milliseconds().max(0))),
         None if store.is_filled() => match link {
             Link::Live(delay) => Link::Live(delay),
             Link::Connecting | Link::Lost(_) => Link::Live(None),
@@ -353,13 +291,7 @@ enum Action {
 
 fn action(event: &Event, page: usize) -> Action {
     let page = isize::try_from(page.max(1)).unwrap_or(isize::MAX);
-    let Event::Key(KeyEvent {
-        code,
-        modifiers,
-        kind: KeyEventKind::Press | KeyEventKind::Repeat,
-        ..
-    }) = event
-    else {
+    let Event::Key(KeyEvent { code, modifiers, kind: KeyEventKind::Press | KeyEventKind::Repeat, .. }) = event else {
         return Action::Redraw;
     };
     match code {
@@ -376,9 +308,7 @@ fn action(event: &Event, page: usize) -> Action {
 }
 
 fn scroll_by(scroll: usize, by: isize, count: usize) -> usize {
-    scroll
-        .saturating_add_signed(by)
-        .min(count.saturating_sub(1))
+    scroll.saturating_add_signed(by).min(count.saturating_sub(1))
 }
 
 #[cfg(test)]
@@ -401,45 +331,17 @@ mod tests {
         let now = time("2026-11-22T08:10:10Z");
         let idle = row(json!({}));
         let running = row(json!({"reported_status": "running", "current_task": "Q4\u{1b}[2J"}));
-        let new = delta_line(
-            &Delta::Upserted {
-                before: None,
-                row: Box::new(idle.clone()),
-            },
-            now,
-        );
-        assert!(
-            new.starts_with("2026-11-22T08:10:10Z  new, idle") && new.ends_with("a1"),
-            "{new}"
-        );
-        let line = delta_line(
-            &Delta::Upserted {
-                before: Some(idle.session.clone()),
-                row: Box::new(running.clone()),
-            },
-            now,
-        );
-        assert!(
-            line.contains("idle → running") && line.contains("Q4\\u{1b}[2J"),
-            "{line}"
-        );
+        let new = delta_line(&Delta::Upserted { before: None, row: Box::new(idle.clone()) }, now);
+        assert!(new.starts_with("2026-11-22T08:10:10Z  new, idle") && new.ends_with("a1"), "{new}");
+        let line =
+            delta_line(&Delta::Upserted { before: Some(idle.session.clone()), row: Box::new(running.clone()) }, now);
+        assert!(line.contains("idle → running") && line.contains("Q4\\u{1b}[2J"), "{line}");
         let removal = serde_json::from_value(
             json!({"session_id": "a1", "cause": "killed", "at": null, "by": "eve", "reason": "month end"}),
         );
-        let Ok(removal) = removal else {
-            panic!("a removal of the contract")
-        };
-        let gone = delta_line(
-            &Delta::Removed {
-                before: Some(running.session),
-                removal,
-            },
-            now,
-        );
-        assert!(
-            gone.contains("gone, killed") && gone.ends_with("a1  by eve (month end)"),
-            "{gone}"
-        );
+        let Ok(removal) = removal else { panic!("a removal of the contract") };
+        let gone = delta_line(&Delta::Removed { before: Some(running.session), removal }, now);
+        assert!(gone.contains("gone, killed") && gone.ends_with("a1  by eve (month end)"), "{gone}");
     }
 
     #[test]
@@ -454,13 +356,7 @@ mod tests {
     fn keys_scroll_and_quit() {
         let press = |code| Event::Key(KeyEvent::new(code, KeyModifiers::NONE));
         assert_eq!(action(&press(KeyCode::Char('q')), 10), Action::Quit);
-        assert_eq!(
-            action(
-                &Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)),
-                10
-            ),
-            Action::Quit
-        );
+        assert_eq!(action(&Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)), 10), Action::Quit);
         assert_eq!(action(&press(KeyCode::PageDown), 10), Action::Scroll(10));
         assert_eq!(action(&press(KeyCode::Char('c')), 10), Action::Redraw);
         assert_eq!(scroll_by(3, isize::MIN, 9), 0);

@@ -98,14 +98,7 @@ pub enum State {
 
 impl State {
     /// Every state, problems first.
-    pub const ALL: [Self; 6] = [
-        Self::Unconfirmed,
-        Self::Stale,
-        Self::Ending,
-        Self::Running,
-        Self::Hidden,
-        Self::Idle,
-    ];
+    pub const ALL: [Self; 6] = [Self::Unconfirmed, Self::Stale, Self::Ending, Self::Running, Self::Hidden, Self::Idle];
 
     /// The word shown for it.
     #[must_use]
@@ -139,23 +132,13 @@ impl Session {
     #[must_use]
     pub fn state(&self, now: DateTime<Utc>) -> State {
         if self.kill_requested {
-            let unconfirmed = self
-                .kill
-                .as_ref()
-                .is_some_and(|kill| kill.is_unconfirmed(now));
-            if unconfirmed {
-                State::Unconfirmed
-            } else {
-                State::Ending
-            }
+            let unconfirmed = self.kill.as_ref().is_some_and(|kill| kill.is_unconfirmed(now));
+            if unconfirmed { State::Unconfirmed } else { State::Ending }
         } else if self.is_stale {
             State::Stale
         } else if self.reported_status != "idle" {
             State::Running
-        } else if matches!(
-            self.visibility.as_deref(),
-            Some("hidden" | "frozen" | "suspended")
-        ) {
+        } else if matches!(self.visibility.as_deref(), Some("hidden" | "frozen" | "suspended")) {
             State::Hidden
         } else {
             State::Idle

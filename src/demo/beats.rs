@@ -55,8 +55,7 @@ pub(super) async fn device(company: &Company, persona: &Persona, mut dice: Dice)
             match api.heartbeat(&id, &status, token).await {
                 Ok(answer) if is_asked_to_end(&answer) => {
                     let over = persona.deaf
-                        && Instant::now()
-                            < *deaf_until.get_or_insert_with(|| Instant::now() + LONG_DEAFNESS);
+                        && Instant::now() < *deaf_until.get_or_insert_with(|| Instant::now() + LONG_DEAFNESS);
                     if !over {
                         sleep(dice.seconds(0.05, 0.5)).await;
                         let _ = api.end(&id, token).await;
@@ -64,9 +63,7 @@ pub(super) async fn device(company: &Company, persona: &Persona, mut dice: Dice)
                     }
                 }
                 // Unknown or killed: there is nothing left to beat for.
-                Err(CliError::Refused {
-                    status: 401..=410, ..
-                }) => return,
+                Err(CliError::Refused { status: 401..=410, .. }) => return,
                 // A device has no better idea than to try again at the next beat.
                 Ok(_) | Err(_) => {}
             }
@@ -83,11 +80,7 @@ pub(super) async fn job(company: &Company, persona: &Persona, mut dice: Dice) {
     let Some(&(task, least, most)) = dice.pick(app.tasks) else {
         return;
     };
-    let id = format!(
-        "{}-{}",
-        task.split(' ').next_back().unwrap_or(task),
-        short_id()
-    );
+    let id = format!("{}-{}", task.split(' ').next_back().unwrap_or(task), short_id());
     let mut query = vec![("task", task)];
     query.extend(persona.user.map(|user| ("user_id", user)));
     let end = Instant::now() + dice.seconds(least, most);
@@ -96,9 +89,7 @@ pub(super) async fn job(company: &Company, persona: &Persona, mut dice: Dice) {
         match api.ping(app.name, &id, word.take(), &query, None).await {
             Ok(answer) if answer == "KILL" => break "143",
             Ok(_) => {}
-            Err(CliError::Refused {
-                status: 401..=410, ..
-            }) => return pause_after_failure(&mut dice).await,
+            Err(CliError::Refused { status: 401..=410, .. }) => return pause_after_failure(&mut dice).await,
             // The job goes on whether or not the monitor is there.
             Err(_) => {}
         }
@@ -126,11 +117,6 @@ fn is_asked_to_end(answer: &Value) -> bool {
 }
 
 fn beat_interval(answer: &Value) -> Duration {
-    let seconds = answer
-        .get("heartbeat_interval")
-        .and_then(Value::as_f64)
-        .unwrap_or(30.0);
-    Duration::try_from_secs_f64(seconds)
-        .unwrap_or(Duration::from_secs(30))
-        .max(Duration::from_millis(100))
+    let seconds = answer.get("heartbeat_interval").and_then(Value::as_f64).unwrap_or(30.0);
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(30)).max(Duration::from_millis(100))
 }

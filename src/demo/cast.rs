@@ -47,20 +47,12 @@ pub(super) const APPS: &[App] = &[
         weight: 34,
         client: "js/0.1.0",
         users: &[
-            "amelia", "noah", "olga", "liam", "mia", "hugo", "zoe", "ravi", "lena", "tom", "ines",
-            "kofi", "yuki", "paul",
+            "amelia", "noah", "olga", "liam", "mia", "hugo", "zoe", "ravi", "lena", "tom", "ines", "kofi", "yuki",
+            "paul",
         ],
-        tasks: &[
-            ("Checkout", 20.0, 90.0),
-            ("Upload photos", 8.0, 60.0),
-            ("Compare prices", 15.0, 120.0),
-        ],
+        tasks: &[("Checkout", 20.0, 90.0), ("Upload photos", 8.0, 60.0), ("Compare prices", 15.0, 120.0)],
         busy: 0.15,
-        tags: &[
-            ("env", &["prod"]),
-            ("region", REGIONS),
-            ("version", &["5.14.2", "5.14.2", "5.15.0-rc1"]),
-        ],
+        tags: &[("env", &["prod"]), ("region", REGIONS), ("version", &["5.14.2", "5.14.2", "5.15.0-rc1"])],
     },
     App {
         name: "risk",
@@ -86,14 +78,8 @@ pub(super) const APPS: &[App] = &[
         way: Way::Shared,
         weight: 14,
         client: "python/0.1.0",
-        users: &[
-            "f.moreau", "g.rossi", "h.nowak", "i.dahl", "j.ortega", "k.lund",
-        ],
-        tasks: &[
-            ("Score claim", 4.0, 20.0),
-            ("Fraud check", 15.0, 80.0),
-            ("Export to PDF", 6.0, 30.0),
-        ],
+        users: &["f.moreau", "g.rossi", "h.nowak", "i.dahl", "j.ortega", "k.lund"],
+        tasks: &[("Score claim", 4.0, 20.0), ("Fraud check", 15.0, 80.0), ("Export to PDF", 6.0, 30.0)],
         busy: 0.3,
         tags: &[("env", ENVIRONMENTS), ("version", &["3.2.0"])],
     },
@@ -102,20 +88,8 @@ pub(super) const APPS: &[App] = &[
         way: Way::Socket,
         weight: 12,
         client: "js/0.1.0",
-        users: &[
-            "dock-1",
-            "dock-2",
-            "dock-3",
-            "picker-07",
-            "picker-11",
-            "picker-23",
-            "picker-31",
-        ],
-        tasks: &[
-            ("Count shelf", 30.0, 200.0),
-            ("Print labels", 5.0, 20.0),
-            ("Receive delivery", 60.0, 300.0),
-        ],
+        users: &["dock-1", "dock-2", "dock-3", "picker-07", "picker-11", "picker-23", "picker-31"],
+        tasks: &[("Count shelf", 30.0, 200.0), ("Print labels", 5.0, 20.0), ("Receive delivery", 60.0, 300.0)],
         busy: 0.55,
         tags: &[
             ("site", &["Lyon", "Leipzig", "Łódź"]),
@@ -129,11 +103,7 @@ pub(super) const APPS: &[App] = &[
         weight: 8,
         client: "js/0.1.0",
         users: &["marie", "niels", "lise", "subrahmanyan"],
-        tasks: &[
-            ("Fit spectrum", 40.0, 240.0),
-            ("Render figure 3", 10.0, 45.0),
-            ("Align reads", 120.0, 900.0),
-        ],
+        tasks: &[("Fit spectrum", 40.0, 240.0), ("Render figure 3", 10.0, 45.0), ("Align reads", 120.0, 900.0)],
         busy: 0.4,
         tags: &[("env", &["research"]), ("gpu", &["none", "a100"])],
     },
@@ -153,11 +123,7 @@ pub(super) const APPS: &[App] = &[
         weight: 5,
         client: "curl/8.14",
         users: &["root"],
-        tasks: &[
-            ("nightly: db-main", 60.0, 400.0),
-            ("nightly: mail", 40.0, 200.0),
-            ("hourly: documents", 15.0, 60.0),
-        ],
+        tasks: &[("nightly: db-main", 60.0, 400.0), ("nightly: mail", 40.0, 200.0), ("hourly: documents", 15.0, 60.0)],
         busy: 1.0,
         tags: &[],
     },
@@ -176,37 +142,21 @@ pub(super) struct Persona {
 impl Persona {
     /// Somebody drawn by `dice`, from all apps or only from those that need no socket of their own.
     pub(super) fn draw(dice: &mut Dice, own_socket: bool) -> Self {
-        let apps = || {
-            APPS.iter()
-                .filter(|app| own_socket || app.way != Way::Socket)
-        };
-        let hat: Vec<&'static App> = apps()
-            .flat_map(|app| std::iter::repeat_n(app, app.weight as usize))
-            .collect();
+        let apps = || APPS.iter().filter(|app| own_socket || app.way != Way::Socket);
+        let hat: Vec<&'static App> = apps().flat_map(|app| std::iter::repeat_n(app, app.weight as usize)).collect();
         let app = dice.pick(&hat).copied().unwrap_or(&APPS[0]);
         let anonymous = app.way == Way::Socket && dice.chance(0.2);
-        let user = if anonymous {
-            None
-        } else {
-            dice.pick(app.users).copied()
-        };
+        let user = if anonymous { None } else { dice.pick(app.users).copied() };
         let mut meta = Map::new();
         for (key, values) in app.tags {
             if let Some(value) = dice.pick(values) {
-                let value = value
-                    .parse::<bool>()
-                    .map_or_else(|_| json!(value), Value::from);
+                let value = value.parse::<bool>().map_or_else(|_| json!(value), Value::from);
                 meta.insert((*key).to_owned(), value);
             }
         }
         // A socket of its own would be closed by the server: only the others can fail to answer and stay.
         let deaf = matches!(app.way, Way::Shared | Way::Beats) && dice.chance(0.05);
-        Self {
-            app,
-            user,
-            meta,
-            deaf,
-        }
+        Self { app, user, meta, deaf }
     }
 }
 
@@ -248,9 +198,7 @@ mod tests {
         for app in APPS {
             assert!(!app.tasks.is_empty() && app.weight > 0, "{}", app.name);
             assert!(
-                app.tasks
-                    .iter()
-                    .all(|(name, least, most)| name.len() <= 256 && 0.0 < *least && least < most),
+                app.tasks.iter().all(|(name, least, most)| name.len() <= 256 && 0.0 < *least && least < most),
                 "{}",
                 app.name
             );
@@ -262,11 +210,7 @@ mod tests {
         let mut dice = Dice::seeded(3);
         let cast: Vec<Persona> = (0..2_000).map(|_| Persona::draw(&mut dice, true)).collect();
         for app in APPS {
-            assert!(
-                cast.iter().any(|persona| persona.app.name == app.name),
-                "{} never plays",
-                app.name
-            );
+            assert!(cast.iter().any(|persona| persona.app.name == app.name), "{} never plays", app.name);
         }
         let deaf = cast.iter().filter(|persona| persona.deaf).count();
         assert!((5..100).contains(&deaf), "{deaf}");

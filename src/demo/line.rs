@@ -151,10 +151,7 @@ async fn converse(
 
 type Arrival = Option<Result<Message, tokio_tungstenite::tungstenite::Error>>;
 
-fn deliver(
-    message: Arrival,
-    members: &HashMap<String, mpsc::Sender<Incoming>>,
-) -> ControlFlow<u16> {
+fn deliver(message: Arrival, members: &HashMap<String, mpsc::Sender<Incoming>>) -> ControlFlow<u16> {
     match message {
         Some(Ok(Message::Text(text))) => {
             let frame = serde_json::from_str(&text).unwrap_or(SessionFrame::Unknown);
@@ -170,9 +167,7 @@ fn deliver(
             }
             ControlFlow::Continue(())
         }
-        Some(Ok(Message::Close(close))) => {
-            ControlFlow::Break(close.map_or(1005, |close| u16::from(close.code)))
-        }
+        Some(Ok(Message::Close(close))) => ControlFlow::Break(close.map_or(1005, |close| u16::from(close.code))),
         Some(Ok(_)) => ControlFlow::Continue(()),
         Some(Err(_)) | None => ControlFlow::Break(1006),
     }

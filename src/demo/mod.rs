@@ -52,10 +52,7 @@ fn sessions(text: &str) -> Result<usize, String> {
 /// They end within a second after that, without good-byes: the server goes at the same time. A `base_url` that is no
 /// address plays nothing and waits for `shutdown`.
 pub async fn populate(base_url: String, sessions: usize, shutdown: impl Future) {
-    let Ok(api) = Api::new(&ServerArgs {
-        server: base_url,
-        token: None,
-    }) else {
+    let Ok(api) = Api::new(&ServerArgs { server: base_url, token: None }) else {
         shutdown.await;
         return;
     };
@@ -68,9 +65,7 @@ pub async fn populate(base_url: String, sessions: usize, shutdown: impl Future) 
         let (company, dice) = (company.clone(), dice.split());
         everybody.spawn(async move {
             sleep(delay).await;
-            company
-                .one_after_another(slot, slot < own_sockets, dice)
-                .await;
+            company.one_after_another(slot, slot < own_sockets, dice).await;
         });
     }
     let operator = dice.split();
@@ -94,11 +89,7 @@ impl Company {
         let lines = || (0..count).map(|_| Line::new(api.clone())).collect();
         let shared = APPS.iter().filter(|app| app.way == Way::Shared);
         let processes = shared.map(|app| (app.name, lines())).collect();
-        Self {
-            api,
-            processes,
-            deaf: Deaf::default(),
-        }
+        Self { api, processes, deaf: Deaf::default() }
     }
 
     /// One place in the company: when a session ends, another comes after a while.
@@ -149,9 +140,7 @@ mod tests {
     #[test]
     fn the_number_of_sessions_is_bounded() {
         let count = |args: &[&str]| {
-            Cli::try_parse_from(std::iter::once("demo").chain(args.iter().copied()))
-                .ok()
-                .map(|cli| cli.demo.sessions)
+            Cli::try_parse_from(std::iter::once("demo").chain(args.iter().copied())).ok().map(|cli| cli.demo.sessions)
         };
         assert_eq!(count(&[]), Some(200));
         assert_eq!(count(&["--sessions", "5"]), Some(5));
@@ -162,16 +151,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_server_it_still_ends_at_once_when_told() {
         let began = std::time::Instant::now();
-        populate(
-            "http://127.0.0.1:1".to_owned(),
-            50,
-            sleep(Duration::from_millis(300)),
-        )
-        .await;
-        assert!(
-            began.elapsed() < Duration::from_millis(1_300),
-            "{:?}",
-            began.elapsed()
-        );
+        populate("http://127.0.0.1:1".to_owned(), 50, sleep(Duration::from_millis(300))).await;
+        assert!(began.elapsed() < Duration::from_millis(1_300), "{:?}", began.elapsed());
     }
 }

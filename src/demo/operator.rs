@@ -56,12 +56,7 @@ pub(super) async fn work(api: &Api, deaf: &Deaf, mut dice: Dice) {
 async fn somebody(api: &Api, app: &str, dice: &mut Dice) -> Option<String> {
     let answer = api.sessions(&[("app_name", app)]).await.ok()?;
     let sessions = answer.get("sessions")?.as_array()?;
-    let open: Vec<&Value> = sessions
-        .iter()
-        .filter(|session| session.get("kill_requested") == Some(&Value::Bool(false)))
-        .collect();
-    dice.pick(&open)?
-        .get("session_id")?
-        .as_str()
-        .map(ToOwned::to_owned)
+    let open: Vec<&Value> =
+        sessions.iter().filter(|session| session.get("kill_requested") == Some(&Value::Bool(false))).collect();
+    dice.pick(&open)?.get("session_id")?.as_str().map(ToOwned::to_owned)
 }

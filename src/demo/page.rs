@@ -25,12 +25,7 @@ const REGISTER_LIMIT: Duration = Duration::from_secs(10);
 /// Plays one session from registration to its end.
 ///
 /// `process` is the line of the app's process, for the apps whose sessions share one.
-pub(super) async fn play(
-    company: &Company,
-    process: Option<&Line>,
-    persona: Persona,
-    mut dice: Dice,
-) {
+pub(super) async fn play(company: &Company, process: Option<&Line>, persona: Persona, mut dice: Dice) {
     let script = Script::new(persona.app, dice.split());
     let mut page = Page {
         id: Uuid::new_v4().to_string(),
@@ -46,9 +41,7 @@ pub(super) async fn play(
     let _listed = company.deaf.list(&page.persona, &page.id);
     page.turn();
     loop {
-        let line = process
-            .cloned()
-            .unwrap_or_else(|| Line::new(company.api.clone()));
+        let line = process.cloned().unwrap_or_else(|| Line::new(company.api.clone()));
         let ending = page.attend(&line).await;
         line.part(&page.id).await;
         match ending {
@@ -103,10 +96,7 @@ struct Page {
 impl Page {
     /// Turns the script's page: what comes next, and when.
     fn turn(&mut self) {
-        self.next = self
-            .script
-            .next()
-            .map(|(wait, act)| (Instant::now() + wait, act));
+        self.next = self.script.next().map(|(wait, act)| (Instant::now() + wait, act));
     }
 
     fn is_shared(&self) -> bool {
@@ -123,20 +113,12 @@ impl Page {
     }
 
     fn status(&self) -> &'static str {
-        if self.task.is_some() {
-            "running"
-        } else {
-            "idle"
-        }
+        if self.task.is_some() { "running" } else { "idle" }
     }
 
     /// Only a page in a browser knows whether it is looked at.
     fn visibility(&self) -> Option<&'static str> {
-        if self.is_shared() {
-            None
-        } else {
-            Some(if self.hidden { "hidden" } else { "visible" })
-        }
+        if self.is_shared() { None } else { Some(if self.hidden { "hidden" } else { "visible" }) }
     }
 
     /// Registers on `line` and plays on until something ends that.
@@ -144,11 +126,7 @@ impl Page {
         let mut inbox = line.join(&self.id).await;
         line.say(self.registration()).await;
         match timeout(REGISTER_LIMIT, inbox.recv()).await {
-            Ok(Some(Incoming::Frame(SessionFrame::Registered {
-                session_token,
-                heartbeat_interval,
-                ..
-            }))) => {
+            Ok(Some(Incoming::Frame(SessionFrame::Registered { session_token, heartbeat_interval, .. }))) => {
                 self.token = Some(session_token);
                 self.beat = Duration::try_from_secs_f64(heartbeat_interval)
                     .unwrap_or(self.beat)
@@ -160,10 +138,8 @@ impl Page {
         }
         // Whoever has come back from silence goes on from there, and not with what was missed.
         if self.next.is_none_or(|(at, _)| at < Instant::now()) {
-            self.next = Some((
-                Instant::now() + Duration::from_millis(200),
-                self.next.map_or(Act::Leave, |(_, act)| act),
-            ));
+            self.next =
+                Some((Instant::now() + Duration::from_millis(200), self.next.map_or(Act::Leave, |(_, act)| act)));
         }
         let mut beats = interval_at(Instant::now() + self.beat, self.beat);
         let mut deaf_until: Option<Instant> = None;
@@ -207,12 +183,10 @@ impl Page {
                 // Saving work and closing down takes a moment.
                 let moment = self.dice.seconds(0.01, 0.4);
                 sleep(moment).await;
-                line.say(json!({ "type": "kill_ack", "session_id": self.id, "kill_id": kill_id }))
-                    .await;
+                line.say(json!({ "type": "kill_ack", "session_id": self.id, "kill_id": kill_id })).await;
                 if !self.is_shared() {
                     // The server closes the socket; leaving first would look like something else.
-                    let closed =
-                        async { while let Some(Incoming::Frame(_)) = inbox.recv().await {} };
+                    let closed = async { while let Some(Incoming::Frame(_)) = inbox.recv().await {} };
                     let _ = timeout(Duration::from_secs(5), closed).await;
                 }
                 return ControlFlow::Break(Ending::Left);
@@ -241,14 +215,14 @@ impl Page {
             Act::Vanish if !self.is_shared() => return ControlFlow::Break(Ending::Vanished),
             Act::Vanish | Act::Leave => return ControlFlow::Break(self.leave(line).await),
         }
-        let status = json!({ "type": "status", "session_id": self.id, "status": self.status(), "current_task": self.task });
+        let status =
+            json!({ "type": "status", "session_id": self.id, "status": self.status(), "current_task": self.task });
         line.say(status).await;
         ControlFlow::Continue(())
     }
 
     async fn leave(&mut self, line: &Line) -> Ending {
-        line.say(json!({ "type": "bye", "session_id": self.id, "persisted": false }))
-            .await;
+        line.say(json!({ "type": "bye", "session_id": self.id, "persisted": false })).await;
         Ending::Left
     }
 }

@@ -50,12 +50,7 @@ pub(super) struct Script {
 impl Script {
     pub(super) fn new(app: &'static App, mut dice: Dice) -> Self {
         let left = dice.visit(VISIT);
-        Self {
-            app,
-            dice,
-            phase: Phase::Idle,
-            left,
-        }
+        Self { app, dice, phase: Phase::Idle, left }
     }
 
     /// What comes next, and after how long; after [`Act::Vanish`] and [`Act::Leave`] nothing comes.
@@ -85,11 +80,7 @@ impl Script {
             Phase::Working(length) => Some((length, Act::Finish)),
             Phase::Hidden => Some((dice.seconds(20.0, 240.0), Act::Show)),
             Phase::Idle if self.left.is_zero() => {
-                let last = if dice.chance(0.06) {
-                    Act::Vanish
-                } else {
-                    Act::Leave
-                };
+                let last = if dice.chance(0.06) { Act::Vanish } else { Act::Leave };
                 Some((dice.seconds(0.5, 8.0), last))
             }
             Phase::Idle => {
@@ -125,18 +116,8 @@ mod tests {
         for app in APPS {
             for seed in 0..50 {
                 let life = life(app, seed);
-                assert!(
-                    matches!(life.last(), Some((_, Act::Leave | Act::Vanish))),
-                    "{}: {:?}",
-                    app.name,
-                    life.last()
-                );
-                assert!(
-                    life.iter()
-                        .all(|(wait, _)| *wait >= Duration::from_millis(500)),
-                    "{}",
-                    app.name
-                );
+                assert!(matches!(life.last(), Some((_, Act::Leave | Act::Vanish))), "{}: {:?}", app.name, life.last());
+                assert!(life.iter().all(|(wait, _)| *wait >= Duration::from_millis(500)), "{}", app.name);
             }
         }
     }
@@ -165,10 +146,7 @@ mod tests {
 
     #[test]
     fn all_kinds_of_acts_happen_and_silence_is_rare() {
-        let acts: Vec<Act> = (0..300)
-            .flat_map(|seed| life(&APPS[0], seed))
-            .map(|(_, act)| act)
-            .collect();
+        let acts: Vec<Act> = (0..300).flat_map(|seed| life(&APPS[0], seed)).map(|(_, act)| act).collect();
         let count = |wanted: fn(&Act) -> bool| acts.iter().filter(|act| wanted(act)).count();
         for (name, number) in [
             ("start", count(|act| matches!(act, Act::Start(_)))),

@@ -65,9 +65,13 @@ export async function startServer(args = [], options = {}) {
   };
 }
 
-/** Real Chromium, headless, without its own traffic to the outside. */
-export function launchBrowser(args = []) {
+/**
+ * Real Chromium, headless, without its own traffic to the outside. `options` are Playwright's own: `ignoreDefaultArgs`
+ * takes back what Playwright switches off, such as the back-forward cache or the throttling of hidden pages.
+ */
+export function launchBrowser(args = [], options = {}) {
   return chromium.launch({
+    ...options,
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [
       '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',

@@ -67,11 +67,7 @@ impl Server {
     }
 
     pub(super) fn api(&self) -> Api {
-        Api::new(&ServerArgs {
-            server: self.url.clone(),
-            token: None,
-        })
-        .expect("the server's own address")
+        Api::new(&ServerArgs { server: self.url.clone(), token: None }).expect("the server's own address")
     }
 
     /// A command line to this server; its output is captured, and it ends with the test.
@@ -104,32 +100,21 @@ impl Server {
         };
         match timeout(LIMIT, watching).await {
             Ok(found) => found,
-            Err(_) => panic!(
-                "never seen: {what}; there were {:?}",
-                store.rows().map(|row| &row.raw).collect::<Vec<_>>()
-            ),
+            Err(_) => {
+                panic!("never seen: {what}; there were {:?}", store.rows().map(|row| &row.raw).collect::<Vec<_>>())
+            }
         }
     }
 
     /// Waits for a session of `app` that fits.
     pub(super) async fn session(&self, app: &str, fits: impl Fn(&Row) -> bool) -> Row {
-        let find = |store: &Store| {
-            store
-                .rows()
-                .find(|row| row.session.app_name == app && fits(row))
-                .cloned()
-        };
+        let find = |store: &Store| store.rows().find(|row| row.session.app_name == app && fits(row)).cloned();
         self.until(&format!("a session of {app}"), find).await
     }
 
     /// Waits until no session of `app` is left.
     pub(super) async fn gone(&self, app: &str) {
-        let none = |store: &Store| {
-            store
-                .rows()
-                .all(|row| row.session.app_name != app)
-                .then_some(())
-        };
+        let none = |store: &Store| store.rows().all(|row| row.session.app_name != app).then_some(());
         self.until(&format!("the end of {app}"), none).await;
     }
 
@@ -137,36 +122,17 @@ impl Server {
     pub(super) async fn story(&self, id: &str) -> Vec<String> {
         let events = self.api().timeline(id).await.expect("a timeline");
         let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
-        let told = |event: &Value| {
-            [text(event, "kind"), text(event, "cause")]
-                .join(" ")
-                .trim_end()
-                .to_owned()
-        };
+        let told = |event: &Value| [text(event, "kind"), text(event, "cause")].join(" ").trim_end().to_owned();
         events.iter().map(told).collect()
     }
 
     /// A client's session on a socket, registered.
     pub(super) async fn client(&self, app: &str, shared: bool) -> Client {
-        let mut socket = self
-            .api()
-            .socket(&["ws", "client"], &[])
-            .await
-            .expect("a socket");
-        let register =
-            json!({"type": "register", "app_name": app, "user_id": "ana", "shared": shared});
-        socket
-            .send(Message::text(register.to_string()))
-            .await
-            .expect("an open socket");
-        let mut client = Client {
-            id: String::new(),
-            socket,
-        };
-        client.id = client.frame("registered").await["session_id"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let mut socket = self.api().socket(&["ws", "client"], &[]).await.expect("a socket");
+        let register = json!({"type": "register", "app_name": app, "user_id": "ana", "shared": shared});
+        socket.send(Message::text(register.to_string())).await.expect("an open socket");
+        let mut client = Client { id: String::new(), socket };
+        client.id = client.frame("registered").await["session_id"].as_str().unwrap_or_default().to_owned();
         client
     }
 }
@@ -182,12 +148,7 @@ impl Client {
     pub(super) async fn frame(&mut self, kind: &str) -> Value {
         let read = async {
             loop {
-                let message = self
-                    .socket
-                    .next()
-                    .await
-                    .expect("an open socket")
-                    .expect("a frame");
+                let message = self.socket.next().await.expect("an open socket").expect("a frame");
                 let Message::Text(text) = message else {
                     continue;
                 };
@@ -197,39 +158,24 @@ impl Client {
                 }
             }
         };
-        timeout(LIMIT, read)
-            .await
-            .unwrap_or_else(|_| panic!("no {kind} frame came"))
+        timeout(LIMIT, read).await.unwrap_or_else(|_| panic!("no {kind} frame came"))
     }
 
     pub(super) async fn say(&mut self, frame: Value) {
-        self.socket
-            .send(Message::text(frame.to_string()))
-            .await
-            .expect("an open socket");
+        self.socket.send(Message::text(frame.to_string())).await.expect("an open socket");
     }
 
     /// Waits for a kill and acknowledges it.
     pub(super) async fn obey(mut self) {
         let kill = self.frame("kill").await;
-        self.say(json!({"type": "kill_ack", "session_id": self.id, "kill_id": kill["kill_id"]}))
-            .await;
+        self.say(json!({"type": "kill_ack", "session_id": self.id, "kill_id": kill["kill_id"]})).await;
         while let Some(Ok(_)) = self.socket.next().await {}
     }
 }
 
 async fn serve(db: &TempDir, listen: &str, args: &[&str]) -> (Child, String) {
     let mut process = Command::new(server_binary())
-        .args([
-            "--listen",
-            listen,
-            "--heartbeat-interval",
-            "500ms",
-            "--stale-after",
-            "2s",
-            "--expire-after",
-            "6s",
-        ])
+        .args(["--listen", listen, "--heartbeat-interval", "500ms", "--stale-after", "2s", "--expire-after", "6s"])
         .arg("--db")
         .arg(db.path().join("sessions.db"))
         .args(args)
@@ -239,15 +185,8 @@ async fn serve(db: &TempDir, listen: &str, args: &[&str]) -> (Child, String) {
         .expect("the server starts");
     let mut lines = lines(process.stdout.take());
     let first = next_line(&mut lines).await;
-    let url = first
-        .split_whitespace()
-        .next_back()
-        .unwrap_or_default()
-        .to_owned();
-    assert!(
-        url.starts_with("http://"),
-        "the server's first line was {first:?}"
-    );
+    let url = first.split_whitespace().next_back().unwrap_or_default().to_owned();
+    assert!(url.starts_with("http://"), "the server's first line was {first:?}");
     // Whoever prints to a closed pipe would end.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (process, url)
@@ -270,10 +209,7 @@ pub(super) fn cli_to(url: &str, args: &[&str]) -> Command {
 
 /// Runs a command to its end.
 pub(super) async fn finish(command: &mut Command) -> Output {
-    timeout(LIMIT, command.output())
-        .await
-        .expect("it ends in time")
-        .expect("it starts")
+    timeout(LIMIT, command.output()).await.expect("it ends in time").expect("it starts")
 }
 
 /// The lines of a pipe.
@@ -283,10 +219,7 @@ pub(super) fn lines<R: AsyncRead + Unpin>(pipe: Option<R>) -> Lines<BufReader<R>
 
 /// The next line of it.
 pub(super) async fn next_line<R: AsyncRead + Unpin>(lines: &mut Lines<BufReader<R>>) -> String {
-    let line = timeout(LIMIT, lines.next_line())
-        .await
-        .expect("a line in time")
-        .expect("text");
+    let line = timeout(LIMIT, lines.next_line()).await.expect("a line in time").expect("text");
     line.expect("a line before the end")
 }
 

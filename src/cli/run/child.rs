@@ -16,8 +16,8 @@ use std::{
 
 use rustix::{
     process::{
-        Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, getsid, kill_current_process_group,
-        kill_process, kill_process_group, test_kill_process_group, waitid,
+        Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, getsid, kill_current_process_group, kill_process,
+        kill_process_group, test_kill_process_group, waitid,
     },
     termios::{tcgetpgrp, tcsetpgrp},
 };
@@ -50,16 +50,10 @@ impl Child {
     /// # Errors
     /// The system's, where it cannot be started.
     pub(super) fn spawn(command: &[OsString]) -> io::Result<Self> {
-        let (program, args) = command
-            .split_first()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let (program, args) = command.split_first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         // Before the command starts, so that no signal finds us unprepared and leaves the command without us.
         let signals = Signals::new()?;
-        let process = Command::new(program)
-            .args(args)
-            .process_group(0)
-            .kill_on_drop(false)
-            .spawn()?;
+        let process = Command::new(program).args(args).process_group(0).kill_on_drop(false).spawn()?;
         let pid = process
             .id()
             .and_then(|pid| Pid::from_raw(pid.cast_signed()))
@@ -72,12 +66,7 @@ impl Child {
                 terminal.hand_over();
             }
         }
-        Ok(Self {
-            process,
-            pid,
-            signals,
-            terminal,
-        })
+        Ok(Self { process, pid, signals, terminal })
     }
 
     /// The command's process id.
@@ -89,11 +78,7 @@ impl Child {
     ///
     /// # Errors
     /// Where the system cannot wait for it or has no more signal handlers.
-    pub(super) async fn see_through(
-        mut self,
-        mut kills: mpsc::Receiver<Kill>,
-        grace: Duration,
-    ) -> io::Result<i32> {
+    pub(super) async fn see_through(mut self, mut kills: mpsc::Receiver<Kill>, grace: Duration) -> io::Result<i32> {
         let mut deadline: Option<Instant> = None;
         let status = loop {
             tokio::select! {
@@ -157,10 +142,7 @@ impl Child {
             }
             Event::ChildChanged => self.follow_stop(),
             Event::Continued => {
-                if let Some(terminal) = self
-                    .terminal
-                    .as_ref()
-                    .filter(|terminal| terminal.lent.load(Ordering::Relaxed))
+                if let Some(terminal) = self.terminal.as_ref().filter(|terminal| terminal.lent.load(Ordering::Relaxed))
                 {
                     terminal.hand_over();
                 }
@@ -171,10 +153,7 @@ impl Child {
 
     /// Where the command has stopped: give it the terminal if that is what it waits for, else stop as it did.
     fn follow_stop(&self) {
-        let stopped = waitid(
-            WaitId::Pid(self.pid),
-            WaitIdOptions::STOPPED | WaitIdOptions::NOHANG,
-        );
+        let stopped = waitid(WaitId::Pid(self.pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG);
         let Ok(Some(status)) = stopped else { return };
         let (Some(signal), Some(terminal)) = (status.stopping_signal(), &self.terminal) else {
             return;
@@ -204,11 +183,7 @@ fn adopt_orphans() {
 }
 
 fn kill_notice(kill: &Kill) -> String {
-    let by = kill
-        .by
-        .as_deref()
-        .map(|by| format!(" by {}", escape(by)))
-        .unwrap_or_default();
+    let by = kill.by.as_deref().map(|by| format!(" by {}", escape(by))).unwrap_or_default();
     match kill.reason.as_deref() {
         Some(reason) => format!("This session is ended{by}: {}", escape(reason)),
         None => format!("This session is ended{by}."),
@@ -217,10 +192,7 @@ fn kill_notice(kill: &Kill) -> String {
 
 /// The status as a shell tells it: 128 and the signal's number where one ended the command.
 fn exit_code(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .unwrap_or(1)
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
 }
 
 /// The terminal that we and the command share.
@@ -234,17 +206,9 @@ struct Terminal {
 impl Terminal {
     /// The controlling terminal, where there is one.
     fn open(theirs: Pid) -> Option<Self> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/tty")
-            .ok()?;
+        let file = File::options().read(true).write(true).open("/dev/tty").ok()?;
         ignore_background_writes();
-        Some(Self {
-            file,
-            theirs,
-            lent: AtomicBool::new(false),
-        })
+        Some(Self { file, theirs, lent: AtomicBool::new(false) })
     }
 
     fn foreground(&self) -> Option<Pid> {
@@ -257,8 +221,7 @@ impl Terminal {
 
     /// Makes the command the foreground job, if that is ours to give.
     fn hand_over(&self) -> bool {
-        let lent =
-            self.foreground() == Some(getpgrp()) && tcsetpgrp(&self.file, self.theirs).is_ok();
+        let lent = self.foreground() == Some(getpgrp()) && tcsetpgrp(&self.file, self.theirs).is_ok();
         self.lent.fetch_or(lent, Ordering::Relaxed);
         lent
     }
@@ -287,8 +250,7 @@ fn is_ignored(kind: Signal) -> bool {
     // SAFETY: all zeroes is a sigaction; with no new action the call only writes the present one into it.
     unsafe {
         let mut present: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(kind.as_raw(), std::ptr::null(), &raw mut present) == 0
-            && present.sa_sigaction == libc::SIG_IGN
+        libc::sigaction(kind.as_raw(), std::ptr::null(), &raw mut present) == 0 && present.sa_sigaction == libc::SIG_IGN
     }
 }
 
@@ -306,14 +268,11 @@ struct Signals(Vec<(unix::Signal, Event)>);
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        let group = [Signal::INT, Signal::QUIT, Signal::TSTP, Signal::WINCH]
-            .map(|signal| (signal, Event::Group(signal)));
-        let process = [Signal::TERM, Signal::HUP, Signal::USR1, Signal::USR2]
-            .map(|signal| (signal, Event::Process(signal)));
-        let own = [
-            (Signal::CHILD, Event::ChildChanged),
-            (Signal::CONT, Event::Continued),
-        ];
+        let group =
+            [Signal::INT, Signal::QUIT, Signal::TSTP, Signal::WINCH].map(|signal| (signal, Event::Group(signal)));
+        let process =
+            [Signal::TERM, Signal::HUP, Signal::USR1, Signal::USR2].map(|signal| (signal, Event::Process(signal)));
+        let own = [(Signal::CHILD, Event::ChildChanged), (Signal::CONT, Event::Continued)];
         let all = group.into_iter().chain(process).chain(own);
         // What we were started to ignore (nohup, a script's background job), the command is to ignore as well.
         let heeded = all.filter(|(kind, _)| !is_ignored(*kind));

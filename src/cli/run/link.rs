@@ -56,39 +56,21 @@ pub(super) async fn keep(
     mut over: oneshot::Receiver<i32>,
 ) {
     let id = Uuid::new_v4().to_string();
-    let mut link = Link {
-        buried: false,
-        api,
-        registration,
-        id,
-        token: None,
-        kill: None,
-        kills,
-    };
+    let mut link = Link { buried: false, api, registration, id, token: None, kill: None, kills };
     let mut failures = 0;
     loop {
         let lost = match link.over_socket(&mut over, &mut failures).await {
             Ok(()) => return,
             // A proxy that lets no socket through, or a server that wants beats: HTTP still works.
-            Err(
-                CliError::Refused {
-                    status: 400 | 404 | 405 | 426 | 500..=599,
-                    ..
+            Err(CliError::Refused { status: 400 | 404 | 405 | 426 | 500..=599, .. } | CliError::Strange { .. }) => {
+                match link.over_http(&mut over, &mut failures).await {
+                    Ok(()) => return,
+                    Err(error) => error,
                 }
-                | CliError::Strange { .. },
-            ) => match link.over_http(&mut over, &mut failures).await {
-                Ok(()) => return,
-                Err(error) => error,
-            },
+            }
             Err(error) => error,
         };
-        if matches!(
-            lost,
-            CliError::Refused {
-                status: 401 | 403 | 413 | 415 | 421 | 422,
-                ..
-            } | CliError::Usage(_)
-        ) {
+        if matches!(lost, CliError::Refused { status: 401 | 403 | 413 | 415 | 421 | 422, .. } | CliError::Usage(_)) {
             // Trying again would be refused again: the command runs unwatched, and somebody should know.
             complain(&format!("The command runs unwatched. {lost}"));
             let _ = (&mut over).await;
@@ -127,25 +109,17 @@ struct Link {
 impl Link {
     /// The registration as both interfaces take it.
     fn body(&self) -> Value {
-        let Registration {
-            app,
-            task,
-            user,
-            meta,
-        } = &self.registration;
+        let Registration { app, task, user, meta } = &self.registration;
         json!({ "app_name": app, "user_id": user, "meta": meta, "status": "running", "current_task": task, "client": concat!("run/", env!("CARGO_PKG_VERSION")) })
     }
 
     /// One socket from registration to its end; Ok when the command is over and the monitor knows.
-    async fn over_socket(
-        &mut self,
-        over: &mut oneshot::Receiver<i32>,
-        failures: &mut u32,
-    ) -> Result<(), CliError> {
+    async fn over_socket(&mut self, over: &mut oneshot::Receiver<i32>, failures: &mut u32) -> Result<(), CliError> {
         let mut socket = self.api.socket(&["ws", "client"], &[]).await?;
         // A shared socket is not closed by the server at the end of its own grace: the monitor shows the session
         // until the command is truly gone, which `--kill-grace` may put off.
-        let mut register = json!({ "type": "register", "session_id": self.id, "session_token": self.token, "shared": true });
+        let mut register =
+            json!({ "type": "register", "session_id": self.id, "session_token": self.token, "shared": true });
         if let (Some(fields), Value::Object(body)) = (register.as_object_mut(), self.body()) {
             fields.extend(body);
         }
@@ -198,32 +172,17 @@ impl Link {
         registered: bool,
     ) -> Result<Option<Duration>, CliError> {
         match frame {
-            SessionFrame::Registered {
-                session_id,
-                session_token,
-                heartbeat_interval,
-            } => {
+            SessionFrame::Registered { session_id, session_token, heartbeat_interval } => {
                 self.id = session_id;
                 self.token = Some(session_token);
                 return Ok(Some(interval(heartbeat_interval)));
             }
-            SessionFrame::Kill {
-                kill_id,
-                reason,
-                by,
-                ..
-            } => {
+            SessionFrame::Kill { kill_id, reason, by, .. } => {
                 // In the place of a registration's answer it means that the session was removed as killed.
                 let kill_id = Some(kill_id).filter(|_| registered);
-                self.killed(Kill {
-                    kill_id,
-                    by,
-                    reason,
-                });
+                self.killed(Kill { kill_id, by, reason });
             }
-            SessionFrame::Message {
-                message_id, text, ..
-            } => {
+            SessionFrame::Message { message_id, text, .. } => {
                 complain(&format!("Message: {}", escape(&text)));
                 let ack = json!({ "type": "message_ack", "session_id": self.id, "message_id": message_id });
                 self.send(socket, &ack).await?;
@@ -234,15 +193,9 @@ impl Link {
                 self.token = None;
                 return Err(self.lost("the session's token was lost"));
             }
-            SessionFrame::Error {
-                status: 410,
-                detail,
-                ..
-            } => self.killed(Kill {
-                kill_id: None,
-                by: None,
-                reason: Some(detail),
-            }),
+            SessionFrame::Error { status: 410, detail, .. } => {
+                self.killed(Kill { kill_id: None, by: None, reason: Some(detail) })
+            }
             SessionFrame::Error { status, detail, .. } if !registered => {
                 return Err(CliError::Refused { status, detail });
             }
@@ -284,9 +237,7 @@ impl Link {
 
     /// Tells the end over HTTP: as its exit status, or, where a kill was obeyed, as an end, which acknowledges it.
     async fn report(&self, code: i32) {
-        let Registration {
-            app, task, user, ..
-        } = &self.registration;
+        let Registration { app, task, user, .. } = &self.registration;
         let told = match (&self.kill, &self.token) {
             (Some(_), Some(token)) => self.api.end(&self.id, token).await.map(drop),
             (Some(_), None) => return,
@@ -297,9 +248,7 @@ impl Link {
                 let ping = |token| self.api.ping(app, &self.id, Some(&code), &query, token);
                 match ping(token.as_deref()).await {
                     // The server has forgotten the session meanwhile: its end is told as that of a new one.
-                    Err(CliError::Refused {
-                        status: 401 | 403, ..
-                    }) if token.is_some() => ping(None).await.map(drop),
+                    Err(CliError::Refused { status: 401 | 403, .. }) if token.is_some() => ping(None).await.map(drop),
                     told => told.map(drop),
                 }
             }
@@ -310,16 +259,8 @@ impl Link {
     }
 
     /// Registered and kept by HTTP requests alone; an error where those fail too, so that the socket is tried again.
-    async fn over_http(
-        &mut self,
-        over: &mut oneshot::Receiver<i32>,
-        failures: &mut u32,
-    ) -> Result<(), CliError> {
-        let answer = match self
-            .api
-            .put_session(&self.id, &self.body(), self.token.as_deref())
-            .await
-        {
+    async fn over_http(&mut self, over: &mut oneshot::Receiver<i32>, failures: &mut u32) -> Result<(), CliError> {
+        let answer = match self.api.put_session(&self.id, &self.body(), self.token.as_deref()).await {
             Err(error) => return Err(self.refused(error)),
             Ok(answer) => answer,
         };
@@ -327,12 +268,7 @@ impl Link {
             self.token = Some(token.to_owned());
         }
         *failures = 0;
-        let every = interval(
-            answer
-                .get("heartbeat_interval")
-                .and_then(Value::as_f64)
-                .unwrap_or(30.0),
-        );
+        let every = interval(answer.get("heartbeat_interval").and_then(Value::as_f64).unwrap_or(30.0));
         let mut beats = interval_at(Instant::now() + every, every);
         loop {
             tokio::select! {
@@ -347,20 +283,9 @@ impl Link {
             };
             let beat = json!({ "status": "running", "current_task": self.registration.task });
             match self.api.heartbeat(&self.id, &beat, &token).await {
-                Ok(answer)
-                    if answer.get("kill_requested").and_then(Value::as_bool) == Some(true) =>
-                {
-                    let text = |name: &str| {
-                        answer
-                            .get(name)
-                            .and_then(Value::as_str)
-                            .map(ToOwned::to_owned)
-                    };
-                    self.killed(Kill {
-                        kill_id: text("kill_id"),
-                        by: text("by"),
-                        reason: text("reason"),
-                    });
+                Ok(answer) if answer.get("kill_requested").and_then(Value::as_bool) == Some(true) => {
+                    let text = |name: &str| answer.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+                    self.killed(Kill { kill_id: text("kill_id"), by: text("by"), reason: text("reason") });
                 }
                 Ok(_) => {}
                 Err(error) => return Err(self.refused(error)),
@@ -371,15 +296,8 @@ impl Link {
     /// Draws the consequence of an HTTP refusal, and gives the error that ends this attempt.
     fn refused(&mut self, error: CliError) -> CliError {
         match error {
-            CliError::Refused {
-                status: 410,
-                detail,
-            } => {
-                self.killed(Kill {
-                    kill_id: None,
-                    by: None,
-                    reason: Some(detail),
-                });
+            CliError::Refused { status: 410, detail } => {
+                self.killed(Kill { kill_id: None, by: None, reason: Some(detail) });
                 self.lost("the session was ended")
             }
             // The answer to our registration was lost, and its token with it: begin as another session.
@@ -392,36 +310,22 @@ impl Link {
     }
 
     async fn send(&self, socket: &mut Socket, frame: &Value) -> Result<(), CliError> {
-        socket
-            .send(Message::text(frame.to_string()))
-            .await
-            .map_err(|error| self.lost(&error.to_string()))
+        socket.send(Message::text(frame.to_string())).await.map_err(|error| self.lost(&error.to_string()))
     }
 
     fn lost(&self, cause: &str) -> CliError {
-        CliError::Unreachable {
-            server: self.api.server(),
-            cause: cause.to_owned(),
-        }
+        CliError::Unreachable { server: self.api.server(), cause: cause.to_owned() }
     }
 
     /// What a close code means: 1001 a kill (whose frame may have come before), the 44xx no.
     fn closed(&mut self, code: u16) -> CliError {
-        let refused = |status: u16, detail: &str| CliError::Refused {
-            status,
-            detail: detail.to_owned(),
-        };
+        let refused = |status: u16, detail: &str| CliError::Refused { status, detail: detail.to_owned() };
         match code {
-            4401 => refused(
-                401,
-                "The server wants a token: give it with --token or SESSIONWATCH_TOKEN.",
-            ),
+            4401 => refused(401, "The server wants a token: give it with --token or SESSIONWATCH_TOKEN."),
             4403 => refused(403, "The token is not one that may register sessions."),
             1002 | 1003 | 1007 | 1009 => self.lost("the server could not read our frames"),
             1012 => self.lost("the server restarts"),
-            code => self.lost(&format!(
-                "the server closed the connection with code {code}"
-            )),
+            code => self.lost(&format!("the server closed the connection with code {code}")),
         }
     }
 }

@@ -73,11 +73,7 @@ impl RunArgs {
         if let Some(host) = host() {
             meta.insert("host".to_owned(), Value::from(host));
         }
-        meta.extend(
-            self.meta
-                .iter()
-                .map(|(key, value)| (key.clone(), Value::from(value.clone()))),
-        );
+        meta.extend(self.meta.iter().map(|(key, value)| (key.clone(), Value::from(value.clone()))));
         link::Registration {
             app: self.app.clone(),
             // Arguments may hold secrets, so that only the program's name stands in for a task.
@@ -89,10 +85,7 @@ impl RunArgs {
 }
 
 fn host() -> Option<String> {
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Some(host).filter(|host| !host.is_empty())
 }
 
@@ -117,16 +110,9 @@ pub(super) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
 
 /// As `env` and `nohup` have it: 127 where the command is not there, 126 where it cannot be run.
 fn cannot_start(command: &[OsString], error: &io::Error) -> ExitCode {
-    let name = command
-        .first()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let name = command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     complain(&format!("Cannot run {}: {error}.", escape(&name)));
-    ExitCode::from(if error.kind() == ErrorKind::NotFound {
-        127
-    } else {
-        126
-    })
+    ExitCode::from(if error.kind() == ErrorKind::NotFound { 127 } else { 126 })
 }
 
 /// Whether to tell what happens between us and the monitor, which is nobody's business in a cron job's mail.
@@ -151,20 +137,13 @@ mod tests {
 
     #[test]
     fn the_command_keeps_its_own_options() {
-        let Ok(args) = parse(&[
-            "--app", "backup", "--meta", "env=prod", "--meta", "url=a=b", "--", "tar", "--app",
-            "-x",
-        ]) else {
+        let Ok(args) =
+            parse(&["--app", "backup", "--meta", "env=prod", "--meta", "url=a=b", "--", "tar", "--app", "-x"])
+        else {
             panic!("a plain command line")
         };
         assert_eq!(args.command, ["tar", "--app", "-x"]);
-        assert_eq!(
-            args.meta,
-            [
-                ("env".to_owned(), "prod".to_owned()),
-                ("url".to_owned(), "a=b".to_owned())
-            ]
-        );
+        assert_eq!(args.meta, [("env".to_owned(), "prod".to_owned()), ("url".to_owned(), "a=b".to_owned())]);
         assert_eq!(args.kill_grace, Duration::from_secs(10));
         let registration = args.registration(7);
         assert_eq!(registration.task, "tar");
@@ -176,13 +155,7 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         assert!(parse(&["--app", "backup"]).is_err(), "no command");
         assert!(parse(&["--", "true"]).is_err(), "no app");
-        assert!(
-            parse(&["--app", "b", "--meta", "env", "--", "true"]).is_err(),
-            "no value"
-        );
-        assert!(
-            parse(&["--app", "b", "--kill-grace", "soon", "--", "true"]).is_err(),
-            "no time"
-        );
+        assert!(parse(&["--app", "b", "--meta", "env", "--", "true"]).is_err(), "no value");
+        assert!(parse(&["--app", "b", "--kill-grace", "soon", "--", "true"]).is_err(), "no time");
     }
 }

@@ -1,0 +1,165 @@
+// The session's socket: when it is opened, when it is tried again, and what is said about it.
+
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, mock, test } from 'node:test';
+import { lines, online, pass, settle, start } from './support.mjs';
+
+beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'Date'], now: Date.UTC(2026, 0) }));
+afterEach(() => { mock.timers.reset(); mock.restoreAll(); });
+
+/** Fails the newest connection and tells the milliseconds until the next. */
+async function delayOf(WebSocket, socket = WebSocket.last) {
+  const had = WebSocket.sockets.length;
+  socket.fail();
+  for (let waited = 0; ; waited += 50) {
+    if (WebSocket.sockets.length > had) return waited;
+    assert.ok(waited <= 45_000, 'no further attempt');
+    await pass(50);
+  }
+}
+
+test('tries for ever, with full jitter under 0.5 s doubling to 30 s', async () => {
+  mock.method(console, 'warn', () => {});
+  const random = mock.method(Math, 'random', () => 0.999_999);
+  const { WebSocket } = start();
+  await pass(0);
+  const delays = [];
+  for (let i = 0; i < 9; i++) delays.push(await delayOf(WebSocket));
+  assert.deepEqual(delays, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+  random.mock.mockImplementation(() => 0.1);
+  assert.equal(await delayOf(WebSocket), 3000);
+});
+
+test('begins anew at 0.5 s only after a connection that held', async () => {
+  mock.method(console, 'warn', () => {});
+  mock.method(Math, 'random', () => 0.999_999);
+  const { WebSocket } = start();
+  await pass(0);
+  for (const expected of [500, 1000, 2000]) {
+    WebSocket.last.open().register();
+    assert.equal(await delayOf(WebSocket), expected, 'a server that lets in and throws out at once is not back');
+  }
+  WebSocket.last.open().register();
+  await pass(10_001);
+  assert.equal(await delayOf(WebSocket), 500);
+});
+
+for (const code of [1005, 1006, 1012, 4000, 4408])
+  test(`comes back after ${code}`, async () => {
+    const { session, socket, WebSocket } = await online();
+    socket.fail(code);
+    assert.equal(session.state, 'offline');
+    await pass(500);
+    assert.equal(WebSocket.sockets.length, 2);
+  });
+
+for (const code of [1002, 1003, 1007, 1009, 4401, 4403, 4409])
+  test(`does not come back after ${code} by itself, and says so`, async () => {
+    const { session, socket, WebSocket } = await online();
+    const told = await lines(() => socket.fail(code, 'because'));
+    assert.match(told.join(), new RegExp(`${code} because`));
+    await pass(3_600_000);
+    assert.equal(session.state, 'offline');
+    assert.equal(WebSocket.sockets.length, 1);
+    session.reconnect();
+    assert.equal(session.state, 'connecting');
+    WebSocket.last.open().register();
+    assert.equal(session.state, 'online');
+  });
+
+test('a server that is away is told of once, with what to look at', async () => {
+  const { WebSocket } = start({ server: 'http://away.test/base/' });
+  const told = await lines(async () => {
+    await pass(0);
+    for (let i = 0; i < 5; i++) await delayOf(WebSocket);
+    const other = start({ server: 'http://away.test/base/' });
+    await pass(0);
+    other.WebSocket.last.fail();
+  });
+  assert.equal(told.length, 1);
+  assert.match(told[0], /ws:\/\/away\.test\/base\/ws\/client.*--allow-origin/);
+});
+
+test('a lost connection that was once there is not worth a line', async () => {
+  const { socket } = await online();
+  assert.deepEqual(await lines(() => socket.fail(1012)), []);
+});
+
+test('a register that is refused for good is not tried again; a busy server is', async () => {
+  const bad = start({ app: '' });
+  await pass(0);
+  const told = await lines(() => bad.WebSocket.last.open().deliver({ type: 'error', status: 422, detail: 'app_name is empty' }));
+  assert.match(told.join(), /app_name is empty/);
+  await pass(60_000);
+  assert.equal(bad.WebSocket.sockets.length, 1);
+  assert.equal(bad.session.state, 'offline');
+  const busy = start();
+  await pass(0);
+  busy.WebSocket.last.open().deliver({ type: 'error', status: 503, detail: 'too many sessions' });
+  await pass(500);
+  assert.equal(busy.WebSocket.sockets.length, 2);
+});
+
+test('a token travels as a subprotocol in base64url, asked for anew at each attempt', async () => {
+  const tokens = ['~~~???', 'second'];
+  const { WebSocket } = start({ token: async () => tokens.shift() });
+  await pass(0);
+  assert.deepEqual(WebSocket.last.protocols, ['sessionwatch.v1', 'sessionwatch.auth.fn5-Pz8_']);
+  mock.method(console, 'warn', () => {});
+  await delayOf(WebSocket);
+  assert.deepEqual(WebSocket.last.protocols[1], 'sessionwatch.auth.c2Vjb25k');
+});
+
+test('a token that cannot be had is tried for again', async () => {
+  let asked = 0;
+  const { session, WebSocket } = start({ token: async () => { if (++asked < 3) throw new Error('login first'); return 't'; } });
+  const told = await lines(async () => {
+    await pass(0);
+    await pass(500);
+    await pass(1000);
+  });
+  assert.match(told[0], /login first/);
+  assert.equal(told.length, 1);
+  assert.equal(WebSocket.sockets.length, 1);
+  WebSocket.last.open().register();
+  assert.equal(session.state, 'online');
+});
+
+test('a server whose ticks stop is taken for lost after 45 s; one that never ticks is not', async () => {
+  const quiet = await online();
+  await pass(3_600_000);
+  assert.equal(quiet.session.state, 'online');
+  const { session, socket, WebSocket } = await online();
+  for (let minute = 0; minute < 3; minute++) {
+    socket.deliver({ type: 'tick' });
+    assert.deepEqual(socket.sent.at(-1), { type: 'heartbeat' });
+    await pass(44_000);
+  }
+  assert.equal(session.state, 'online');
+  await pass(1_000);
+  assert.equal(session.state, 'offline');
+  assert.equal(socket.readyState, 3);
+  await pass(500);
+  assert.equal(WebSocket.last.open().sent[0].session_id, 'id-1');
+});
+
+test('what an abandoned socket still says is not heard', async () => {
+  const { session, socket, WebSocket } = await online();
+  session.reconnect();
+  await settle();
+  socket.deliver({ type: 'kill', kill_id: 'k', reason: null, by: null, grace_ms: 0 });
+  socket.fail(4403);
+  assert.equal(session.state, 'connecting');
+  WebSocket.last.open().register();
+  assert.equal(session.state, 'online');
+});
+
+test('without any WebSocket, or with a server that is no address, the app goes on', async () => {
+  const broken = class { constructor() { throw new SyntaxError('no such scheme'); } };
+  const { session } = start({ WebSocket: broken });
+  const told = await lines(async () => { for (let i = 0; i < 10; i++) await pass(30_000); });
+  assert.equal(told.length, 1);
+  assert.equal(session.state, 'offline');
+  session.setStatus('running');
+  session.end();
+});

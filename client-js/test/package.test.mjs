@@ -1,0 +1,108 @@
+// What is shipped: its size, what is made from it, its types, and that Node can load it.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { createContext, Script } from 'node:vm';
+import { gzipSync } from 'node:zlib';
+import ts from 'typescript';
+import { build } from '../build.mjs';
+
+const path = name => fileURLToPath(new URL(`../${name}`, import.meta.url));
+const read = name => readFileSync(path(name), 'utf8');
+
+for (const name of ['client.js', 'client.iife.js'])
+  test(`${name} is at most 4,000 bytes gzipped`, t => {
+    const size = gzipSync(read(name), { level: 9 }).length;
+    t.diagnostic(`${name}: ${size} bytes gzipped`);
+    assert.ok(size <= 4000, `${size} bytes`);
+  });
+
+test('what is made from client.js is what is committed', () => {
+  for (const [name, text] of Object.entries(build()))
+    assert.equal(read(name), text, `${name} is older than client.js: run \`npm run build\``);
+});
+
+test('the module has no dependency and imports nothing', () => {
+  assert.equal(JSON.parse(read('package.json')).dependencies, undefined);
+  assert.doesNotMatch(read('client.js'), /^import |\bimport\(|\brequire\(/m);
+});
+
+test('Node loads it, and loading it adds and changes no global', () => {
+  const told = execFileSync(process.execPath, ['--input-type=module', '-e', `
+    const describe = () => JSON.stringify(Object.entries(Object.getOwnPropertyDescriptors(globalThis))
+      .map(([name, { value, get }]) => [name, typeof value, String(get)]));
+    const before = describe();
+    const names = Object.keys(await import(${JSON.stringify(new URL('../client.js', import.meta.url).href)}));
+    console.log(names.join(), before === describe());
+  `], { encoding: 'utf8' });
+  assert.equal(told.trim(), 'monitorSession true');
+});
+
+test('a Node process that gave no server, or has no WebSocket, ends by itself', () => {
+  const told = execFileSync(process.execPath, ['--input-type=module', '-e', `
+    import { monitorSession } from ${JSON.stringify(new URL('../client.js', import.meta.url).href)};
+    console.warn = line => console.log(line);
+    const session = monitorSession({ app: 'job', WebSocket: class { constructor() { throw new Error('none'); } } });
+    await session.task('work', async () => {});
+  `], { encoding: 'utf8', timeout: 20_000 });
+  assert.match(told, /no connection to .*none/);
+});
+
+test('the classic script defines `sessionwatch` and starts a session from its tag\'s data', async () => {
+  const urls = [];
+  const script = new Script(read('client.iife.js'));
+  const run = dataset => {
+    const window = {};
+    const context = createContext({
+      window, setTimeout, clearTimeout, console, EventTarget, Event, AbortController, URL,
+      WebSocket: class { constructor(url) { urls.push(url); } close() {} },
+      document: {
+        currentScript: { src: 'https://monitor.test/base/client.iife.js?v=1', dataset },
+        addEventListener() {}, visibilityState: 'visible',
+      },
+    });
+    window.addEventListener = () => {};
+    script.runInContext(context);
+    return window.sessionwatch;
+  };
+  const byHand = run({});
+  assert.equal(byHand.session, undefined);
+  const session = byHand.monitorSession({ app: 'reports' });
+  await new Promise(resolve => setTimeout(resolve, 5));
+  assert.deepEqual(urls, ['wss://monitor.test/base/ws/client']);
+  assert.equal(run({ app: 'reports', user: 'ana' }).session.state, 'connecting');
+  assert.equal(session.state, 'connecting');
+});
+
+test('the types say what a TypeScript app may do, and what not', () => {
+  const host = ts.createCompilerHost({});
+  const readSource = host.getSourceFile;
+  const app = `
+    import { monitorSession, type MonitoredSession } from ${JSON.stringify(path('client.js'))};
+    const session: MonitoredSession = monitorSession({ app: 'a', meta: { env: 'prod', n: 1 }, token: async () => 't' });
+    session.addEventListener('kill', event => { event.waitUntil(fetch('/save')); const r: string | null = event.reason; });
+    session.addEventListener('message', event => event.text.toUpperCase(), { once: true });
+    session.addEventListener('statechange', event => event.state === 'killed');
+    const n: Promise<number> = session.task('sum', ({ signal }) => signal.aborted ? 0 : 1);
+    { using task = session.startTask('block'); task.end(); }
+    session.setStatus('running', 'x'); session.setMeta({ a: true }); session.reconnect(); session.end();
+    // @ts-expect-error app is missing
+    monitorSession({});
+    // @ts-expect-error no such option
+    monitorSession({ app: 'a', user: 'ana' });
+    // @ts-expect-error no such state
+    session.state === 'gone';
+    // @ts-expect-error a task has no name
+    session.startTask();
+  `;
+  host.getSourceFile = (name, ...rest) =>
+    name === 'app.mts' ? ts.createSourceFile(name, app, ts.ScriptTarget.ES2022) : readSource(name, ...rest);
+  const program = ts.createProgram(['app.mts'], {
+    strict: true, noEmit: true, target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext,
+    moduleResolution: ts.ModuleResolutionKind.Bundler, lib: ['lib.es2022.d.ts', 'lib.dom.d.ts'], types: [],
+  }, host);
+  assert.deepEqual(ts.getPreEmitDiagnostics(program).map(d => ts.flattenDiagnosticMessageText(d.messageText, '\n')), []);
+});

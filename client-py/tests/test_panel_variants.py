@@ -1,0 +1,130 @@
+"""The kill of a Panel page where something stands in its way."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pages import CLOSE_REASON, NOTIFICATION, Page, PanelServer
+from support import Monitor, eventually
+
+pytestmark = [pytest.mark.browser, pytest.mark.variants]
+
+
+def assert_killed(closed: dict) -> None:
+    assert (closed["code"], closed["reason"]) == (1001, CLOSE_REASON)
+
+
+def test_a_page_that_reconnects_by_itself_stays_closed(shared_monitor: Monitor, browser, app_name):
+    with PanelServer(shared_monitor, app_name, RECONNECT="true") as server, Page(browser, server.url) as page:
+        row = shared_monitor.only(app_name, connected=True)
+        shared_monitor.kill(row["session_id"])
+        assert_killed(page.wait_closed())
+        assert NOTIFICATION in page.wait_notified()
+        shared_monitor.gone(row["session_id"])
+        # BokehJS would be back after 10 ms, and again after 2 s, had it not been told to stay away.
+        page.page.wait_for_timeout(2500)
+        assert page.opened() == 1
+        assert server.table() == [] and shared_monitor.sessions(app_name) == []
+        assert server.output().count("DESTROYED") == 1
+
+
+def test_a_user_who_asks_to_reconnect_is_turned_away(shared_monitor: Monitor, browser, app_name):
+    with PanelServer(shared_monitor, app_name, RECONNECT="prompt") as server, Page(browser, server.url) as page:
+        row = shared_monitor.only(app_name, connected=True)
+        shared_monitor.kill(row["session_id"])
+        assert_killed(page.wait_closed())
+        assert NOTIFICATION in page.wait_notified()
+        page.page.get_by_text("Click here").click()  # at once: Bokeh still has the session
+        assert_killed(page.wait_closed(2))
+        shared_monitor.gone(row["session_id"])
+        page.page.get_by_text("Click here").click()  # later: Bokeh would make a new one under the same id
+        assert_killed(page.wait_closed(3))
+        assert server.table() == [] and shared_monitor.sessions(app_name) == []
+        assert server.output().count("SCRIPT") == 1, "the app must not start anew for a page that was ended"
+
+
+def test_a_held_document_lock_delays_nothing(shared_monitor: Monitor, browser, app_name):
+    with PanelServer(shared_monitor, app_name) as server, Page(browser, server.url) as page:
+        row = shared_monitor.only(app_name, connected=True)
+        page.click("Hold the lock")
+        server.wait_for_line("HOLDING")
+        asked_at = time.time()
+        shared_monitor.kill(row["session_id"])
+        closed = page.wait_closed()
+        assert_killed(closed)
+        assert closed["at"] / 1000 - asked_at < 1.0
+        shared_monitor.gone(row["session_id"], timeout=3)
+        assert server.table() == []
+        server.wait_for_line("DESTROYED")
+        assert "HELD" not in server.output().split("\n"), "all that while the handler held the lock"
+
+
+def test_a_blocked_loop_acknowledges_once_it_is_free(shared_monitor: Monitor, browser, app_name):
+    with PanelServer(shared_monitor, app_name) as server, Page(browser, server.url) as page:
+        row = shared_monitor.only(app_name, connected=True)
+        page.click("Block the loop")
+        shared_monitor.only(app_name, current_task="blocking")
+        shared_monitor.kill(row["session_id"])
+        delivered = eventually(lambda: (r := shared_monitor.session(row["session_id"])) and r["kill"]["delivered_at"] and r)
+        assert delivered["kill"]["acknowledged_at"] is None
+        server.wait_for_line("CALLBACK")
+        assert "BLOCKED" not in server.output(), "callbacks run beside the loop, so that they can stop what blocks it"
+        assert page.closes() == []
+        server.wait_for_line("BLOCKED")
+        assert_killed(page.wait_closed())
+        shared_monitor.gone(row["session_id"])
+        assert server.table() == []
+        assert shared_monitor.events(row["session_id"])[-1]["cause"] == "killed"
+
+
+@pytest.mark.slow
+def test_with_several_processes_each_page_is_one_row(shared_monitor: Monitor, browser, app_name):
+    with PanelServer(shared_monitor, app_name, "--num-procs", "2", RECONNECT="prompt") as server:
+        pages = []
+        try:
+            while len(pages) < 4 or len(processes(server)) < 2:
+                pages.append(Page(browser, server.url))
+                assert len(pages) <= 12, "one process got all the pages"
+                eventually(lambda: len(shared_monitor.sessions(app_name)) == len(pages))
+            rows = {row["session_id"] for row in shared_monitor.sessions(app_name)}
+            for session_id in rows:
+                shared_monitor.kill(session_id)
+            for page in pages:
+                assert_killed(page.wait_closed())
+            eventually(lambda: shared_monitor.sessions(app_name) == [])
+            # Whichever process a page comes back to, also one that never heard of the kill: it is turned away.
+            for again in range(3):
+                for page in pages:
+                    page.page.get_by_text("Click here").click()
+                for page in pages:
+                    assert_killed(page.wait_closed(again + 2, timeout=20))
+            eventually(lambda: shared_monitor.sessions(app_name) == [])
+            known = {e["session_id"] for e in
+                     shared_monitor.ask("GET", f"/events?app_name={app_name}&kind=registered")[1]["events"]}
+            assert known == rows, "a page was more than one session"
+        finally:
+            for page in pages:
+                page.context.close()
+
+
+def processes(server: PanelServer) -> set[str]:
+    return {line.split()[1] for line in server.lines if line.startswith("SCRIPT")}
+
+
+def test_panel_mounted_in_fastapi(shared_monitor: Monitor, browser, app_name):
+    with PanelServer(shared_monitor, app_name, fastapi=True, RECONNECT="true") as server:
+        with Page(browser, server.url) as page:
+            row = shared_monitor.only(app_name, connected=True)
+            page.click("Hold the lock")
+            server.wait_for_line("HOLDING")
+            shared_monitor.kill(row["session_id"])
+            assert_killed(page.wait_closed())
+            assert NOTIFICATION in page.wait_notified()
+            shared_monitor.gone(row["session_id"], timeout=3)
+            assert server.table() == []
+        with Page(browser, server.url):
+            row = shared_monitor.only(app_name, connected=True)
+        shared_monitor.gone(row["session_id"])  # a closed tab is no ghost here either
+        assert server.table() == []

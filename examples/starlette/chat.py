@@ -1,0 +1,32 @@
+"""A FastAPI chat, each of its WebSockets a session in sessionwatch.
+
+    pip install fastapi "uvicorn[standard]" ./client-py
+    uvicorn --app-dir examples/starlette chat:app --port 8080
+
+Try it with `python -m websockets ws://localhost:8080/chat?user=ada`; a kill ends exactly that connection, with close code
+1001. Plain Starlette works the same way.
+"""
+
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+
+from session_adapters import websocket_session
+
+app = FastAPI()
+present: set[WebSocket] = set()
+
+
+@app.websocket("/chat")
+async def chat(websocket: WebSocket, user: str = "somebody"):
+    await websocket.accept()
+    async with websocket_session(websocket, app_name="chat", user_id=user) as tracker:
+        present.add(websocket)
+        try:
+            while True:
+                text = await websocket.receive_text()
+                async with tracker.task("talking"):
+                    for other in list(present):
+                        await other.send_text(f"{user}: {text}")
+        except WebSocketDisconnect:
+            pass
+        finally:
+            present.discard(websocket)

@@ -1,0 +1,23 @@
+"""A Streamlit app whose users show up in sessionwatch.
+
+    pip install streamlit ./client-py
+    streamlit run examples/streamlit/report.py
+"""
+
+import time
+
+import streamlit as st
+
+from session_client import SessionClient
+
+tracker = SessionClient.get_tracker(app_name="streamlit_report")  # the same one at each run of this user's script
+
+st.title("Report")
+seconds = st.slider("Duration in seconds", 1, 60, 5)
+if st.button("Run"):
+    with tracker.task("Generating Report"):
+        progress = st.progress(0)
+        for step in range(100):
+            time.sleep(seconds / 100)
+            progress.progress(step + 1)
+    st.success("Done.")

@@ -1,0 +1,125 @@
+//! Sessions kept in memory only: for tests and throwaway demos. The same guarantees
+//! as the store on disk, for as long as the process lives.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use parking_lot::Mutex;
+
+use super::{Backend, Stored};
+use crate::change::{Event, Kind, Tombstone};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::log::{Entry, Query};
+use crate::session::{Pulse, Session, SessionId};
+use crate::stats::Minute;
+
+#[derive(Default)]
+struct Tables {
+    seq: u64,
+    sessions: HashMap<SessionId, (Arc<Session>, Timestamp)>,
+    log: BTreeMap<u64, Entry>,
+    tombstones: HashMap<SessionId, Tombstone>,
+    minutes: BTreeMap<Timestamp, Minute>,
+    starts: Vec<Timestamp>,
+}
+
+/// The store in memory.
+#[derive(Default)]
+pub struct Memory {
+    tables: Mutex<Tables>,
+}
+
+impl Memory {
+    /// Empty.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Tables {
+    fn take(&mut self, event: &Event) {
+        self.seq = event.seq;
+        if !event.kind.is_logged() {
+            return;
+        }
+        self.log.insert(event.seq, Entry::of(event));
+        let session = &event.session;
+        if event.kind == Kind::Removed {
+            self.sessions.remove(&session.id);
+        } else if event.kind.changes_session() {
+            self.sessions.insert(session.id.clone(), (session.clone(), session.pulse.wall()));
+        }
+        if let Some(tombstone) = event.tombstone() {
+            self.tombstones.insert(session.id.clone(), tombstone);
+        }
+    }
+}
+
+impl Backend for Memory {
+    fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
+        let mut tables = self.tables.lock();
+        let restored = |(session, last): &(Arc<Session>, Timestamp)| Session {
+            pulse: Arc::new(Pulse::new(*last, crate::clock::Mono::default())),
+            socket: None,
+            stale: false,
+            ..(**session).clone()
+        };
+        let stored = Stored {
+            seq: tables.seq,
+            sessions: tables.sessions.values().map(restored).collect(),
+            tombstones: tables.tombstones.iter().map(|(id, grave)| (id.clone(), grave.clone())).collect(),
+            minutes: tables.minutes.values().copied().collect(),
+            starts: tables.starts.clone(),
+        };
+        tables.starts.push(now);
+        ready(Ok(stored)).boxed()
+    }
+
+    fn commit(&self, events: Arc<Vec<Event>>) -> BoxFuture<'_, Result<()>> {
+        let mut tables = self.tables.lock();
+        events.iter().for_each(|event| tables.take(event));
+        ready(Ok(())).boxed()
+    }
+
+    fn beats(&self, beats: Vec<(SessionId, Timestamp)>) -> BoxFuture<'_, Result<()>> {
+        let mut tables = self.tables.lock();
+        for (id, at) in beats {
+            if let Some((_, last)) = tables.sessions.get_mut(&id) {
+                *last = at;
+            }
+        }
+        ready(Ok(())).boxed()
+    }
+
+    fn minute(&self, minute: Minute) -> BoxFuture<'_, Result<()>> {
+        self.tables.lock().minutes.insert(minute.at, minute);
+        ready(Ok(())).boxed()
+    }
+
+    fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>> {
+        let tables = self.tables.lock();
+        let fitting = |entry: &&Entry| query.fits(entry);
+        let found: Vec<Entry> = if query.oldest_first {
+            tables.log.values().filter(fitting).take(query.limit).cloned().collect()
+        } else {
+            tables.log.values().rev().filter(fitting).take(query.limit).cloned().collect()
+        };
+        ready(Ok(found)).boxed()
+    }
+
+    fn forget(&self, events: Timestamp, tombstones: Timestamp) -> BoxFuture<'_, Result<bool>> {
+        let mut tables = self.tables.lock();
+        tables.log.retain(|_, entry| entry.at >= events);
+        tables.tombstones.retain(|_, tombstone| tombstone.at >= tombstones);
+        tables.minutes.retain(|at, _| *at >= events);
+        ready(Ok(false)).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        ready(Ok(())).boxed()
+    }
+}

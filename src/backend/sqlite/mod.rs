@@ -1,0 +1,184 @@
+//! Sessions kept in one SQLite file.
+//!
+//! WAL with `synchronous=FULL`: a commit that has returned is on the disk, not only
+//! with the kernel. One connection writes, another reads the log, so that a long look
+//! back holds up nobody. A lock on a file beside the database keeps a second server
+//! out for as long as this process lives, however it dies.
+
+mod rows;
+mod schema;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rusqlite::OpenFlags;
+use tokio_rusqlite::Connection;
+
+use super::{Backend, Stored};
+use crate::change::Event;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::log::{Entry, Query};
+use crate::session::SessionId;
+use crate::stats::Minute;
+
+/// The store in a SQLite file.
+pub struct Sqlite {
+    writer: Connection,
+    reader: Connection,
+    /// Held, never read: the kernel lets go of it when the process ends.
+    _lock: File,
+}
+
+/// Why a database cannot be opened, as a sentence for who started the server.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the database {path}: {why}")]
+pub struct OpenError {
+    path: String,
+    why: String,
+}
+
+impl Sqlite {
+    /// Opens the file, or makes it, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// Another server uses it; it is not a database, damaged, or of a newer version;
+    /// the folder cannot be written.
+    pub async fn open(path: &Path) -> std::result::Result<Self, OpenError> {
+        Self::open_with_vfs(path, None).await
+    }
+
+    /// As [`Sqlite::open`], on a file layer of one's own: the tests cut the power with it.
+    ///
+    /// # Errors
+    /// As [`Sqlite::open`].
+    pub async fn open_with_vfs(path: &Path, vfs: Option<&str>) -> std::result::Result<Self, OpenError> {
+        let failed = |why: String| OpenError { path: path.display().to_string(), why };
+        let lock = lock(path).map_err(failed)?;
+        let writer = connect(path, OpenFlags::default(), vfs).await.map_err(|error| failed(explain(&error)))?;
+        let prepared = writer
+            .call(|connection| {
+                prepare(connection).map_err(|error| explain(&error))?;
+                schema::migrate(connection)
+            })
+            .await;
+        match prepared {
+            Ok(()) => {}
+            Err(tokio_rusqlite::Error::Error(why)) => return Err(failed(why)),
+            Err(other) => return Err(failed(other.to_string())),
+        }
+        let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = connect(path, read_only, vfs).await.map_err(|error| failed(explain(&error)))?;
+        Ok(Self { writer, reader, _lock: lock })
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.writer.call(work).await.map_err(|error| storage(&error))
+    }
+}
+
+async fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> rusqlite::Result<Connection> {
+    match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs).await,
+        None => Connection::open_with_flags(path, flags).await,
+    }
+}
+
+fn prepare(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    // 32 MiB: the pages of the sessions of a busy server.
+    connection.pragma_update(None, "cache_size", -32_768)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    // Reads the schema, so that a file that is no database is refused here.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+    Ok(())
+}
+
+fn lock(path: &Path) -> std::result::Result<File, String> {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-lock");
+    let beside = PathBuf::from(name);
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(&beside).map_err(|error| {
+            format!("{} cannot be made ({error}); is the folder there and writable?", beside.display())
+        })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err("another sessionwatch is using it; stop that one first, or give this one another --db".to_owned())
+        }
+        Err(TryLockError::Error(error)) => Err(format!("{} cannot be locked ({error})", beside.display())),
+    }
+}
+
+fn explain(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => {
+            "the file is not a SQLite database; move it away, or give another --db".to_owned()
+        }
+        Some(rusqlite::ErrorCode::DatabaseCorrupt) => format!(
+            "the file is damaged ({error}); restore a copy, or move it away together with its -wal file to start anew"
+        ),
+        _ => error.to_string(),
+    }
+}
+
+fn storage(error: &tokio_rusqlite::Error) -> Error {
+    Error::Storage(error.to_string())
+}
+
+impl Backend for Sqlite {
+    fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
+        self.write(move |connection| rows::load(connection, now)).boxed()
+    }
+
+    fn commit(&self, events: Arc<Vec<Event>>) -> BoxFuture<'_, Result<()>> {
+        self.write(move |connection| rows::commit(connection, &events)).boxed()
+    }
+
+    fn beats(&self, beats: Vec<(SessionId, Timestamp)>) -> BoxFuture<'_, Result<()>> {
+        // In slices, so that a commit never waits behind more than one of them.
+        async move {
+            for slice in beats.chunks(1_000) {
+                let slice = slice.to_vec();
+                self.write(move |connection| rows::beats(connection, &slice)).await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn minute(&self, minute: Minute) -> BoxFuture<'_, Result<()>> {
+        self.write(move |connection| rows::minute(connection, &minute)).boxed()
+    }
+
+    fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>> {
+        async move {
+            let read = move |connection: &mut rusqlite::Connection| rows::events(connection, &query);
+            self.reader.call(read).await.map_err(|error| storage(&error))
+        }
+        .boxed()
+    }
+
+    fn forget(&self, events: Timestamp, tombstones: Timestamp) -> BoxFuture<'_, Result<bool>> {
+        self.write(move |connection| rows::forget(connection, events, tombstones)).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        async move {
+            // The last one out empties the WAL, so the reader goes first.
+            self.reader.clone().close().await.map_err(|error| storage(&error))?;
+            self.writer.clone().close().await.map_err(|error| storage(&error))
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,281 @@
+//! SQL and its rows: the only place that knows how a session stands in a table.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, Row, ToSql, Transaction, params, params_from_iter};
+
+use crate::backend::Stored;
+use crate::change::{Event, Kind, Tombstone};
+use crate::clock::{Mono, Timestamp};
+use crate::fields;
+use crate::log::{Details, Entry, Query};
+use crate::registry::Counts;
+use crate::session::{Kill, Pulse, Session, SessionId, Visibility};
+use crate::stats::Minute;
+
+/// Writes a batch of events: each one's line, each session's last version.
+pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    let mut last: HashMap<&SessionId, &Event> = HashMap::with_capacity(events.len());
+    {
+        let mut line = transaction.prepare_cached(
+            "INSERT INTO events (seq, at, kind, session_id, app_name, user_id, by, origin, reason, cause, details)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?;
+        let mut tombstone = transaction.prepare_cached(
+            "INSERT OR REPLACE INTO tombstones (session_id, at, kill_id, by, reason) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        for event in events.iter().filter(|event| event.kind.is_logged()) {
+            let entry = Entry::of(event);
+            line.execute(params![
+                entry.seq as i64,
+                entry.at.0,
+                entry.kind,
+                entry.session_id,
+                entry.app_name,
+                entry.user_id,
+                entry.by,
+                entry.from,
+                entry.reason,
+                entry.cause,
+                entry.details.stored(),
+            ])?;
+            if let Some(Tombstone { at, kill_id, by, reason }) = event.tombstone() {
+                tombstone.execute(params![event.session.id.as_str(), at.0, &*kill_id, &*by, reason.as_deref()])?;
+            }
+            if event.kind.changes_session() {
+                last.insert(&event.session.id, event);
+            }
+        }
+    }
+    for event in last.into_values() {
+        if event.kind == Kind::Removed {
+            transaction
+                .prepare_cached("DELETE FROM sessions WHERE session_id = ?1")?
+                .execute([event.session.id.as_str()])?;
+        } else {
+            put(&transaction, &event.session)?;
+        }
+    }
+    transaction.commit()
+}
+
+fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()> {
+    let kill = session.kill.as_deref().map(kill_to_json);
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO sessions (session_id, app_name, user_id, start_time, last_heartbeat, status,
+                status_since, current_task, task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+        )?
+        .execute(params![
+            session.id.as_str(),
+            &*session.app,
+            session.user.as_deref(),
+            session.started_at.0,
+            session.pulse.wall().0,
+            session.status.as_str(),
+            session.status_since.0,
+            session.task.as_deref(),
+            session.task_started_at.map(|at| at.0),
+            session.visibility.map(Visibility::as_str),
+            session.heartbeat_interval,
+            session.client.as_deref(),
+            session.remote_addr.as_deref(),
+            session.meta.as_deref(),
+            session.token.as_ref().map(|token| &token[..]),
+            kill,
+        ])?;
+    Ok(())
+}
+
+/// Writes heartbeats that moved.
+pub(super) fn beats(connection: &mut Connection, beats: &[(SessionId, Timestamp)]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    {
+        let mut update = transaction.prepare_cached("UPDATE sessions SET last_heartbeat = ?2 WHERE session_id = ?1")?;
+        for (id, at) in beats {
+            update.execute(params![id.as_str(), at.0])?;
+        }
+    }
+    transaction.commit()
+}
+
+/// Writes the counts of a minute.
+pub(super) fn minute(connection: &Connection, minute: &Minute) -> rusqlite::Result<()> {
+    let Counts { idle, running, hidden, stale, ending } = minute.counts;
+    let numbers = [idle, running, hidden, stale, ending, minute.ended, minute.kills].map(|number| number as i64);
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO minutes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .execute(params_from_iter(std::iter::once(minute.at.0).chain(numbers)))?;
+    Ok(())
+}
+
+/// Reads all that is remembered, and notes the start.
+pub(super) fn load(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<Stored> {
+    let seq = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get::<_, i64>(0))?;
+    let day_ago = now.0 - 86_400_000;
+    let stored = Stored {
+        seq: seq as u64,
+        sessions: all(connection, "SELECT * FROM sessions", session)?.into_iter().flatten().collect(),
+        tombstones: all(connection, "SELECT * FROM tombstones", tombstone)?.into_iter().flatten().collect(),
+        minutes: all(connection, &format!("SELECT * FROM minutes WHERE at > {day_ago} ORDER BY at"), minute_row)?,
+        starts: all(connection, &format!("SELECT at FROM starts WHERE at > {day_ago} ORDER BY at"), |row| {
+            row.get(0).map(Timestamp)
+        })?,
+    };
+    connection.execute("INSERT OR REPLACE INTO starts VALUES (?1)", [now.0])?;
+    Ok(stored)
+}
+
+fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    connection.prepare(sql)?.query_map([], read)?.collect()
+}
+
+fn shared(text: Option<String>) -> Option<Arc<str>> {
+    text.map(Arc::from)
+}
+
+/// A session as it was; `None` for a row that another hand has made senseless.
+fn session(row: &Row<'_>) -> rusqlite::Result<Option<Session>> {
+    let text = |column: &str| row.get::<_, Option<String>>(column);
+    let time = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(Timestamp));
+    let (Some(id), Ok(status)) =
+        (SessionId::parse(&row.get::<_, String>("session_id")?), fields::status(&row.get::<_, String>("status")?))
+    else {
+        return Ok(None);
+    };
+    let last_heartbeat = Timestamp(row.get("last_heartbeat")?);
+    Ok(Some(Session {
+        id,
+        app: row.get::<_, String>("app_name")?.into(),
+        user: shared(text("user_id")?),
+        started_at: Timestamp(row.get("start_time")?),
+        pulse: Arc::new(Pulse::new(last_heartbeat, Mono::default())),
+        status,
+        status_since: Timestamp(row.get("status_since")?),
+        task: shared(text("current_task")?),
+        task_started_at: time("task_started_at")?,
+        visibility: text("visibility")?.as_deref().and_then(Visibility::parse),
+        heartbeat_interval: row.get("heartbeat_interval")?,
+        client: shared(text("client")?),
+        remote_addr: shared(text("remote_addr")?),
+        meta: shared(text("meta")?),
+        kill: text("kill")?.as_deref().and_then(kill_from_json).map(Arc::new),
+        token: row.get::<_, Option<Vec<u8>>>("token")?.and_then(|token| token.try_into().ok()),
+        stale: false,
+        socket: None,
+    }))
+}
+
+fn kill_to_json(kill: &Kill) -> String {
+    serde_json::json!([
+        &*kill.kill_id,
+        kill.requested_at.0,
+        &*kill.requested_by,
+        kill.reason.as_deref(),
+        kill.delivered_at.map(|at| at.0),
+        kill.acknowledged_at.map(|at| at.0),
+        kill.confirm_by.0,
+    ])
+    .to_string()
+}
+
+fn kill_from_json(json: &str) -> Option<Kill> {
+    type Stored = (String, i64, String, Option<String>, Option<i64>, Option<i64>, i64);
+    let (kill_id, requested_at, requested_by, reason, delivered_at, acknowledged_at, confirm_by): Stored =
+        serde_json::from_str(json).ok()?;
+    Some(Kill {
+        kill_id: kill_id.into(),
+        requested_at: Timestamp(requested_at),
+        requested_by: requested_by.into(),
+        reason: shared(reason),
+        delivered_at: delivered_at.map(Timestamp),
+        acknowledged_at: acknowledged_at.map(Timestamp),
+        confirm_by: Timestamp(confirm_by),
+    })
+}
+
+fn tombstone(row: &Row<'_>) -> rusqlite::Result<Option<(SessionId, Tombstone)>> {
+    let Some(id) = SessionId::parse(&row.get::<_, String>("session_id")?) else { return Ok(None) };
+    let grave = Tombstone {
+        at: Timestamp(row.get("at")?),
+        kill_id: row.get::<_, String>("kill_id")?.into(),
+        by: row.get::<_, String>("by")?.into(),
+        reason: shared(row.get("reason")?),
+    };
+    Ok(Some((id, grave)))
+}
+
+fn minute_row(row: &Row<'_>) -> rusqlite::Result<Minute> {
+    let number = |column: usize| row.get::<_, i64>(column).map(|number| number.max(0) as u64);
+    let counts =
+        Counts { idle: number(1)?, running: number(2)?, hidden: number(3)?, stale: number(4)?, ending: number(5)? };
+    Ok(Minute { at: Timestamp(row.get(0)?), counts, ended: number(6)?, kills: number(7)? })
+}
+
+/// Reads the log.
+pub(super) fn events(connection: &Connection, query: &Query) -> rusqlite::Result<Vec<Entry>> {
+    let mut sql = String::from("SELECT * FROM events WHERE 1");
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    let mut condition = |sql: &mut String, text: &str, value: Box<dyn ToSql>| {
+        sql.push_str(text);
+        values.push(value);
+    };
+    if let Some(id) = &query.session_id {
+        condition(&mut sql, " AND session_id = ?", Box::new(id.clone()));
+    }
+    if let Some(app) = &query.app_name {
+        condition(&mut sql, " AND app_name = ?", Box::new(app.clone()));
+    }
+    if let Some(before) = query.before {
+        condition(&mut sql, " AND seq < ?", Box::new(i64::try_from(before).unwrap_or(i64::MAX)));
+    }
+    if !query.kinds.is_empty() {
+        let marks = vec!["?"; query.kinds.len()].join(", ");
+        sql.push_str(&format!(" AND kind IN ({marks})"));
+        values.extend(query.kinds.iter().map(|kind| Box::new(kind.clone()) as Box<dyn ToSql>));
+    }
+    sql.push_str(if query.oldest_first { " ORDER BY seq" } else { " ORDER BY seq DESC" });
+    sql.push_str(&format!(" LIMIT {}", query.limit));
+    connection.prepare_cached(&sql)?.query_map(params_from_iter(values), entry)?.collect()
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry {
+        seq: row.get::<_, i64>("seq")? as u64,
+        at: Timestamp(row.get("at")?),
+        kind: row.get("kind")?,
+        session_id: row.get("session_id")?,
+        app_name: row.get("app_name")?,
+        user_id: row.get("user_id")?,
+        by: row.get("by")?,
+        from: row.get("origin")?,
+        reason: row.get("reason")?,
+        cause: row.get("cause")?,
+        details: Details::restored(row.get::<_, Option<String>>("details")?.as_deref()),
+    })
+}
+
+/// Rows that one call may forget, so that no commit waits long behind it.
+const FORGET_AT_ONCE: usize = 2_000;
+
+/// Forgets what is old; true when there may be more.
+pub(super) fn forget(connection: &mut Connection, events: Timestamp, tombstones: Timestamp) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction()?;
+    // The newest line always stays: the next `seq` goes on from it.
+    let old = transaction.execute(
+        "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < (SELECT max(seq) FROM events) ORDER BY seq LIMIT ?1) AND at < ?2",
+        params![FORGET_AT_ONCE as i64, events.0],
+    )?;
+    transaction.execute("DELETE FROM tombstones WHERE at < ?1", [tombstones.0])?;
+    transaction.execute("DELETE FROM minutes WHERE at < ?1", [events.0])?;
+    transaction.execute("DELETE FROM starts WHERE at < ?1", [events.0])?;
+    transaction.commit()?;
+    Ok(old == FORGET_AT_ONCE)
+}

@@ -1,0 +1,153 @@
+//! Every setting, its default, its environment variable.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::timing::Timing;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 500ms, 30s, 2m, 24h or 30d"))
+}
+
+/// What `sessionwatch serve` takes.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, env = "SESSIONWATCH_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    /// The database file, made when it is not there
+    #[arg(long, env = "SESSIONWATCH_DB", default_value = "sessionwatch.db", value_name = "FILE")]
+    pub db: PathBuf,
+    /// Silence after which a session is shown as stale
+    #[arg(long, env = "SESSIONWATCH_STALE_AFTER", default_value = "2m", value_parser = duration, value_name = "TIME")]
+    pub stale_after: Duration,
+    /// Silence after which a session is removed
+    #[arg(long, env = "SESSIONWATCH_EXPIRE_AFTER", default_value = "10m", value_parser = duration, value_name = "TIME")]
+    pub expire_after: Duration,
+    /// What clients are told to promise between heartbeats
+    #[arg(long, env = "SESSIONWATCH_HEARTBEAT_INTERVAL", default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub heartbeat_interval: Duration,
+    /// How long a killed id answers 410
+    #[arg(long, env = "SESSIONWATCH_TOMBSTONE_TTL", default_value = "24h", value_parser = duration, value_name = "TIME")]
+    pub tombstone_ttl: Duration,
+    /// How long the event log is kept
+    #[arg(long, env = "SESSIONWATCH_EVENTS_KEEP", default_value = "30d", value_parser = duration, value_name = "TIME")]
+    pub events_keep: Duration,
+    /// Longest time that a heartbeat stands only in memory
+    #[arg(long, env = "SESSIONWATCH_FLUSH_INTERVAL", default_value = "5s", value_parser = duration, value_name = "TIME")]
+    pub flush_interval: Duration,
+    /// How long a client may clean up before its socket is closed
+    #[arg(long, env = "SESSIONWATCH_KILL_GRACE", default_value = "2s", value_parser = duration, value_name = "TIME")]
+    pub kill_grace: Duration,
+    /// Most live sessions; more are refused with 503
+    #[arg(long, env = "SESSIONWATCH_MAX_SESSIONS", default_value_t = 100_000, value_name = "N")]
+    pub max_sessions: usize,
+    /// Where the server stands behind a proxy, like /monitor
+    #[arg(long, env = "SESSIONWATCH_BASE_PATH", default_value = "", value_name = "PATH")]
+    pub base_path: String,
+    /// How log lines on stderr look
+    #[arg(long, env = "SESSIONWATCH_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// A further name of this server in Host, with or without port; repeat for several
+    #[arg(long, env = "SESSIONWATCH_ALLOW_HOST", value_delimiter = ',', value_name = "HOST")]
+    pub allow_host: Vec<String>,
+    /// An origin whose pages may report sessions, like <https://app.example.com>; repeat for several
+    #[arg(long, env = "SESSIONWATCH_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
+    /// Ask for tokens on this machine too
+    #[arg(long, env = "SESSIONWATCH_STRICT")]
+    pub strict: bool,
+    /// Where the tokens are kept, made on first need; beside the database by default
+    #[arg(long, env = "SESSIONWATCH_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Certificate chain (PEM) to serve HTTPS with
+    #[arg(long, env = "SESSIONWATCH_TLS_CERT", requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of the certificate
+    #[arg(long, env = "SESSIONWATCH_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// A proxy whose word on address and scheme is taken; repeat for several
+    #[arg(long, env = "SESSIONWATCH_TRUST_PROXY", value_delimiter = ',', value_name = "ADDRESS")]
+    pub trust_proxy: Vec<IpAddr>,
+    /// Listen on the network without TLS: everybody on the way can read the tokens
+    #[arg(long, env = "SESSIONWATCH_INSECURE_HTTP")]
+    pub insecure_http: bool,
+}
+
+impl Config {
+    /// The intervals, if they make sense together.
+    ///
+    /// # Errors
+    /// A sentence that names the two that do not.
+    pub fn timing(&self) -> Result<Timing, String> {
+        Timing {
+            heartbeat_interval: self.heartbeat_interval,
+            stale_after: self.stale_after,
+            expire_after: self.expire_after,
+            tombstone_ttl: self.tombstone_ttl,
+            events_keep: self.events_keep,
+            flush_interval: self.flush_interval.min(self.stale_after / 4),
+            kill_grace: self.kill_grace,
+        }
+        .checked()
+    }
+
+    /// `/monitor` for whatever was written: no slash at the end, one in front.
+    ///
+    /// # Errors
+    /// It cannot be a path.
+    pub fn base(&self) -> Result<String, String> {
+        let trimmed = self.base_path.trim_matches('/');
+        if trimmed.is_empty() {
+            return Ok(String::new());
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
+        if trimmed.chars().all(plain) {
+            Ok(format!("/{trimmed}"))
+        } else {
+            Err(format!("--base-path {:?} is not a path like /monitor", self.base_path))
+        }
+    }
+
+    /// Whether only this machine can reach the server.
+    #[must_use]
+    pub fn loopback(&self) -> bool {
+        self.listen.ip().is_loopback()
+    }
+
+    /// Where the tokens are kept.
+    #[must_use]
+    pub fn token_path(&self) -> PathBuf {
+        self.token_file.clone().unwrap_or_else(|| {
+            let mut name = self.db.as_os_str().to_owned();
+            name.push(".tokens");
+            PathBuf::from(name)
+        })
+    }
+
+    /// Refuses what would be unsafe without having been asked for.
+    ///
+    /// # Errors
+    /// A sentence that says what to add.
+    pub fn check_exposure(&self) -> Result<(), String> {
+        if self.loopback() || self.tls_cert.is_some() || !self.trust_proxy.is_empty() || self.insecure_http {
+            return Ok(());
+        }
+        Err(format!(
+            "--listen {} can be reached from the network: add --tls-cert and --tls-key, or --trust-proxy with the address of the proxy that speaks TLS, or --insecure-http if everybody on the way may read the tokens",
+            self.listen
+        ))
+    }
+}

@@ -1,0 +1,397 @@
+//! One gate in front of every route, deny by default.
+//!
+//! A pure function of the request's head, the peer and the route's class decides; the
+//! matrix test walks it over every route. `SECURITY.md` tells why each rule is there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode, Uri};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::error::Problem;
+use crate::secret;
+use crate::session::Digest;
+use crate::tokens::{Identity, Role, Tokens};
+
+/// What a route is for; every route has one, or it does not compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// For apps, from their own origins: makes a session.
+    Register,
+    /// For apps: acts for one session, with that session's own token.
+    Own,
+    /// For apps: static and the same for all.
+    Script,
+    /// For the dashboard's own origin: looks.
+    View,
+    /// For the dashboard's own origin: does.
+    Admin,
+    /// For the dashboard's own origin: the page itself, which shows nothing yet.
+    Page,
+}
+
+impl Access {
+    /// Whether apps on other origins may use it.
+    #[must_use]
+    pub fn is_ingest(self) -> bool {
+        matches!(self, Self::Register | Self::Own | Self::Script)
+    }
+}
+
+/// What the gate goes by.
+pub struct Gate {
+    /// The port that we listen on.
+    pub port: u16,
+    /// We can be reached from this machine only.
+    pub loopback: bool,
+    /// Ask for tokens here too.
+    pub strict: bool,
+    /// We speak TLS ourselves.
+    pub tls: bool,
+    /// Further names of ours, lower case; without a port they fit any.
+    pub allow_hosts: Vec<String>,
+    /// Further origins of apps, exactly as browsers send them.
+    pub allow_origins: Vec<String>,
+    /// Proxies whose word on the client's address and scheme is taken.
+    pub trust_proxies: Vec<IpAddr>,
+    /// The valid secrets.
+    pub tokens: Arc<Tokens>,
+}
+
+/// Who asks, once the gate has let them through.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// By which token or cookie, if by one.
+    pub identity: Option<Identity>,
+    /// A secret that is none of ours: perhaps a session's.
+    pub session_token: Option<Digest>,
+    /// The request came from this machine, straight to a server that only it can reach.
+    pub local: bool,
+    /// And not from a page: a plain client, which needs no token.
+    pub plain_local: bool,
+    /// The address that the request came from.
+    pub from: IpAddr,
+    /// The app's origin that may read the answer.
+    pub cors: Option<HeaderValue>,
+    /// The dashboard's role, as it is told in `hello`.
+    pub role: Role,
+    /// The connection is TLS, here or at the proxy.
+    pub secure: bool,
+}
+
+static X_SESSIONWATCH: HeaderName = HeaderName::from_static("x-sessionwatch");
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// The name of the dashboard's cookie.
+pub const COOKIE: &str = "sessionwatch";
+/// The subprotocol that both sockets speak.
+pub const SUBPROTOCOL: &str = "sessionwatch.v1";
+const AUTH_SUBPROTOCOL: &str = "sessionwatch.auth.";
+
+fn refuse<T>(status: StatusCode, detail: &str) -> Result<T, Problem> {
+    Err(Problem::new(status, detail))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+}
+
+impl Gate {
+    /// Decides on one request: [`Gate::admit`], then [`authorize`].
+    ///
+    /// # Errors
+    /// 401, 403 or 421, with what to do about it.
+    pub fn check(
+        &self,
+        access: Access,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+    ) -> Result<Caller, Problem> {
+        authorize(access, self.admit(access, method, uri, headers, peer)?)
+    }
+
+    /// Where it comes from, and who says so; what they may do is not judged yet.
+    ///
+    /// # Errors
+    /// 401, 403 or 421, with what to do about it.
+    pub fn admit(
+        &self,
+        access: Access,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+    ) -> Result<Caller, Problem> {
+        let host = self.check_host(uri, headers)?;
+        let peer = peer.ip().to_canonical();
+        let proxied = self.trust_proxies.contains(&peer);
+        let secure = self.tls || (proxied && text(headers, &X_FORWARDED_PROTO) == Some("https"));
+        let local = self.loopback && peer.is_loopback() && !self.strict && !is_forwarded(headers);
+        let origin = text(headers, &header::ORIGIN);
+        let site = text(headers, &SEC_FETCH_SITE);
+        let cors = if access.is_ingest() {
+            self.check_ingest(origin, site, host, secure)?
+        } else {
+            check_control(origin, site, headers, method, host, secure)?;
+            None
+        };
+        let from_browser = origin.is_some() || site.is_some();
+        let own_page = !access.is_ingest() || origin.is_none_or(|origin| is_own(origin, host, secure));
+        self.identify(
+            headers,
+            own_page,
+            Caller {
+                identity: None,
+                session_token: None,
+                local,
+                plain_local: local && !from_browser,
+                from: client_address(headers, peer, proxied),
+                cors: cors.and_then(|origin| HeaderValue::from_str(origin).ok()),
+                role: Role::Admin,
+                secure,
+            },
+        )
+    }
+
+    /// Exactly one Host, and it names us: a page that has its own name resolve to our
+    /// address (DNS rebinding) still sends its own name.
+    ///
+    /// # Errors
+    /// 421.
+    pub fn check_host<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Problem> {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let host = match (hosts.next().map(|host| host.to_str()), hosts.next()) {
+            (Some(Ok(host)), None) => host,
+            _ => return refuse(StatusCode::MISDIRECTED_REQUEST, "send exactly one Host header"),
+        };
+        let elsewhere = uri.authority().is_some_and(|authority| authority.as_str() != host);
+        if elsewhere || !self.is_ours(host) {
+            return refuse(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this Host is not ours; use localhost or 127.0.0.1 with our port, or start the server with --allow-host",
+            );
+        }
+        Ok(host)
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        let (name, port) = split_port(host);
+        let our_port = match port {
+            Some(port) => port.parse() == Ok(self.port),
+            None => self.port == if self.tls { 443 } else { 80 },
+        };
+        let name = name.to_ascii_lowercase();
+        (our_port && is_loopback_name(&name))
+            || self.allow_hosts.iter().any(|ours| *ours == host.to_ascii_lowercase() || *ours == name)
+    }
+
+    fn check_ingest<'a>(
+        &self,
+        origin: Option<&'a str>,
+        site: Option<&str>,
+        host: &str,
+        secure: bool,
+    ) -> Result<Option<&'a str>, Problem> {
+        match origin {
+            Some(origin)
+                if is_own(origin, host, secure)
+                    || is_loopback_origin(origin)
+                    || self.allow_origins.iter().any(|allowed| allowed == origin) =>
+            {
+                Ok(Some(origin))
+            }
+            Some(_) => refuse(
+                StatusCode::FORBIDDEN,
+                "pages of this origin may not report sessions here; start the server with --allow-origin and that exact origin",
+            ),
+            None if site == Some("cross-site") => refuse(
+                StatusCode::FORBIDDEN,
+                "a cross-site request has to send its Origin; load the script with the crossorigin attribute",
+            ),
+            None => Ok(None),
+        }
+    }
+
+    /// A cookie counts only for our own pages: on another port of this host it would be
+    /// sent along too.
+    fn identify(&self, headers: &HeaderMap, own_page: bool, mut caller: Caller) -> Result<Caller, Problem> {
+        if let Some(secret) = bearer(headers)?.or_else(|| from_subprotocol(headers)) {
+            let digest = secret::digest(&secret);
+            caller.identity = self.tokens.identify(&digest);
+            if caller.identity.is_none() {
+                caller.session_token = Some(digest);
+            }
+        } else if let Some(cookie) = cookie(headers).filter(|_| own_page) {
+            caller.identity = self.tokens.identify_cookie(&secret::digest(cookie));
+        }
+        Ok(caller)
+    }
+}
+
+/// What they may do.
+///
+/// # Errors
+/// 401 without a token that it takes, 403 with one of too small a role.
+pub fn authorize(access: Access, mut caller: Caller) -> Result<Caller, Problem> {
+    let role = caller.identity.as_ref().map(|identity| identity.role);
+    let needed = match access {
+        Access::Script | Access::Page => return Ok(caller),
+        // The route itself compares the session's own token.
+        Access::Own => return Ok(caller),
+        Access::Register if role == Some(Role::View) => {
+            return refuse(StatusCode::FORBIDDEN, "a view token may not register sessions; use the ingest token");
+        }
+        Access::Register => Role::Ingest,
+        Access::View => Role::View,
+        Access::Admin => Role::Admin,
+    };
+    // A wrong secret is told as such, even where none is needed.
+    let wrong = !access.is_ingest() && caller.session_token.is_some();
+    match role {
+        Some(role) if role >= needed => {
+            caller.role = role;
+            Ok(caller)
+        }
+        Some(role) => Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            format!("a token with the role {} may not do this; it takes {}", role.as_str(), needed.as_str()),
+        )),
+        None if caller.local && !wrong => Ok(caller),
+        // Who resumes a session shows that session's token instead.
+        None if access == Access::Register && caller.session_token.is_some() => Ok(caller),
+        None => Err(unauthorized(needed)),
+    }
+}
+
+impl Caller {
+    /// Whether it may make a session that is not there yet: from afar that takes the
+    /// ingest token; a session's own token does not do.
+    #[must_use]
+    pub fn may_register(&self) -> bool {
+        self.local || self.identity.as_ref().is_some_and(|identity| identity.role != Role::View)
+    }
+
+    /// Whether it is an administrator who has shown it.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.role == Role::Admin)
+    }
+}
+
+/// A proxy in between makes everybody a stranger, whatever the peer's address.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers
+        .keys()
+        .map(HeaderName::as_str)
+        .any(|name| matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded-"))
+}
+
+fn unauthorized(needed: Role) -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        format!("send the {} token as Authorization: Bearer (`sessionwatch token list` shows it)", needed.as_str()),
+    )
+    .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+fn check_control(
+    origin: Option<&str>,
+    site: Option<&str>,
+    headers: &HeaderMap,
+    method: &Method,
+    host: &str,
+    secure: bool,
+) -> Result<(), Problem> {
+    if origin.is_some_and(|origin| !is_own(origin, host, secure)) {
+        return refuse(StatusCode::FORBIDDEN, "only the dashboard's own pages may do this from a browser");
+    }
+    let navigating = text(headers, &SEC_FETCH_MODE) == Some("navigate");
+    match site {
+        None | Some("same-origin") => {}
+        Some("none") if navigating => {}
+        Some(_) => {
+            return refuse(
+                StatusCode::FORBIDDEN,
+                "another site led here; open the dashboard by its address, from the address bar or a bookmark",
+            );
+        }
+    }
+    let writes = !matches!(*method, Method::GET | Method::HEAD);
+    let from_browser = origin.is_some() || site.is_some() || headers.contains_key(header::COOKIE);
+    if writes && from_browser && text(headers, &X_SESSIONWATCH) != Some("1") {
+        return refuse(StatusCode::FORBIDDEN, "a browser has to send X-Sessionwatch: 1 with this request");
+    }
+    Ok(())
+}
+
+/// Splits `name:port`; an IPv6 address keeps its brackets.
+fn split_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    }
+}
+
+fn is_loopback_name(name: &str) -> bool {
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+fn is_loopback_origin(origin: &str) -> bool {
+    let Some(host) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
+        return false;
+    };
+    let (name, port) = split_port(host);
+    is_loopback_name(name) && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
+fn is_own(origin: &str, host: &str, secure: bool) -> bool {
+    let scheme = if secure { "https://" } else { "http://" };
+    origin.strip_prefix(scheme) == Some(host)
+}
+
+/// The last address that a proxy of ours wrote down; what stands before it may be
+/// anybody's invention.
+fn client_address(headers: &HeaderMap, peer: IpAddr, proxied: bool) -> IpAddr {
+    if !proxied {
+        return peer;
+    }
+    let said = text(headers, &X_FORWARDED_FOR).and_then(|list| list.rsplit(',').next()?.trim().parse().ok());
+    said.unwrap_or(peer)
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let secret = value.to_str().ok().and_then(|value| {
+        let (scheme, secret) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
+    });
+    match secret {
+        Some(secret) if !secret.is_empty() => Ok(Some(secret.to_owned())),
+        _ => refuse(StatusCode::UNAUTHORIZED, "send Authorization as: Bearer TOKEN"),
+    }
+}
+
+fn from_subprotocol(headers: &HeaderMap) -> Option<String> {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut offered = offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',').map(str::trim));
+    let encoded = offered.find_map(|protocol| protocol.strip_prefix(AUTH_SUBPROTOCOL))?;
+    let decoded = URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?;
+    String::from_utf8(decoded).ok()
+}
+
+/// The dashboard's cookie, if it came.
+pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    sent.flat_map(|value| value.split(';')).find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == COOKIE).then_some(value)
+    })
+}

@@ -1,0 +1,225 @@
+//! HTTP: the whole route table, the gate in front of it, one file a resource.
+
+pub mod body;
+mod csv;
+pub mod error;
+mod events;
+pub mod gate;
+mod health;
+mod kills;
+mod list;
+mod login;
+mod messages;
+mod owner;
+mod pages;
+mod ping;
+pub mod sessions;
+mod sse;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use crate::monitor::Monitor;
+use error::Problem;
+use gate::{Access, Gate};
+
+/// What every handler works with.
+pub struct App {
+    /// The monitor.
+    pub monitor: Arc<Monitor>,
+    /// Who may ask what.
+    pub gate: Gate,
+    /// Open sockets by address.
+    pub sockets: crate::ws::PerAddress,
+}
+
+/// How handlers get it.
+pub type Shared = Arc<App>;
+
+/// The address of the other end, put into each request by the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// One line of the route table.
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path, as axum writes it.
+    pub path: &'static str,
+    /// Who may ask.
+    pub access: Access,
+    handler: MethodRouter<Shared>,
+}
+
+/// A line of the table. A path may stand in several lines, a method a line.
+fn route<H, T>(method: Method, path: &'static str, access: Access, handler: H) -> Route
+where
+    H: Handler<T, Shared>,
+    T: 'static,
+{
+    let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+    Route { method, path, access, handler: on(filter, handler) }
+}
+
+/// Every route there is. A line cannot leave out who may ask.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    use Access::{Admin, Own, Page, Register, Script, View};
+    let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
+    vec![
+        // apps
+        route(post.clone(), "/sessions", Register, sessions::register),
+        route(put.clone(), "/sessions/{id}", Register, sessions::put),
+        route(delete.clone(), "/sessions/{id}", Own, sessions::delete),
+        route(post.clone(), "/sessions/{id}/end", Own, sessions::end),
+        route(post.clone(), "/sessions/{id}/heartbeat", Own, sessions::heartbeat),
+        route(put, "/sessions/{id}/status", Own, sessions::status),
+        route(get.clone(), "/sessions/{id}/events", Own, sse::events),
+        route(get.clone(), "/ping/{app_name}/{id}", Register, ping::beat),
+        route(post.clone(), "/ping/{app_name}/{id}", Register, ping::beat),
+        route(get.clone(), "/ping/{app_name}/{id}/{what}", Register, ping::step),
+        route(post.clone(), "/ping/{app_name}/{id}/{what}", Register, ping::step),
+        route(get.clone(), "/ws/client", Register, crate::ws::client::upgrade),
+        route(get.clone(), "/client.js", Script, pages::client_module),
+        route(get.clone(), "/client.iife.js", Script, pages::client_script),
+        // administrators
+        route(get.clone(), "/sessions", View, list::list),
+        route(get.clone(), "/sessions/{id}", View, list::one),
+        route(get.clone(), "/sessions/{id}/timeline", View, events::timeline),
+        route(get.clone(), "/events", View, events::log),
+        route(get.clone(), "/stats", View, events::stats),
+        route(get.clone(), "/ws", View, crate::ws::dashboard::upgrade),
+        route(post.clone(), "/sessions/{id}/kill", Admin, kills::one),
+        route(post.clone(), "/apps/{app_name}/kill-all", Admin, kills::app),
+        route(post.clone(), "/sessions/{id}/message", Admin, messages::one),
+        route(post.clone(), "/apps/{app_name}/message", Admin, messages::app),
+        route(delete, "/sessions/stale", Admin, kills::stale),
+        route(get.clone(), "/metrics", View, health::metrics),
+        // the page
+        route(get.clone(), "/", Page, pages::dashboard),
+        route(get.clone(), "/assets/{*path}", Page, pages::asset),
+        route(post.clone(), "/login", Page, login::log_in),
+        route(post, "/logout", Page, login::log_out),
+        route(get.clone(), "/healthz", Page, health::alive),
+        route(get.clone(), "/readyz", Page, health::ready),
+        route(get, "/openapi.json", Page, health::openapi),
+    ]
+}
+
+/// The router: every route behind the gate, the rest answered in the same words.
+pub fn router(app: &Shared) -> Router {
+    let routes = routes();
+    let mut router = Router::new();
+    for path in paths(&routes) {
+        // What a page on another origin may ask of this path, for its preflight.
+        let ingest: Vec<&str> = routes
+            .iter()
+            .filter(|route| route.path == path && route.access.is_ingest())
+            .map(|route| route.method.as_str())
+            .collect();
+        if !ingest.is_empty() {
+            let allowed = HeaderValue::from_str(&ingest.join(", ")).unwrap_or(HeaderValue::from_static("GET"));
+            let preflight = on(MethodFilter::OPTIONS, move || preflight(allowed.clone()));
+            router = router.route(path, guarded(preflight, app, Access::Script));
+        }
+    }
+    for Route { path, access, handler, .. } in routes {
+        router = router.route(path, guarded(handler, app, access));
+    }
+    router
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(app.clone(), in_front))
+        .with_state(app.clone())
+}
+
+fn paths(routes: &[Route]) -> Vec<&'static str> {
+    let mut paths: Vec<&'static str> = routes.iter().map(|route| route.path).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
+fn guarded(handler: MethodRouter<Shared>, app: &Shared, access: Access) -> MethodRouter<Shared> {
+    handler.layer(middleware::from_fn_with_state((app.clone(), access), pass_gate))
+}
+
+async fn pass_gate(
+    State((app, access)): State<(Shared, Access)>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let Some(Peer(peer)) = request.extensions().get().copied() else {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "the connection has no address"));
+    };
+    let caller = app.gate.admit(access, request.method(), request.uri(), request.headers(), peer)?;
+    let cors = caller.cors.clone();
+    let caller = match gate::authorize(access, caller) {
+        Ok(caller) => caller,
+        // A page learns nothing of a refused handshake, so a socket is refused by a close
+        // code, which it can read.
+        Err(problem) if crate::ws::is_handshake(request.headers()) => {
+            return Ok(crate::ws::refuse(request, problem).await);
+        }
+        Err(problem) => return Err(problem),
+    };
+    request.extensions_mut().insert(caller);
+    let mut response = next.run(request).await;
+    if access.is_ingest() {
+        let headers = response.headers_mut();
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+        if let Some(origin) = cors {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("location, retry-after"));
+        }
+    }
+    Ok(response)
+}
+
+/// What holds for every answer, those to unknown paths included.
+async fn in_front(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let mut response =
+        if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
+            Problem::new(StatusCode::BAD_REQUEST, "send either Content-Length or Transfer-Encoding, not both")
+                .into_response()
+        } else if let Err(problem) = app.gate.check_host(request.uri(), headers) {
+            problem.into_response()
+        } else {
+            next.run(request).await
+        };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn preflight(allowed: HeaderValue) -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, allowed),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type, authorization")),
+        (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
+        // A page from the network that is allowed may reach us on this machine.
+        (header::HeaderName::from_static("access-control-allow-private-network"), HeaderValue::from_static("true")),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+async fn unknown_path() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path; /openapi.json lists what there is")
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path does not take this method; the Allow header lists those that it takes",
+    )
+}

@@ -1,0 +1,134 @@
+//! A heartbeat from anything that can fetch a URL: `/ping/app/id`, `…/start`, `…/0`.
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::Shared;
+use super::error::{Answer, Problem};
+use super::gate::Caller;
+use super::sessions::{RegisterBody, may_register};
+use crate::change::{Actor, Cause, Report};
+use crate::error::{Error, Result};
+use crate::fields;
+use crate::session::{SessionId, Status};
+
+/// What a ping may say.
+#[derive(Default, Deserialize, IntoParams)]
+pub(super) struct PingQuery {
+    /// What it works on.
+    task: Option<String>,
+    /// What it does.
+    status: Option<String>,
+    /// Who uses it; taken when the session is made.
+    user_id: Option<String>,
+}
+
+type Asked = std::result::Result<Query<PingQuery>, axum::extract::rejection::QueryRejection>;
+
+fn plain(text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+fn checked(query: Asked) -> Result<PingQuery> {
+    query
+        .map(|Query(query)| query)
+        .map_err(|error| Error::Invalid(format!("the query has the wrong shape: {}", error.body_text())))
+}
+
+/// `GET` or `POST /ping/{app_name}/{id}`
+pub(super) async fn beat(
+    State(app): State<Shared>,
+    Path((name, id)): Path<(String, String)>,
+    Extension(caller): Extension<Caller>,
+    query: Asked,
+) -> Answer {
+    let query = checked(query)?;
+    ping(&app, &caller, &name, &id, &query, None).await
+}
+
+/// `GET` or `POST /ping/{app_name}/{id}/{start,fail,EXIT}`
+pub(super) async fn step(
+    State(app): State<Shared>,
+    Path((name, id, what)): Path<(String, String, String)>,
+    Extension(caller): Extension<Caller>,
+    query: Asked,
+) -> Answer {
+    let query = checked(query)?;
+    let cause = match what.as_str() {
+        "start" => return ping(&app, &caller, &name, &id, &query, Some(Status::Running)).await,
+        "fail" => Cause::Failed,
+        exit => match exit.parse::<u8>() {
+            Ok(0) => Cause::Done,
+            Ok(_) => Cause::Failed,
+            Err(_) => {
+                return Err(Problem::new(
+                    StatusCode::NOT_FOUND,
+                    "end the path with start, fail, or an exit status from 0 to 255",
+                ));
+            }
+        },
+    };
+    let answer = ping(&app, &caller, &name, &id, &query, None).await?;
+    let id = fields::session_id(&id)?;
+    app.monitor.remove(id, cause, Actor::default()).await?;
+    Ok(answer)
+}
+
+async fn ping(
+    app: &Shared,
+    caller: &Caller,
+    name: &str,
+    id: &str,
+    query: &PingQuery,
+    status: Option<Status>,
+) -> Answer {
+    let id: SessionId = fields::session_id(id)?;
+    let said = query.status.as_deref().map(fields::status).transpose()?;
+    let report = Report {
+        status: status.or(said),
+        task: query.task.as_deref().map(|task| fields::optional("task", Some(task), fields::NAME_MAX)).transpose()?,
+        ..Report::default()
+    };
+    match app.monitor.session(id.as_str()) {
+        Ok(session) => {
+            caller.act_for(&session, None)?;
+            if *session.app != *name {
+                return Err(Error::Invalid(format!("the session {id} belongs to the app {:?}", session.app)).into());
+            }
+        }
+        // A killed job is told so in the one word that it reads.
+        Err(Error::Gone { .. }) => return Ok((StatusCode::GONE, plain("KILL")).into_response()),
+        Err(_) => make(app, caller, name, &id, query, &report).await?,
+    }
+    let session = app.monitor.heartbeat(id.as_str(), Some(report)).await?;
+    Ok(plain(if session.kill.is_some() { "KILL" } else { "OK" }))
+}
+
+async fn make(
+    app: &Shared,
+    caller: &Caller,
+    name: &str,
+    id: &SessionId,
+    query: &PingQuery,
+    report: &Report,
+) -> Result<()> {
+    may_register(caller, app, id)?;
+    let body = RegisterBody {
+        app_name: Some(name.to_owned()),
+        user_id: query.user_id.clone(),
+        client: Some("ping".to_owned()),
+        ..RegisterBody::default()
+    };
+    let (mut registration, _) = body.check(caller, Some(id.clone()), app.monitor.timing())?;
+    registration.status.clone_from(&report.status);
+    registration.task = report.task.clone().flatten();
+    // Nobody is there to keep a session's token, so the token that made it is its own.
+    if let Some(identity) = &caller.identity {
+        registration.fresh_token = identity.token;
+    }
+    app.monitor.register(registration).await.map(drop)
+}

@@ -1,0 +1,298 @@
+//! What apps ask: register, beat, report, end.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::Shared;
+use super::body::{Json, Maybe};
+use super::error::{Answer, Problem};
+use super::gate::Caller;
+use crate::change::{Cause, Registration, Report};
+use crate::error::{Error, Result};
+use crate::monitor::Registered;
+use crate::session::{Session, SessionId};
+use crate::timing::Timing;
+use crate::wire::Seconds;
+use crate::{fields, secret};
+
+/// What a registration says.
+#[derive(Default, Deserialize, ToSchema)]
+pub struct RegisterBody {
+    /// The app, 1 to 256 characters.
+    pub app_name: Option<String>,
+    /// Who uses it.
+    pub user_id: Option<String>,
+    /// The client's own id.
+    pub session_id: Option<String>,
+    /// The token of a session that it resumes.
+    pub session_token: Option<String>,
+    /// At most 32 tags.
+    #[schema(value_type = Option<Object>)]
+    pub meta: Option<Map<String, Value>>,
+    /// Seconds between heartbeats.
+    pub heartbeat_interval: Option<f64>,
+    /// What it does.
+    pub status: Option<String>,
+    /// What it works on.
+    pub current_task: Option<String>,
+    /// The client's name and version.
+    pub client: Option<String>,
+    /// Whether somebody sees it.
+    pub visibility: Option<String>,
+}
+
+/// What a registration is answered with.
+#[derive(Serialize, ToSchema)]
+pub struct RegisteredBody<'a> {
+    session_id: &'a str,
+    session_token: &'a str,
+    #[schema(value_type = f64)]
+    heartbeat_interval: Seconds,
+    #[schema(value_type = f64)]
+    stale_after: Seconds,
+    #[schema(value_type = f64)]
+    expire_after: Seconds,
+}
+
+impl RegisterBody {
+    /// Checks every field. The second part is the secret whose digest is in the first.
+    ///
+    /// # Errors
+    /// Which field is wrong, and what it may be.
+    pub fn check(&self, caller: &Caller, id: Option<SessionId>, timing: &Timing) -> Result<(Registration, String)> {
+        let (token, fresh_token) = secret::fresh();
+        let id = match (id, self.session_id.as_deref()) {
+            (Some(id), _) => id,
+            (None, Some(id)) => fields::session_id(id)?,
+            (None, None) => SessionId::random(),
+        };
+        let app = self.app_name.as_deref().unwrap_or_default();
+        let default_interval = timing.heartbeat_interval.as_secs_f64();
+        let interval = self.heartbeat_interval.unwrap_or(default_interval);
+        let registration = Registration {
+            id,
+            app: fields::text("app_name", app, fields::NAME_MAX)?,
+            user: fields::optional("user_id", self.user_id.as_deref(), fields::NAME_MAX)?,
+            meta: self.meta.as_ref().map_or(Ok(None), fields::meta)?,
+            heartbeat_interval: fields::heartbeat_interval(interval, timing.stale_after.as_secs_f64())?,
+            status: self.status.as_deref().map(fields::status).transpose()?,
+            task: fields::optional("current_task", self.current_task.as_deref(), fields::NAME_MAX)?,
+            visibility: self.visibility.as_deref().map(fields::visibility).transpose()?,
+            client: fields::optional("client", self.client.as_deref(), fields::CLIENT_MAX)?,
+            remote_addr: Some(caller.from.to_string().into()),
+            proof: caller.proof(self.session_token.as_deref()),
+            fresh_token,
+            socket: None,
+        };
+        Ok((registration, token))
+    }
+}
+
+/// Refuses who may neither make a session nor resume this one.
+///
+/// # Errors
+/// 401.
+pub fn may_register(caller: &Caller, app: &Shared, id: &SessionId) -> Result<()> {
+    if caller.may_register() || app.monitor.registry().get(id.as_str()).is_some() {
+        return Ok(());
+    }
+    // A killed id says so to whoever had a token for it.
+    match app.monitor.session(id.as_str()) {
+        Err(gone @ Error::Gone { .. }) => Err(gone),
+        _ => {
+            Err(Error::Unauthorized("send the ingest token as Authorization: Bearer to register a session".to_owned()))
+        }
+    }
+}
+
+async fn enter(app: &Shared, caller: &Caller, body: &RegisterBody, id: Option<SessionId>) -> Answer {
+    let timing = app.monitor.timing();
+    let (registration, token) = body.check(caller, id, timing)?;
+    may_register(caller, app, &registration.id)?;
+    let Registered { session, resumed, fresh_token } = app.monitor.register(registration).await?;
+    let answer = RegisteredBody {
+        session_id: session.id.as_str(),
+        session_token: if fresh_token { &token } else { body.session_token.as_deref().unwrap_or_default() },
+        heartbeat_interval: Seconds(session.heartbeat_interval),
+        stale_after: Seconds(timing.stale_after.as_secs_f64()),
+        expire_after: Seconds(timing.expire_after.as_secs_f64()),
+    };
+    let status = if resumed { StatusCode::OK } else { StatusCode::CREATED };
+    let location = [(header::LOCATION, format!("/sessions/{}", session.id))];
+    Ok((status, location, axum::Json(answer)).into_response())
+}
+
+/// `POST /sessions`
+pub(super) async fn register(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Json(body): Json<RegisterBody>,
+) -> Answer {
+    enter(&app, &caller, &body, None).await
+}
+
+/// `PUT /sessions/{id}`
+pub(super) async fn put(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+    Json(body): Json<RegisterBody>,
+) -> Answer {
+    enter(&app, &caller, &body, Some(fields::session_id(&id)?)).await
+}
+
+/// What a heartbeat or a report says.
+#[derive(Default, Deserialize, ToSchema)]
+pub struct ReportBody {
+    /// What it does.
+    pub status: Option<String>,
+    /// What it works on; null for nothing.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub current_task: Option<Option<String>>,
+    /// Whether somebody sees it.
+    pub visibility: Option<String>,
+    /// Its tags, in the place of those it has.
+    #[schema(value_type = Option<Object>)]
+    pub meta: Option<Map<String, Value>>,
+    /// The session's token, where it does not stand in the header.
+    pub session_token: Option<String>,
+}
+
+/// Tells an absent field (`None`) from one that is null (`Some(None)`).
+pub(crate) fn present<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Some)
+}
+
+impl ReportBody {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// Which field is wrong, and what it may be.
+    pub fn check(&self) -> Result<Report> {
+        let task = |task: &Option<String>| fields::optional("current_task", task.as_deref(), fields::NAME_MAX);
+        Ok(Report {
+            status: self.status.as_deref().map(fields::status).transpose()?,
+            task: self.current_task.as_ref().map(task).transpose()?,
+            visibility: self.visibility.as_deref().map(fields::visibility).transpose()?,
+            meta: self.meta.as_ref().map(fields::meta).transpose()?,
+        })
+    }
+
+    /// As [`ReportBody::check`], for who says all there is to say of the task with the
+    /// status: then no task means none.
+    ///
+    /// # Errors
+    /// As [`ReportBody::check`].
+    pub fn check_whole(&self) -> Result<Report> {
+        let mut report = self.check()?;
+        if report.status.is_some() && report.task.is_none() {
+            report.task = Some(None);
+        }
+        Ok(report)
+    }
+}
+
+/// The session, if the caller may act for it.
+fn own(app: &Shared, caller: &Caller, id: &str, token: Option<&str>) -> Result<Arc<Session>> {
+    let session = app.monitor.session(id)?;
+    caller.act_for(&session, token)?;
+    Ok(session)
+}
+
+#[derive(Serialize)]
+struct Beaten<'a> {
+    kill_requested: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kill_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Option<&'a str>>,
+}
+
+/// `POST /sessions/{id}/heartbeat`
+pub(super) async fn heartbeat(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+    Maybe(body): Maybe<ReportBody>,
+) -> Answer {
+    own(&app, &caller, &id, body.session_token.as_deref())?;
+    let session = app.monitor.heartbeat(&id, Some(body.check()?)).await?;
+    let Some(kill) = &session.kill else {
+        let content_type = [(header::CONTENT_TYPE, "application/json")];
+        return Ok((content_type, r#"{"kill_requested":false}"#).into_response());
+    };
+    let answer = Beaten { kill_requested: true, kill_id: Some(&kill.kill_id), reason: Some(kill.reason.as_deref()) };
+    Ok(axum::Json(answer).into_response())
+}
+
+/// `PUT /sessions/{id}/status`
+pub(super) async fn status(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+    Json(body): Json<ReportBody>,
+) -> Answer {
+    let session = own(&app, &caller, &id, body.session_token.as_deref())?;
+    let report = body.check_whole()?;
+    if report == Report::default() {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "the body has no status; send {\"status\":\"running\"}",
+        ));
+    }
+    app.monitor.report(session.id.clone(), report).await?;
+    Ok(said("updated"))
+}
+
+/// A body with nothing but, perhaps, the session's token.
+#[derive(Default, Deserialize, ToSchema)]
+pub struct TokenBody {
+    /// The session's token.
+    pub session_token: Option<String>,
+}
+
+/// `DELETE /sessions/{id}`
+pub(super) async fn delete(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+    Maybe(body): Maybe<TokenBody>,
+) -> Answer {
+    remove(&app, &caller, &id, body.session_token.as_deref(), Cause::Deleted).await
+}
+
+/// `POST /sessions/{id}/end`
+pub(super) async fn end(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+    Maybe(body): Maybe<TokenBody>,
+) -> Answer {
+    remove(&app, &caller, &id, body.session_token.as_deref(), Cause::Ended).await
+}
+
+async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, cause: Cause) -> Answer {
+    let session = own(app, caller, id, token)?;
+    let actor = match caller.proof(token) {
+        // The session itself: there is nobody else to name.
+        crate::change::Proof::Token(_) => crate::change::Actor::default(),
+        _ => caller.actor(None),
+    };
+    app.monitor.remove(session.id.clone(), cause, actor).await?;
+    Ok(said("deleted"))
+}
+
+/// `{"status":"…"}`, the original's way to say that it is done.
+pub(super) fn said(what: &str) -> Response {
+    axum::Json(serde_json::json!({ "status": what })).into_response()
+}

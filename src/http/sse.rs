@@ -1,0 +1,73 @@
+//! Server-Sent Events for one client: a kill is told the moment it is committed, and
+//! the stream ends.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::Shared;
+use super::error::Answer;
+use super::gate::Caller;
+use crate::monitor::{Push, ended};
+
+/// `GET /sessions/{id}/events`
+pub(super) async fn events(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let session = app.monitor.session(&id)?;
+    caller.act_for(&session, None)?;
+    // Listen first, then look: a kill in between is seen twice rather than not at all.
+    let pushes = app.monitor.hub().listen(session.id.clone());
+    let session = app.monitor.session(&id)?;
+    let mut ending = app.monitor.ending();
+    let until = async move { ended(&mut ending).await };
+    let first = session.kill.clone().map(|kill| Push::Kill(session.id.clone(), kill));
+    let stream = follow(app, first, pushes).take_until(until.boxed());
+    let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
+    Ok(Sse::new(stream).keep_alive(keep_alive).into_response())
+}
+
+/// The events of one session; a kill, or its removal, is the last.
+fn follow(
+    app: Shared,
+    first: Option<Push>,
+    pushes: mpsc::Receiver<Push>,
+) -> impl Stream<Item = Result<Event, Infallible>> + Send {
+    stream::unfold(Some((app, first, pushes)), |state| async move {
+        let (app, mut first, mut pushes) = state?;
+        loop {
+            let push = match first.take() {
+                Some(push) => push,
+                None => pushes.recv().await?,
+            };
+            match push {
+                Push::Kill(id, kill) => {
+                    app.monitor.kill_delivered(&id, &kill);
+                    let data = json!({ "session_id": id, "kill_id": kill.kill_id, "reason": kill.reason, "by": kill.requested_by });
+                    return Some((Ok(event("kill", &data)), None));
+                }
+                Push::Message(_, message) => {
+                    let data = json!({ "message_id": message.message_id, "text": message.text, "level": message.level, "by": message.by });
+                    return Some((Ok(event("message", &data)), Some((app, None, pushes))));
+                }
+                Push::Removed(id, cause) => {
+                    return Some((Ok(event("removed", &json!({ "session_id": id, "cause": cause }))), None));
+                }
+                Push::Superseded(_) => {}
+            }
+        }
+    })
+}
+
+fn event(name: &str, data: &serde_json::Value) -> Event {
+    Event::default().event(name).data(data.to_string())
+}

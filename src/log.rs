@@ -1,0 +1,162 @@
+//! The audit log's entry: an event as it is kept and told, without the session's
+//! whole state. Stands between the backends, which keep it, and HTTP, which shows it.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::change::{Event, Kind};
+use crate::clock::Timestamp;
+
+/// One line of the audit log.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// Its place in the order.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What, as the contract names it.
+    pub kind: String,
+    /// Of which session.
+    pub session_id: String,
+    /// Of which app.
+    pub app_name: String,
+    /// Of which user.
+    pub user_id: Option<String>,
+    /// Who asked for it.
+    pub by: Option<String>,
+    /// From which address.
+    pub from: Option<String>,
+    /// Why, in somebody's words.
+    pub reason: Option<String>,
+    /// Why the session is no longer live.
+    pub cause: Option<String>,
+    /// What belongs to its kind, as one JSON object.
+    #[serde(flatten)]
+    pub details: Details,
+}
+
+/// The fields that only some kinds have. All stand in every entry, so that a table
+/// of entries has the same columns throughout.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Details {
+    /// What the client said.
+    pub status: Option<String>,
+    /// What it worked on.
+    pub current_task: Option<String>,
+    /// Whether somebody saw it.
+    pub visibility: Option<String>,
+    /// Which kill.
+    pub kill_id: Option<String>,
+    /// Which note.
+    pub message_id: Option<String>,
+    /// What the note said.
+    pub text: Option<String>,
+    /// How urgent the note was.
+    pub level: Option<String>,
+    /// When the session began.
+    pub start_time: Option<String>,
+    /// How long it was live.
+    pub duration_seconds: Option<i64>,
+}
+
+impl Details {
+    fn of(event: &Event) -> Self {
+        let session = &event.session;
+        let owned = |text: &std::sync::Arc<str>| text.to_string();
+        let mut details = Self::default();
+        match event.kind {
+            Kind::Registered | Kind::StatusChanged | Kind::Recovered => {
+                details.status = Some(session.status.as_str().to_owned());
+                details.current_task = session.task.as_ref().map(owned);
+                details.visibility = session.visibility.map(|visibility| visibility.as_str().to_owned());
+            }
+            Kind::KillRequested | Kind::KillDelivered | Kind::KillAcknowledged => {
+                details.kill_id = session.kill.as_ref().map(|kill| kill.kill_id.to_string());
+            }
+            Kind::MessageSent | Kind::MessageDelivered => {
+                if let Some(message) = &event.message {
+                    details.message_id = Some(message.message_id.to_string());
+                    if event.kind == Kind::MessageSent {
+                        details.text = Some(message.text.to_string());
+                        details.level = Some(message.level.to_owned());
+                    }
+                }
+            }
+            Kind::Removed => {
+                details.kill_id = session.kill.as_ref().map(|kill| kill.kill_id.to_string());
+                details.start_time = Some(session.started_at.to_string());
+                details.duration_seconds = Some(session.duration_seconds(event.at));
+            }
+            Kind::Stale | Kind::Connection => {}
+        }
+        details
+    }
+
+    /// As the store keeps it: only what is there; `None` for nothing.
+    #[must_use]
+    pub fn stored(&self) -> Option<String> {
+        let serde_json::Value::Object(mut fields) = serde_json::to_value(self).unwrap_or_default() else {
+            return None;
+        };
+        fields.retain(|_, value| !value.is_null());
+        (!fields.is_empty()).then(|| serde_json::Value::Object(fields).to_string())
+    }
+
+    /// From what the store kept.
+    #[must_use]
+    pub fn restored(json: Option<&str>) -> Self {
+        json.and_then(|json| serde_json::from_str::<&RawValue>(json).ok())
+            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Entry {
+    /// The entry that an event leaves.
+    #[must_use]
+    pub fn of(event: &Event) -> Self {
+        let text = |text: &Option<std::sync::Arc<str>>| text.as_ref().map(ToString::to_string);
+        Self {
+            seq: event.seq,
+            at: event.at,
+            kind: event.kind.as_str().to_owned(),
+            session_id: event.session.id.to_string(),
+            app_name: event.session.app.to_string(),
+            user_id: text(&event.session.user),
+            by: text(&event.actor.by),
+            from: text(&event.actor.from),
+            reason: text(&event.reason),
+            cause: event.cause.map(|cause| cause.as_str().to_owned()),
+            details: Details::of(event),
+        }
+    }
+}
+
+/// What is asked of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Only these kinds; empty for all.
+    pub kinds: Vec<String>,
+    /// Only this session.
+    pub session_id: Option<String>,
+    /// Only this app.
+    pub app_name: Option<String>,
+    /// Only what came before this place.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: usize,
+    /// From the oldest on, rather than from the newest back.
+    pub oldest_first: bool,
+}
+
+impl Query {
+    /// Whether an entry is asked for, its place and the limit aside.
+    #[must_use]
+    pub fn fits(&self, entry: &Entry) -> bool {
+        (self.kinds.is_empty() || self.kinds.contains(&entry.kind))
+            && self.session_id.as_ref().is_none_or(|id| *id == entry.session_id)
+            && self.app_name.as_ref().is_none_or(|app| *app == entry.app_name)
+            && self.before.is_none_or(|before| entry.seq < before)
+    }
+}

@@ -1,0 +1,133 @@
+//! What reaches clients at once: every open socket has a small bounded queue here,
+//! and the writer puts kills and notes into it right after their commit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use tokio::sync::{broadcast, mpsc};
+
+use crate::change::{Cause, Event, Kind, Message};
+use crate::clock::Timestamp;
+use crate::session::{Kill, SessionId, SocketId};
+
+/// What a socket is told.
+#[derive(Clone, Debug)]
+pub enum Push {
+    /// This session is to end.
+    Kill(SessionId, Arc<Kill>),
+    /// Show this to its user.
+    Message(SessionId, Arc<Message>),
+    /// It opened a newer socket.
+    Superseded(SessionId),
+    /// It is no longer live.
+    Removed(SessionId, Cause),
+}
+
+/// A client has shown a note.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Which note.
+    pub message_id: Arc<str>,
+    /// Which client.
+    pub session: SessionId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Notes and kills that may wait for one socket. A socket that lets more wait is
+/// closed; its client comes back and learns of a kill by resuming.
+const WAITING_MAX: usize = 32;
+
+/// All open client sockets and listeners.
+pub struct Hub {
+    sockets: DashMap<SocketId, mpsc::Sender<Push>>,
+    listeners: DashMap<SessionId, Vec<mpsc::Sender<Push>>>,
+    deliveries: broadcast::Sender<Delivery>,
+    next: AtomicU64,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self {
+            sockets: DashMap::new(),
+            listeners: DashMap::new(),
+            deliveries: broadcast::channel(1_024).0,
+            next: AtomicU64::new(1),
+        }
+    }
+}
+
+impl Hub {
+    /// A new socket and its queue. The queue ends when the hub gives the socket up.
+    pub fn open(&self) -> (SocketId, mpsc::Receiver<Push>) {
+        let socket = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        self.sockets.insert(socket, sender);
+        (socket, receiver)
+    }
+
+    /// The socket has closed.
+    pub fn close(&self, socket: SocketId) {
+        self.sockets.remove(&socket);
+    }
+
+    /// Listens for what happens to one session without being its socket (SSE).
+    pub fn listen(&self, id: SessionId) -> mpsc::Receiver<Push> {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let mut senders = self.listeners.entry(id).or_default();
+        senders.retain(|sender| !sender.is_closed());
+        senders.push(sender);
+        receiver
+    }
+
+    /// Forgets listeners that are gone.
+    pub fn sweep(&self) {
+        self.listeners.retain(|_, senders| {
+            senders.retain(|sender| !sender.is_closed());
+            !senders.is_empty()
+        });
+    }
+
+    /// Follows which notes are shown.
+    #[must_use]
+    pub fn deliveries(&self) -> broadcast::Receiver<Delivery> {
+        self.deliveries.subscribe()
+    }
+
+    /// Tells the socket that another one took its place.
+    pub fn supersede(&self, socket: SocketId, id: SessionId) {
+        self.push(socket, Push::Superseded(id));
+    }
+
+    /// Tells whoever has to know of a committed event.
+    pub fn notify(&self, event: &Event) {
+        let session = &event.session;
+        let push = match (event.kind, &session.kill, &event.message) {
+            (Kind::KillRequested, Some(kill), _) => Push::Kill(session.id.clone(), kill.clone()),
+            (Kind::MessageSent, _, Some(message)) => Push::Message(session.id.clone(), message.clone()),
+            (Kind::Removed, _, _) => Push::Removed(session.id.clone(), event.cause.unwrap_or(Cause::Ended)),
+            (Kind::MessageDelivered, _, Some(message)) => {
+                let message_id = message.message_id.clone();
+                let _ = self.deliveries.send(Delivery { message_id, session: session.id.clone(), at: event.at });
+                return;
+            }
+            _ => return,
+        };
+        if let Some(listeners) = self.listeners.get(&session.id) {
+            for listener in listeners.iter() {
+                let _ = listener.try_send(push.clone());
+            }
+        }
+        if let Some(socket) = session.socket {
+            self.push(socket, push);
+        }
+    }
+
+    fn push(&self, socket: SocketId, push: Push) {
+        let sender = self.sockets.get(&socket).map(|entry| entry.value().clone());
+        if sender.is_some_and(|sender| sender.try_send(push).is_err()) {
+            self.sockets.remove(&socket);
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The live sessions, in memory; no I/O, and no clock but the one that is passed in.
+//!
+//! Two structures hold the same versions. `by_id` answers a heartbeat with one
+//! sharded read lock. `view` is a persistent ordered map: to read all of it at one
+//! exact position costs a clone of its root, and nobody waits for the reader.
+//! Only the writer applies events, so the two never differ by more than one batch.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use imbl::OrdMap;
+use parking_lot::{Mutex, RwLock};
+
+use crate::change::{Event, Kind, Tombstone};
+use crate::clock::{Mono, Now, Timestamp};
+use crate::deadlines::Deadlines;
+use crate::error::Error;
+use crate::session::{Session, SessionId, State};
+use crate::timing::Timing;
+
+/// Newest start first, then by id.
+type Order = (Reverse<i64>, SessionId);
+
+/// All live sessions at one position. Cheap to clone, never changes.
+#[derive(Clone, Default)]
+pub struct View {
+    /// The last event that it has seen.
+    pub seq: u64,
+    by_start: OrdMap<Order, Arc<Session>>,
+}
+
+impl View {
+    /// All sessions, newest start first.
+    pub fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
+        self.by_start.values()
+    }
+
+    /// The sessions behind this one in the order, whether or not it still lives.
+    pub fn sessions_after(&self, started_at: Timestamp, id: SessionId) -> impl Iterator<Item = &Arc<Session>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from: Order = (Reverse(started_at.0), id);
+        self.by_start.range((Excluded(from), Unbounded)).map(|(_, session)| session)
+    }
+
+    /// One session, for who knows when it registered.
+    #[must_use]
+    pub fn get(&self, started_at: Timestamp, id: &SessionId) -> Option<&Arc<Session>> {
+        self.by_start.get(&(Reverse(started_at.0), id.clone()))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_start.len()
+    }
+
+    /// Whether nobody is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_start.is_empty()
+    }
+
+    fn put(&mut self, session: Arc<Session>) {
+        self.by_start.insert(order(&session), session);
+    }
+
+    fn remove(&mut self, session: &Session) {
+        self.by_start.remove(&order(session));
+    }
+}
+
+fn order(session: &Session) -> Order {
+    (Reverse(session.started_at.0), session.id.clone())
+}
+
+/// How many live sessions are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Idle and seen.
+    pub idle: u64,
+    /// Doing something.
+    pub running: u64,
+    /// Idle and not seen.
+    pub hidden: u64,
+    /// Silent for too long.
+    pub stale: u64,
+    /// Asked to end.
+    pub ending: u64,
+}
+
+impl Counts {
+    fn of(&mut self, state: State) -> &mut u64 {
+        match state {
+            State::Idle => &mut self.idle,
+            State::Running => &mut self.running,
+            State::Hidden => &mut self.hidden,
+            State::Stale => &mut self.stale,
+            State::Ending => &mut self.ending,
+        }
+    }
+}
+
+/// What a heartbeat learns.
+pub struct Beat {
+    /// The session as it is.
+    pub session: Arc<Session>,
+    /// It counted as stale: somebody has to tell the writer that it lives.
+    pub was_stale: bool,
+}
+
+/// Number of lists over which the ids that beat are spread, so that beats on many
+/// cores do not meet.
+const MOVED_SHARDS: usize = 16;
+
+/// The live sessions.
+pub struct Registry {
+    timing: Timing,
+    epoch: Arc<str>,
+    seq: AtomicU64,
+    by_id: DashMap<SessionId, Arc<Session>>,
+    view: RwLock<View>,
+    counts: Mutex<Counts>,
+    tombstones: RwLock<HashMap<SessionId, Tombstone>>,
+    deadlines: Mutex<Deadlines>,
+    /// Nobody is silent for longer than since this moment: see [`Registry::grant_amnesty`].
+    floor: AtomicU64,
+    moved: [Mutex<Vec<SessionId>>; MOVED_SHARDS],
+    beats: AtomicU64,
+    next_shard: AtomicUsize,
+}
+
+impl Registry {
+    /// Empty, at `seq`; the epoch is new, since every start is a lineage of its own:
+    /// what dashboards remember from before is not resumed but sent whole.
+    #[must_use]
+    pub fn new(timing: Timing, seq: u64) -> Self {
+        Self {
+            timing,
+            epoch: uuid::Uuid::new_v4().to_string().into(),
+            seq: AtomicU64::new(seq),
+            by_id: DashMap::new(),
+            view: RwLock::new(View { seq, by_start: OrdMap::new() }),
+            counts: Mutex::default(),
+            tombstones: RwLock::default(),
+            deadlines: Mutex::new(Deadlines::new(timing.resolution())),
+            floor: AtomicU64::new(0),
+            moved: std::array::from_fn(|_| Mutex::default()),
+            beats: AtomicU64::new(0),
+            next_shard: AtomicUsize::new(0),
+        }
+    }
+
+    /// The intervals that it keeps.
+    #[must_use]
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// The lineage that `seq` counts in.
+    #[must_use]
+    pub fn epoch(&self) -> &Arc<str> {
+        &self.epoch
+    }
+
+    /// The last event that was applied.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Acquire)
+    }
+
+    /// How many sessions are live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether nobody is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// How many heartbeats were taken since the start.
+    #[must_use]
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    /// One live session.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<Arc<Session>> {
+        self.by_id.get(id).map(|entry| entry.value().clone())
+    }
+
+    /// All sessions at one exact position.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view.read().clone()
+    }
+
+    /// How many live sessions are in each state.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        *self.counts.lock()
+    }
+
+    /// What an asker is told of an id that was killed, while that is remembered.
+    #[must_use]
+    pub fn gone(&self, id: &str, now: Timestamp) -> Option<Error> {
+        self.tombstones.read().get(id)?.gone(id, &self.timing, now)
+    }
+
+    /// Remembers a killed id, as the store did.
+    pub fn bury(&self, id: SessionId, tombstone: Tombstone) {
+        self.tombstones.write().insert(id, tombstone);
+    }
+
+    /// Forgets the tombstones that are over.
+    pub fn forget_tombstones(&self, now: Timestamp) {
+        let ttl = self.timing.tombstone_ttl;
+        self.tombstones.write().retain(|_, tombstone| now < tombstone.at.plus(ttl));
+    }
+
+    /// Puts a session that the store remembers in place, outside the order of events.
+    pub fn restore(&self, session: Session, now: Now) {
+        let session = Arc::new(session);
+        *self.counts.lock().of(session.state()) += 1;
+        self.schedule(&session, now.mono.plus(self.timing.stale_after));
+        self.view.write().put(session.clone());
+        self.by_id.insert(session.id.clone(), session);
+    }
+
+    /// Takes committed events, in order. Called by the writer and by nobody else.
+    pub fn apply(&self, events: &[Event], now: Now) {
+        let Some(last) = events.last() else { return };
+        // First, so that a killed id is never merely unknown in between.
+        for event in events {
+            if let Some(tombstone) = event.tombstone() {
+                self.bury(event.session.id.clone(), tombstone);
+            }
+        }
+        {
+            let mut view = self.view.write();
+            let mut counts = self.counts.lock();
+            for event in events.iter().filter(|event| event.kind.changes_session()) {
+                let session = &event.session;
+                let before = if event.kind == Kind::Removed {
+                    view.remove(session);
+                    self.by_id.remove(session.id.as_str()).map(|(_, before)| before)
+                } else {
+                    *counts.of(session.state()) += 1;
+                    view.put(session.clone());
+                    self.by_id.insert(session.id.clone(), session.clone())
+                };
+                if let Some(before) = before {
+                    let count = counts.of(before.state());
+                    *count = count.saturating_sub(1);
+                }
+            }
+            view.seq = last.seq;
+            self.seq.store(last.seq, Ordering::Release);
+        }
+        for event in events.iter().filter(|event| event.kind == Kind::Registered) {
+            self.schedule(&event.session, now.mono.plus(self.timing.stale_after));
+        }
+    }
+
+    /// Notes a sign of life and tells the session as it is. One sharded read lock, two
+    /// atomic stores; a list of those that moved is touched once per collection.
+    #[must_use]
+    pub fn beat(&self, id: &str, now: Now) -> Option<Beat> {
+        let session = self.get(id)?;
+        self.beat_session(&session, now);
+        let was_stale = session.stale;
+        Some(Beat { session, was_stale })
+    }
+
+    /// As [`Registry::beat`], for who has the session at hand.
+    pub fn beat_session(&self, session: &Session, now: Now) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        if session.pulse.beat(now) {
+            let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % MOVED_SHARDS;
+            self.moved[shard].lock().push(session.id.clone());
+        }
+    }
+
+    /// The sessions that beat since the last call.
+    #[must_use]
+    pub fn take_moved(&self) -> Vec<Arc<Session>> {
+        let mut moved = Vec::new();
+        for shard in &self.moved {
+            let ids = std::mem::take(&mut *shard.lock());
+            moved.extend(ids.into_iter().filter_map(|id| {
+                let session = self.get(id.as_str())?;
+                session.pulse.take_moved();
+                Some(session)
+            }));
+        }
+        moved
+    }
+
+    /// How long a session has been silent, at most since the last amnesty.
+    #[must_use]
+    pub fn silence(&self, session: &Session, now: Now) -> Duration {
+        let floor = Mono(self.floor.load(Ordering::Relaxed));
+        now.mono.since(session.pulse.mono().max(floor))
+    }
+
+    /// Gives everyone a full `stale_after` anew, in one store: after a clock jump or a
+    /// sleep of the machine the silence was ours, not theirs.
+    pub fn grant_amnesty(&self, now: Now) {
+        self.floor.store(now.mono.0, Ordering::Relaxed);
+    }
+
+    fn schedule(&self, session: &Session, at: Mono) {
+        self.deadlines.lock().schedule(session.id.clone(), session.pulse.clone(), at);
+    }
+
+    /// Those whose deadline has come, at most `limit` of them: what is due is `Some`
+    /// when they are silent too long, the others are given their next deadline here.
+    /// Returns also whether more may be due now.
+    #[must_use]
+    pub fn due(&self, now: Now, limit: usize) -> (Vec<Due>, bool) {
+        let entries = self.deadlines.lock().take_due(now.mono, limit);
+        let more = entries.len() == limit;
+        let mut due = Vec::new();
+        for entry in entries {
+            // An entry of an earlier session with the same id has another pulse.
+            let Some(session) = self.get(entry.id.as_str()).filter(|s| Arc::ptr_eq(&s.pulse, &entry.pulse)) else {
+                continue;
+            };
+            let next = self.next_deadline(&session, now, &mut due);
+            self.schedule(&session, next);
+        }
+        (due, more)
+    }
+
+    fn next_deadline(&self, session: &Arc<Session>, now: Now, due: &mut Vec<Due>) -> Mono {
+        let Timing { stale_after, expire_after, .. } = self.timing;
+        if session.connected() {
+            return now.mono.plus(stale_after);
+        }
+        let silence = self.silence(session, now);
+        if silence >= expire_after {
+            due.push(Due::Expired(session.id.clone()));
+            // Comes again only where the removal could not be committed.
+            return now.mono.plus(Duration::from_secs(1));
+        }
+        if silence < stale_after {
+            return now.mono.plus(stale_after - silence);
+        }
+        if !session.stale {
+            due.push(Due::Stale(session.id.clone()));
+            return now.mono.plus((expire_after - silence).min(Duration::from_secs(1)));
+        }
+        now.mono.plus(expire_after - silence)
+    }
+}
+
+/// Who is silent for too long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// For `stale_after`.
+    Stale(SessionId),
+    /// For `expire_after`.
+    Expired(SessionId),
+}

@@ -1,0 +1,27 @@
+//! Secrets: 256 random bits, handed out once as text, kept and compared as SHA-256.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
+use crate::session::Digest;
+
+/// A new secret (43 characters of base64url) and its digest.
+///
+/// # Panics
+/// When the operating system has no randomness to give, without which nothing here
+/// would be safe.
+#[must_use]
+pub fn fresh() -> (String, Digest) {
+    let mut bits = [0_u8; 32];
+    getrandom::fill(&mut bits).expect("the operating system gives random numbers");
+    let text = URL_SAFE_NO_PAD.encode(bits);
+    let digest = digest(&text);
+    (text, digest)
+}
+
+/// The digest under which a secret is kept.
+#[must_use]
+pub fn digest(text: &str) -> Digest {
+    Sha256::digest(text.as_bytes()).into()
+}

@@ -1,0 +1,234 @@
+//! Everything assembled: accept, serve, and end so that nobody loses anything.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use crate::backend::Backend;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::gate::Gate;
+use crate::http::{App, Peer, Shared, router};
+use crate::monitor::{Monitor, ended};
+use crate::timing::Timing;
+use crate::tokens::Tokens;
+
+/// Largest head of a request, in bytes; hyper's buffer grows no further than this.
+const HEAD_MAX: usize = 16 * 1_024;
+/// How long a head may take to arrive.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How often the token file is looked at: a rotated token closes its sockets within 1 s.
+const TOKENS_EVERY: Duration = Duration::from_millis(500);
+
+/// A server that listens but does not serve yet.
+pub struct Server {
+    listener: TcpListener,
+    app: Shared,
+    base: String,
+    tls: Option<TlsAcceptor>,
+    token_link: Option<String>,
+}
+
+impl Server {
+    /// Opens the port, restores the sessions, makes the tokens where they are needed.
+    ///
+    /// # Errors
+    /// A sentence for who started it.
+    pub async fn bind(config: &Config, backend: Arc<dyn Backend>) -> Result<Self, String> {
+        config.check_exposure()?;
+        let base = config.base()?;
+        let timing = config.timing()?;
+        let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+            format!("cannot listen on {}: {error}; is another server running there?", config.listen)
+        })?;
+        let address = listener.local_addr().map_err(|error| error.to_string())?;
+        let tls = match (&config.tls_cert, &config.tls_key) {
+            (Some(cert), Some(key)) => Some(tls(cert, key)?),
+            _ => None,
+        };
+        let needs_tokens = !config.loopback() || config.strict || !config.trust_proxy.is_empty();
+        let tokens = Arc::new(if needs_tokens || config.token_file.is_some() {
+            Tokens::open(&config.token_path())?
+        } else {
+            Tokens::none()
+        });
+        let token_link = needs_tokens.then(|| tokens.issue_once());
+        let monitor = Monitor::start(backend, timing, Clock::system(), config.max_sessions)
+            .await
+            .map_err(|error| error.to_string())?;
+        let gate = Gate {
+            port: address.port(),
+            loopback: address.ip().is_loopback(),
+            strict: config.strict,
+            tls: tls.is_some(),
+            allow_hosts: allowed_hosts(config, address),
+            allow_origins: config.allow_origin.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect(),
+            trust_proxies: config.trust_proxy.iter().map(std::net::IpAddr::to_canonical).collect(),
+            tokens,
+        };
+        let app = Arc::new(App { monitor, gate, sockets: crate::ws::PerAddress::default() });
+        Ok(Self { listener, app, base, tls, token_link })
+    }
+
+    /// Where it can be reached, with the real port.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let address = self.listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
+        format!("{scheme}://{address}{}", self.base)
+    }
+
+    /// The link that logs an administrator in, once; none where no token is needed.
+    #[must_use]
+    pub fn link(&self) -> Option<String> {
+        self.token_link.as_ref().map(|once| format!("{}/#t={once}", self.url()))
+    }
+
+    /// The monitor inside.
+    #[must_use]
+    pub fn monitor(&self) -> &Arc<Monitor> {
+        &self.app.monitor
+    }
+
+    /// Serves until `shutdown`, then closes every socket with 1012, finishes what is
+    /// under way and leaves the store.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { listener, app, base, tls, .. } = self;
+        app.monitor.keep();
+        let watcher = tokio::spawn(watch_tokens(app.gate.tokens.clone(), app.monitor.ending()));
+        let mut service = router(&app);
+        if !base.is_empty() {
+            service = Router::new().nest(&base, service.clone()).merge(service);
+        }
+        let mut connections = JoinSet::new();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        let connection = connection(stream, peer, tls.clone(), service.clone(), app.monitor.ending());
+                        connections.spawn(connection);
+                    }
+                    Err(error) => pause_after(&error).await,
+                },
+                Some(_) = connections.join_next() => {}
+                () = &mut shutdown => break,
+            }
+        }
+        drop(listener);
+        app.monitor.end();
+        let finish = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(Timing::SHUTDOWN_WITHIN / 2, finish).await;
+        connections.abort_all();
+        if tokio::time::timeout(Timing::SHUTDOWN_WITHIN / 2, app.monitor.shutdown()).await.is_err() {
+            tracing::warn!("the store took too long to leave; nothing acknowledged is lost");
+        }
+        watcher.abort();
+    }
+}
+
+/// Without descriptors every accept fails at once: wait a little rather than spin, and
+/// go on when some are given back.
+async fn pause_after(error: &io::Error) {
+    let of_this_connection = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    );
+    if !of_this_connection {
+        tracing::warn!(%error, "cannot accept connections for the moment");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    service: Router,
+    ending: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => serve(stream, peer, service, ending).await,
+        Some(acceptor) => {
+            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_WITHIN, acceptor.accept(stream)).await {
+                serve(stream, peer, service, ending).await;
+            }
+        }
+    }
+}
+
+async fn serve<S>(stream: S, peer: SocketAddr, service: Router, mut ending: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request: Request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(Peer(peer));
+        service.clone().oneshot(request)
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_MAX).keep_alive(true);
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = &mut connection => return,
+        () = ended(&mut ending) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
+}
+
+async fn watch_tokens(tokens: Arc<Tokens>, mut ending: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(TOKENS_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = ended(&mut ending) => return,
+        }
+        match tokens.reload() {
+            Ok(true) => tracing::info!("the tokens were read"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the tokens stay as they were"),
+        }
+    }
+}
+
+fn allowed_hosts(config: &Config, address: SocketAddr) -> Vec<String> {
+    let mut hosts: Vec<String> = config.allow_host.iter().map(|host| host.to_ascii_lowercase()).collect();
+    if !address.ip().is_unspecified() {
+        hosts.push(address.to_string());
+    }
+    hosts
+}
+
+fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, String> {
+    use rustls_pki_types::pem::PemObject;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+    let read =
+        |path: &Path, error: &dyn std::fmt::Display| format!("{} cannot be used for TLS: {error}", path.display());
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).map_err(|error| read(cert, &error))?;
+    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| read(key, &error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_no_client_auth()
+        .with_single_cert(chain, key_der)
+        .map_err(|error| read(cert, &error))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}

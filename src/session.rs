@@ -1,0 +1,304 @@
+//! What is true of one session.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use serde::{Serialize, Serializer};
+use subtle::ConstantTimeEq;
+
+use crate::clock::{Mono, Now, Timestamp};
+
+/// The id of a session: 1–128 of `A-Z a-z 0-9 . _ : -`. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(Arc<str>);
+
+impl SessionId {
+    /// A new random id (UUID v4).
+    #[must_use]
+    pub fn random() -> Self {
+        let mut buffer = uuid::Uuid::encode_buffer();
+        Self(Arc::from(&*uuid::Uuid::new_v4().hyphenated().encode_lower(&mut buffer)))
+    }
+
+    /// The id that this text is, or `None` where it is not one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+        ((1..=128).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.into()))
+    }
+
+    /// The text of the id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So that a map keyed by ids is asked with what the path says, without an allocation.
+impl Borrow<str> for SessionId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for SessionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// What the client said it is doing. The two usual words take no memory.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Status {
+    /// Nothing is being worked on.
+    #[default]
+    Idle,
+    /// A task is under way.
+    Running,
+    /// The app's own word.
+    Other(Arc<str>),
+}
+
+impl Status {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+/// Whether somebody can see the page, as the client declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    /// On the screen.
+    Visible,
+    /// In a tab behind others.
+    Hidden,
+    /// Stopped by the browser to save power.
+    Frozen,
+    /// In the back-forward cache.
+    Suspended,
+}
+
+impl Visibility {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Visible => "visible",
+            Self::Hidden => "hidden",
+            Self::Frozen => "frozen",
+            Self::Suspended => "suspended",
+        }
+    }
+
+    /// The visibility that this word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Visible, Self::Hidden, Self::Frozen, Self::Suspended]
+            .into_iter()
+            .find(|visibility| visibility.as_str() == word)
+    }
+}
+
+/// One administrator's wish that a session end, and how far it got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Kill {
+    /// Names this kill in frames, answers and the log.
+    pub kill_id: Arc<str>,
+    /// When it was committed.
+    pub requested_at: Timestamp,
+    /// Who asked: a token's name, what the caller said, or `local`.
+    pub requested_by: Arc<str>,
+    /// Why, in the administrator's words.
+    pub reason: Option<Arc<str>>,
+    /// When the client was told.
+    pub delivered_at: Option<Timestamp>,
+    /// When the client said that its clean-up is done.
+    pub acknowledged_at: Option<Timestamp>,
+    /// Past this moment a kill that is not done is shown as unconfirmed.
+    pub confirm_by: Timestamp,
+}
+
+/// The last sign of life, moved by every heartbeat without a lock and without a
+/// change; shared by all versions of one session.
+#[derive(Debug)]
+pub struct Pulse {
+    wall: AtomicI64,
+    mono: AtomicU64,
+    moved: AtomicBool,
+}
+
+impl Pulse {
+    /// A pulse that beat once, at `wall` and `mono`.
+    #[must_use]
+    pub fn new(wall: Timestamp, mono: Mono) -> Self {
+        Self { wall: AtomicI64::new(wall.0), mono: AtomicU64::new(mono.0), moved: AtomicBool::new(false) }
+    }
+
+    /// Notes a sign of life. True when it is the first since [`Pulse::take_moved`],
+    /// so that the caller puts the session on the list of those that moved once.
+    pub fn beat(&self, now: Now) -> bool {
+        self.wall.store(now.wall.0, Ordering::Relaxed);
+        self.mono.store(now.mono.0, Ordering::Relaxed);
+        !self.moved.load(Ordering::Relaxed) && !self.moved.swap(true, Ordering::AcqRel)
+    }
+
+    /// Forgets that it moved; the next beat says so again.
+    pub fn take_moved(&self) {
+        self.moved.store(false, Ordering::Release);
+    }
+
+    /// When the last sign of life came, by the wall clock.
+    #[must_use]
+    pub fn wall(&self) -> Timestamp {
+        Timestamp(self.wall.load(Ordering::Relaxed))
+    }
+
+    /// When the last sign of life came, by the monotonic clock.
+    #[must_use]
+    pub fn mono(&self) -> Mono {
+        Mono(self.mono.load(Ordering::Relaxed))
+    }
+}
+
+/// SHA-256 of a secret; the secret itself is never kept.
+pub type Digest = [u8; 32];
+
+/// One version of a session: immutable, replaced as a whole by the next event.
+/// Only its pulse moves between events.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The id.
+    pub id: SessionId,
+    /// The app that it belongs to.
+    pub app: Arc<str>,
+    /// Who uses it.
+    pub user: Option<Arc<str>>,
+    /// When it registered.
+    pub started_at: Timestamp,
+    /// The last sign of life.
+    pub pulse: Arc<Pulse>,
+    /// What the client said last.
+    pub status: Status,
+    /// When what it does last changed.
+    pub status_since: Timestamp,
+    /// What it works on.
+    pub task: Option<Arc<str>>,
+    /// When `task` began.
+    pub task_started_at: Option<Timestamp>,
+    /// Whether somebody can see it.
+    pub visibility: Option<Visibility>,
+    /// Seconds that the client promised between heartbeats.
+    pub heartbeat_interval: f64,
+    /// The client's name and version.
+    pub client: Option<Arc<str>>,
+    /// Where it came from.
+    pub remote_addr: Option<Arc<str>>,
+    /// The client's own tags, as the JSON object that is sent on.
+    pub meta: Option<Arc<str>>,
+    /// The wish that it end, if there is one.
+    pub kill: Option<Arc<Kill>>,
+    /// Digest of the session's token; `None` where the database predates tokens.
+    pub token: Option<Digest>,
+    /// No sign of life for `stale_after`, as the last `stale` or `recovered` event said.
+    pub stale: bool,
+    /// The client socket that is open, the newest where there were several.
+    pub socket: Option<SocketId>,
+}
+
+/// Names one open socket for the life of the process.
+pub type SocketId = u64;
+
+/// The one word for a live session in counts, bands and default order; the first
+/// that fits, from the most urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Asked to end.
+    Ending,
+    /// Silent for too long.
+    Stale,
+    /// Doing something.
+    Running,
+    /// Idle, and nobody sees it.
+    Hidden,
+    /// Idle.
+    Idle,
+}
+
+impl Session {
+    /// Whether this is the digest of its token; takes the same time whatever differs.
+    #[must_use]
+    pub fn owned_by(&self, digest: &Digest) -> bool {
+        self.token.is_some_and(|token| token.ct_eq(digest).into())
+    }
+
+    /// Whether a live client socket is open.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// What dashboards show as its status.
+    #[must_use]
+    pub fn shown_status(&self) -> &str {
+        if self.stale { "stale" } else { self.status.as_str() }
+    }
+
+    /// Its state, most urgent first.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let unseen = self.visibility.is_some_and(|visibility| visibility != Visibility::Visible);
+        match () {
+            () if self.kill.is_some() => State::Ending,
+            () if self.stale => State::Stale,
+            () if self.status != Status::Idle => State::Running,
+            () if unseen => State::Hidden,
+            () => State::Idle,
+        }
+    }
+
+    /// Whole seconds since it registered.
+    #[must_use]
+    pub fn duration_seconds(&self, now: Timestamp) -> i64 {
+        (now.since(self.started_at) / 1_000).max(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_only_what_the_contract_allows() {
+        for good in ["a", "A-z0.9_:", &"x".repeat(128)] {
+            assert!(SessionId::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", "a b", "ä", "a/b", "a\n", "a%20", &"x".repeat(129)] {
+            assert!(SessionId::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_beat_since_the_last_collection_is_news() {
+        let pulse = Pulse::new(Timestamp(0), Mono(0));
+        let now = Now { wall: Timestamp(5), mono: Mono(5) };
+        assert!(pulse.beat(now));
+        assert!(!pulse.beat(now));
+        pulse.take_moved();
+        assert!(pulse.beat(now));
+    }
+}

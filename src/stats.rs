@@ -1,0 +1,135 @@
+//! Counts a minute for the last 24 hours, so that sparklines and the time band are
+//! whole after a reload or a restart.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::change::{Event, Kind};
+use crate::clock::Timestamp;
+use crate::registry::Counts;
+
+/// How many minutes are kept.
+pub const MINUTES: usize = 24 * 60;
+
+/// The counts of one minute: of the states as they were last in it, and of what
+/// happened in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Minute {
+    /// The minute's start.
+    pub at: Timestamp,
+    /// Live sessions by state.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Sessions that ended in it.
+    pub ended: u64,
+    /// Kills that were asked for in it.
+    pub kills: u64,
+}
+
+/// The last 24 hours.
+pub struct Stats {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    minutes: VecDeque<Minute>,
+    starts: Vec<Timestamp>,
+}
+
+impl Stats {
+    /// From what the store remembers; a server started at `now`.
+    #[must_use]
+    pub fn new(minutes: Vec<Minute>, mut starts: Vec<Timestamp>, now: Timestamp) -> Self {
+        starts.push(now);
+        Self { inner: Mutex::new(Inner { minutes: minutes.into(), starts }) }
+    }
+
+    /// Counts what happened.
+    pub fn count(&self, events: &[Event], counts: Counts) {
+        let Some(last) = events.last() else { return };
+        let mut inner = self.inner.lock();
+        let minute = inner.current(last.at);
+        minute.counts = counts;
+        for event in events {
+            match event.kind {
+                Kind::Removed => minute.ended += 1,
+                Kind::KillRequested => minute.kills += 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// Notes the counts as they are, and tells the minute and, where a new one has
+    /// just begun, the one before, both for the store.
+    pub fn tick(&self, now: Timestamp, counts: Counts) -> Vec<Minute> {
+        let mut inner = self.inner.lock();
+        let begun = inner.minutes.back().is_none_or(|last| last.at != now.minute());
+        inner.current(now).counts = counts;
+        let skip = inner.minutes.len().saturating_sub(if begun { 2 } else { 1 });
+        inner.minutes.iter().skip(skip).copied().collect()
+    }
+
+    /// The last `count` minutes, oldest first.
+    #[must_use]
+    pub fn minutes(&self, now: Timestamp, count: usize) -> Vec<Minute> {
+        let since = now.minute().0 - (count.max(1) as i64 - 1) * 60_000;
+        let inner = self.inner.lock();
+        inner.minutes.iter().filter(|minute| minute.at.0 >= since).copied().collect()
+    }
+
+    /// Sessions that ended in the last 24 hours.
+    #[must_use]
+    pub fn ended(&self, now: Timestamp) -> u64 {
+        self.minutes(now, MINUTES).iter().map(|minute| minute.ended).sum()
+    }
+
+    /// When servers started, in the last `count` minutes.
+    #[must_use]
+    pub fn starts(&self, now: Timestamp, count: usize) -> Vec<Timestamp> {
+        let since = now.minute().0 - (count.max(1) as i64 - 1) * 60_000;
+        self.inner.lock().starts.iter().filter(|start| start.0 >= since).copied().collect()
+    }
+}
+
+impl Inner {
+    fn current(&mut self, now: Timestamp) -> &mut Minute {
+        let at = now.minute();
+        // A clock that went back goes on counting in the minute that it left.
+        if self.minutes.back().is_none_or(|last| last.at < at) {
+            if self.minutes.len() == MINUTES {
+                self.minutes.pop_front();
+            }
+            self.minutes.push_back(Minute { at, ..Minute::default() });
+        }
+        let last = self.minutes.len() - 1;
+        &mut self.minutes[last]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_keeps_its_last_counts_and_a_gap_stays_a_gap() {
+        let stats = Stats::new(Vec::new(), Vec::new(), Timestamp(0));
+        let counts = |idle| Counts { idle, ..Counts::default() };
+        assert_eq!(stats.tick(Timestamp(1_000), counts(1)).len(), 1);
+        stats.tick(Timestamp(59_000), counts(2));
+        assert_eq!(stats.tick(Timestamp(600_000), counts(3)).len(), 2);
+        let idle: Vec<u64> = stats.minutes(Timestamp(600_500), 60).iter().map(|m| m.counts.idle).collect();
+        assert_eq!(idle, [2, 3]);
+        assert_eq!(stats.minutes(Timestamp(600_500), 1).len(), 1);
+    }
+
+    #[test]
+    fn a_day_is_all_that_is_kept() {
+        let stats = Stats::new(Vec::new(), Vec::new(), Timestamp(0));
+        for minute in 0..2_000 {
+            stats.tick(Timestamp(minute * 60_000), Counts::default());
+        }
+        assert_eq!(stats.minutes(Timestamp(1_999 * 60_000), 9_999).len(), MINUTES);
+    }
+}

@@ -1,0 +1,187 @@
+//! The shapes that both HTTP and sockets put on the wire: a session, and the frames
+//! that are encoded once for all dashboards.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::clock::{Now, Timestamp};
+use crate::registry::View;
+use crate::session::{Kill, Session, Visibility};
+
+/// What this server calls itself.
+pub const SERVER: &str = concat!("sessionwatch ", env!("CARGO_PKG_VERSION"));
+
+/// A session as the contract writes it: the original system's ten fields first.
+#[derive(Serialize)]
+pub struct SessionJson<'a> {
+    session_id: &'a str,
+    app_name: &'a str,
+    user_id: Option<&'a str>,
+    start_time: Timestamp,
+    last_heartbeat: Timestamp,
+    duration_seconds: i64,
+    status: &'a str,
+    current_task: Option<&'a str>,
+    is_stale: bool,
+    kill_requested: bool,
+    reported_status: &'a str,
+    task_started_at: Option<Timestamp>,
+    status_since: Timestamp,
+    connected: bool,
+    visibility: Option<&'static str>,
+    heartbeat_interval: Seconds,
+    client: Option<&'a str>,
+    remote_addr: Option<&'a str>,
+    meta: &'a RawValue,
+    kill: Option<&'a Kill>,
+}
+
+impl<'a> SessionJson<'a> {
+    /// The session as it is `now`.
+    #[must_use]
+    pub fn new(session: &'a Session, now: Timestamp) -> Self {
+        let meta = session.meta.as_deref().unwrap_or("{}");
+        Self {
+            session_id: session.id.as_str(),
+            app_name: &session.app,
+            user_id: session.user.as_deref(),
+            start_time: session.started_at,
+            last_heartbeat: session.pulse.wall(),
+            duration_seconds: session.duration_seconds(now),
+            status: session.shown_status(),
+            current_task: session.task.as_deref(),
+            is_stale: session.stale,
+            kill_requested: session.kill.is_some(),
+            reported_status: session.status.as_str(),
+            task_started_at: session.task_started_at,
+            status_since: session.status_since,
+            connected: session.connected(),
+            visibility: session.visibility.map(Visibility::as_str),
+            heartbeat_interval: Seconds(session.heartbeat_interval),
+            client: session.client.as_deref(),
+            remote_addr: session.remote_addr.as_deref(),
+            meta: serde_json::from_str(meta).unwrap_or(RawValue::NULL),
+            kill: session.kill.as_deref(),
+        }
+    }
+}
+
+/// Seconds, written as a whole number where they are one.
+#[derive(Clone, Copy)]
+pub struct Seconds(pub f64);
+
+impl Serialize for Seconds {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.fract() == 0.0 && self.0.abs() < 9e15 {
+            serializer.serialize_i64(self.0 as i64)
+        } else {
+            serializer.serialize_f64(self.0)
+        }
+    }
+}
+
+/// A session that is no longer live, as `changes` tells it.
+#[derive(Clone, Debug, Serialize)]
+pub struct RemovedJson {
+    /// Which.
+    pub session_id: String,
+    /// Why.
+    pub cause: &'static str,
+    /// When.
+    pub at: Timestamp,
+    /// Who asked for it.
+    pub by: Option<String>,
+    /// Why, in their words.
+    pub reason: Option<String>,
+}
+
+/// Largest part of a snapshot, in bytes.
+pub const PART_MAX: usize = 256 * 1_024;
+
+/// Encodes into a string that serde_json has written and so is UTF-8.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Writes JSON after what is there. A `Vec` takes whatever is written, and none of
+/// these types refuses to be serialised.
+fn append(out: &mut Vec<u8>, value: &impl Serialize) {
+    let _ = serde_json::to_writer(out, value);
+}
+
+/// Encodes a `changes` frame: all that happened after `from` up to `seq`.
+pub fn changes<'a>(
+    from: u64,
+    seq: u64,
+    now: Timestamp,
+    upserted: impl Iterator<Item = &'a Session>,
+    removed: &[RemovedJson],
+) -> String {
+    let mut out = format!(r#"{{"type":"changes","from":{from},"seq":{seq},"at":"{now}","upserted":["#).into_bytes();
+    for (index, session) in upserted.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        append(&mut out, &SessionJson::new(session, now));
+    }
+    out.extend_from_slice(br#"],"removed":"#);
+    append(&mut out, &removed);
+    out.push(b'}');
+    text(out)
+}
+
+/// Encodes a `beats` frame.
+pub fn beats<'a>(now: Timestamp, moved: impl Iterator<Item = &'a Session>) -> String {
+    let mut out = Vec::with_capacity(4_096);
+    out.extend_from_slice(br#"{"type":"beats","at":""#);
+    out.extend_from_slice(&now.to_bytes());
+    out.extend_from_slice(br#"","beats":{"#);
+    for (index, session) in moved.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        // An id has no character that JSON would escape.
+        out.push(b'"');
+        out.extend_from_slice(session.id.as_str().as_bytes());
+        out.extend_from_slice(b"\":\"");
+        out.extend_from_slice(&session.pulse.wall().to_bytes());
+        out.push(b'"');
+    }
+    out.extend_from_slice(b"}}");
+    text(out)
+}
+
+/// Encodes all live sessions at one position, in parts of at most [`PART_MAX`]
+/// bytes; at least one part.
+#[must_use]
+pub fn snapshot(view: &View, now: Now) -> Vec<String> {
+    // Room for the head of each part, whose numbers are known only at the end.
+    const HEAD: usize = 128;
+    let mut bodies = vec![Vec::new()];
+    let mut one = Vec::with_capacity(1_024);
+    for session in view.sessions() {
+        one.clear();
+        append(&mut one, &SessionJson::new(session, now.wall));
+        let fits = bodies.last().is_some_and(|body| HEAD + body.len() + one.len() < PART_MAX);
+        if !fits {
+            bodies.push(Vec::with_capacity(PART_MAX));
+        }
+        if let Some(body) = bodies.last_mut() {
+            if !body.is_empty() {
+                body.push(b',');
+            }
+            body.extend_from_slice(&one);
+        }
+    }
+    let parts = bodies.len();
+    let frame = |(index, body): (usize, Vec<u8>)| {
+        let head =
+            format!(r#"{{"type":"snapshot","seq":{},"part":{},"parts":{parts},"sessions":["#, view.seq, index + 1);
+        let mut out = Vec::with_capacity(head.len() + body.len() + 2);
+        out.extend_from_slice(head.as_bytes());
+        out.extend_from_slice(&body);
+        out.extend_from_slice(b"]}");
+        text(out)
+    };
+    bodies.into_iter().enumerate().map(frame).collect()
+}

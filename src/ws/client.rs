@@ -1,0 +1,477 @@
+//! `/ws/client`: the sessions of one page, or of one process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::protocol::{self, ClientFrame, CloseCode, ServerFrame, TERMINATED};
+use super::socket::{self, Gone};
+use super::{Place, limited, upgraded};
+use crate::change::{Actor, Cause, Change};
+use crate::clock::millis;
+use crate::decide::Outcome;
+use crate::error::{Error, Result};
+use crate::http::Shared;
+use crate::http::error::Answer;
+use crate::http::gate::Caller;
+use crate::http::sessions::may_register;
+use crate::monitor::{Push, ended};
+use crate::session::{Kill, Session, SessionId, SocketId, Visibility};
+use crate::timing::Timing;
+use crate::wire::Seconds;
+
+/// `GET /ws/client`
+pub(crate) async fn upgrade(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Answer {
+    let upgrade = upgraded(upgrade)?;
+    let place = app.sockets.take(caller.from)?;
+    Ok(limited(upgrade, 1_024).on_upgrade(move |socket| Box::pin(live(app, caller, socket, place))))
+}
+
+async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: Place) {
+    let (id, pushes) = app.monitor.hub().open();
+    app.monitor.metrics().client_sockets(1);
+    let mut client = Client::new(app, caller, id);
+    let end = client.run(&mut socket, pushes).await.unwrap_or_default();
+    client.app.monitor.hub().close(id);
+    client.app.monitor.metrics().client_sockets(-1);
+    let killed = matches!(end, Some((CloseCode::Killed, _)));
+    if let Some((code, reason)) = end {
+        // The close frame first: what is written to the store meanwhile delays nobody.
+        let closing = socket::close(socket, code, reason);
+        tokio::join!(closing, client.leave(killed));
+    } else {
+        drop(socket);
+        client.leave(false).await;
+    }
+}
+
+/// Replies that may be on their way before the next frame is read.
+const IN_FLIGHT: usize = 64;
+/// Notes whose acknowledgement is waited for, for each session.
+const NOTES_MAX: usize = 64;
+
+type End = Option<(CloseCode, &'static str)>;
+/// What goes on after a frame: nothing, or the end.
+type Step = std::result::Result<End, Gone>;
+
+/// A session on this socket.
+#[derive(Default)]
+struct Held {
+    kill: Option<Killing>,
+    notes: Vec<Arc<str>>,
+}
+
+struct Killing {
+    kill: Arc<Kill>,
+    /// When the socket is closed without an acknowledgement; never, on a shared socket.
+    close_at: Option<Instant>,
+}
+
+/// What comes of a change that was asked for.
+enum Reply {
+    Registered { asked: SessionId, token: String, outcome: Result<Outcome> },
+    Refused { id: SessionId, error: Error },
+    Done,
+}
+
+struct Client {
+    app: Shared,
+    caller: Caller,
+    socket: SocketId,
+    shared: bool,
+    held: HashMap<SessionId, Held>,
+    /// The one session of an unshared socket.
+    own: Option<SessionId>,
+    replies: FuturesOrdered<BoxFuture<'static, Reply>>,
+    registered: bool,
+    /// The client is a page, which cannot see pings.
+    ticks: bool,
+}
+
+impl Client {
+    fn new(app: Shared, caller: Caller, socket: SocketId) -> Self {
+        Self {
+            app,
+            caller,
+            socket,
+            shared: false,
+            held: HashMap::new(),
+            own: None,
+            replies: FuturesOrdered::new(),
+            registered: false,
+            ticks: false,
+        }
+    }
+
+    async fn run(&mut self, socket: &mut WebSocket, mut pushes: mpsc::Receiver<Push>) -> Step {
+        let (ping_every, silence) = (self.timing().ping_every(), self.timing().silence());
+        let begun = Instant::now();
+        let mut heard = begun;
+        let mut ping_at = begun + ping_every;
+        let mut ending = self.app.monitor.ending();
+        let mut tokens = self.app.gate.tokens.changed();
+        loop {
+            let wake = self.wake_at(begun, ping_at);
+            let step = tokio::select! {
+                // In this order: a reply is told before the kill that came after it.
+                biased;
+                Some(reply) = self.replies.next(), if !self.replies.is_empty() => self.answer(socket, reply).await?,
+                push = pushes.recv() => match push {
+                    Some(push) => self.push(socket, push).await?,
+                    None => Some((CloseCode::Lagging, "too much waited for this socket; resume")),
+                },
+                received = socket.recv(), if self.replies.len() < IN_FLIGHT => match received {
+                    None | Some(Ok(Message::Close(_))) => return Ok(None),
+                    Some(Ok(message)) => {
+                        heard = Instant::now();
+                        self.message(socket, message).await?
+                    }
+                    Some(Err(error)) => return Ok(socket::code_of(error).map(|code| (code, "the frame was refused"))),
+                },
+                () = sleep_until(wake) => {
+                    let now = Instant::now();
+                    if now.duration_since(heard) > silence {
+                        Some((CloseCode::Silent, "no sign of life"))
+                    } else if !self.registered && now.duration_since(begun) >= Timing::REGISTER_WITHIN {
+                        Some((CloseCode::Silent, "send register first"))
+                    } else if self.kill_is_over(now) {
+                        Some((CloseCode::Killed, TERMINATED))
+                    } else {
+                        if now >= ping_at {
+                            ping_at = now + ping_every;
+                            socket::send(socket, Message::Ping(axum::body::Bytes::new())).await?;
+                            if self.ticks {
+                                socket::send(socket, Message::Text(ServerFrame::Tick.encode().into())).await?;
+                            }
+                        }
+                        None
+                    }
+                }
+                () = ended(&mut ending) => Some((CloseCode::Restart, "the server restarts")),
+                Ok(()) = tokens.changed() => self.token_changed(),
+            };
+            if step.is_some() {
+                return Ok(step);
+            }
+        }
+    }
+
+    fn timing(&self) -> &Timing {
+        self.app.monitor.timing()
+    }
+
+    fn wake_at(&self, begun: Instant, ping_at: Instant) -> Instant {
+        let register_by = (!self.registered).then(|| begun + Timing::REGISTER_WITHIN);
+        let own = self.own.as_ref().and_then(|id| self.held.get(id));
+        let close_at = own.and_then(|held| held.kill.as_ref()?.close_at);
+        [register_by, close_at].into_iter().flatten().fold(ping_at, Instant::min)
+    }
+
+    fn kill_is_over(&self, now: Instant) -> bool {
+        let own = self.own.as_ref().and_then(|id| self.held.get(id));
+        own.and_then(|held| held.kill.as_ref()?.close_at).is_some_and(|close_at| now >= close_at)
+    }
+
+    fn token_changed(&self) -> End {
+        let tokens = &self.app.gate.tokens;
+        let void = self.caller.identity.as_ref().is_some_and(|identity| !tokens.still_valid(identity));
+        void.then_some((CloseCode::Unauthorized, "the token is no longer valid"))
+    }
+
+    async fn message(&mut self, socket: &mut WebSocket, message: Message) -> Step {
+        match message {
+            Message::Text(text) => match serde_json::from_str::<ClientFrame<'_>>(&text) {
+                Ok(frame) => self.frame(socket, frame).await,
+                Err(error) => {
+                    let wrong = format!("the frame is not one of the contract's: {error}");
+                    self.refuse(socket, None, &Error::Invalid(wrong)).await
+                }
+            },
+            Message::Binary(_) => Ok(Some((CloseCode::Binary, "send text frames"))),
+            _ => {
+                // A pong, or a ping of theirs: every session here is alive.
+                self.held.keys().for_each(|id| self.app.monitor.pulse(id));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn refuse(&mut self, socket: &mut WebSocket, id: Option<&str>, error: &Error) -> Step {
+        socket::send(socket, Message::Text(protocol::error(id, error).into())).await?;
+        Ok(None)
+    }
+
+    async fn frame(&mut self, socket: &mut WebSocket, frame: ClientFrame<'_>) -> Step {
+        if frame.kind == "register" {
+            return self.register(socket, frame).await;
+        }
+        if !self.registered {
+            return Ok(Some((CloseCode::Silent, "send register first")));
+        }
+        let id = match self.held_id(frame.session_id.as_deref()) {
+            Ok(id) => id,
+            Err(error) => {
+                let id = frame.session_id.as_deref();
+                return self.refuse(socket, id, &error).await;
+            }
+        };
+        self.app.monitor.pulse(&id);
+        match &*frame.kind {
+            "heartbeat" => Ok(None),
+            "status" | "visibility" => match frame.report().check_whole() {
+                Ok(report) => {
+                    self.ask(Change::Report(id.clone(), report), id).await;
+                    Ok(None)
+                }
+                Err(error) => self.refuse(socket, Some(id.as_str()), &error).await,
+            },
+            "bye" if frame.persisted => {
+                let report = crate::change::Report { visibility: Some(Visibility::Suspended), ..Default::default() };
+                self.ask(Change::Report(id.clone(), report), id).await;
+                Ok(None)
+            }
+            "bye" => {
+                self.held.remove(&id);
+                let actor = Actor::default();
+                self.ask(Change::Remove { id: id.clone(), cause: Cause::Ended, actor }, id).await;
+                Ok(None)
+            }
+            "kill_ack" => self.kill_acknowledged(id, frame.kill_id.as_deref()).await,
+            "message_ack" => {
+                let held = self.held.get_mut(&id);
+                let known = held.and_then(|held| {
+                    let index = held.notes.iter().position(|note| Some(&**note) == frame.message_id.as_deref())?;
+                    Some(held.notes.swap_remove(index))
+                });
+                if let Some(message_id) = known {
+                    self.ask(Change::MessageDelivered(id.clone(), message_id), id).await;
+                }
+                Ok(None)
+            }
+            other => {
+                let known = "register, heartbeat, status, visibility, bye, kill_ack or message_ack";
+                let wrong = Error::Invalid(format!("type {other:?} is not known; send {known}"));
+                self.refuse(socket, Some(id.as_str()), &wrong).await
+            }
+        }
+    }
+
+    fn held_id(&self, said: Option<&str>) -> Result<SessionId> {
+        match said {
+            Some(said) => self
+                .held
+                .get_key_value(said)
+                .map(|(id, _)| id.clone())
+                .ok_or_else(|| Error::NotFound(said.chars().take(128).collect())),
+            None if self.shared => {
+                Err(Error::Invalid("session_id is needed on a socket that carries several sessions".to_owned()))
+            }
+            None => self
+                .own
+                .clone()
+                .filter(|id| self.held.contains_key(id))
+                .ok_or_else(|| Error::NotFound("of this socket".to_owned())),
+        }
+    }
+
+    /// Asks for a change whose refusal alone is told.
+    async fn ask(&mut self, change: Change, id: SessionId) {
+        let pending = self.app.monitor.submit(change).await;
+        self.replies.push_back(Box::pin(async move {
+            let outcome = match pending {
+                Ok(pending) => pending.done().await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(_) => Reply::Done,
+                Err(error) => Reply::Refused { id, error },
+            }
+        }));
+    }
+
+    async fn register(&mut self, socket: &mut WebSocket, frame: ClientFrame<'_>) -> Step {
+        let said = frame.session_id.as_deref().map(str::to_owned);
+        if self.registered && !self.shared && self.own.as_ref().is_some_and(|own| self.held.contains_key(own)) {
+            let wrong = "this socket carries one session; say \"shared\":true in its first register to carry several";
+            return self.refuse(socket, said.as_deref(), &Error::Invalid(wrong.to_owned())).await;
+        }
+        let shared = frame.shared || self.shared;
+        // A socket that carries several stands, whatever becomes of the first.
+        self.shared = shared;
+        self.registered |= shared;
+        let body = frame.registration();
+        let checked = body.check(&self.caller, None, self.timing());
+        let checked =
+            checked.and_then(|checked| may_register(&self.caller, &self.app, &checked.0.id).map(|()| checked));
+        let (mut registration, fresh) = match checked {
+            Ok(checked) => checked,
+            Err(gone @ Error::Gone { .. }) => return self.killed_before(socket, said.as_deref(), shared, gone).await,
+            Err(error) => return self.refuse(socket, said.as_deref(), &error).await,
+        };
+        self.registered = true;
+        self.ticks |= registration.client.as_deref().is_some_and(|client| client.starts_with("js/"));
+        registration.socket = Some(self.socket);
+        let id = registration.id.clone();
+        self.held.entry(id.clone()).or_default();
+        if !shared {
+            self.own = Some(id.clone());
+        }
+        let token = body.session_token.unwrap_or_default();
+        let pending = self.app.monitor.submit(Change::Register(Box::new(registration))).await;
+        self.replies.push_back(Box::pin(async move {
+            let outcome = match pending {
+                Ok(pending) => pending.done().await,
+                Err(error) => Err(error),
+            };
+            let is_fresh = matches!(outcome, Ok(Outcome::Registered { fresh_token: true, .. }));
+            Reply::Registered { asked: id, token: if is_fresh { fresh } else { token }, outcome }
+        }));
+        Ok(None)
+    }
+
+    async fn answer(&mut self, socket: &mut WebSocket, reply: Reply) -> Step {
+        match reply {
+            Reply::Done => Ok(None),
+            Reply::Refused { id, error } => {
+                // What ended meanwhile has been told as such.
+                if !self.held.contains_key(&id) {
+                    return Ok(None);
+                }
+                self.refuse(socket, Some(id.as_str()), &error).await
+            }
+            Reply::Registered { token, outcome: Ok(Outcome::Registered { session, resumed, .. }), .. } => {
+                let frame = ServerFrame::Registered {
+                    session_id: session.id.as_str(),
+                    session_token: &token,
+                    heartbeat_interval: Seconds(session.heartbeat_interval),
+                    resumed,
+                };
+                socket::send(socket, Message::Text(frame.encode().into())).await?;
+                self.begin_pending_kill(socket, &session).await
+            }
+            Reply::Registered { asked, outcome, .. } => {
+                self.held.remove(&asked);
+                match outcome {
+                    Err(gone @ Error::Gone { .. }) => {
+                        self.killed_before(socket, Some(asked.as_str()), self.shared, gone).await
+                    }
+                    Err(error) => self.refuse(socket, Some(asked.as_str()), &error).await,
+                    Ok(_) => Ok(None),
+                }
+            }
+        }
+    }
+
+    async fn begin_pending_kill(&mut self, socket: &mut WebSocket, session: &Session) -> Step {
+        match &session.kill {
+            Some(kill) => self.begin_kill(socket, session.id.clone(), kill.clone()).await,
+            None => Ok(None),
+        }
+    }
+
+    /// A client came back to an id that was killed: it is told again.
+    async fn killed_before(&mut self, socket: &mut WebSocket, id: Option<&str>, shared: bool, gone: Error) -> Step {
+        if let Error::Gone { id: gone_id, reason, kill_id, by, .. } = &gone {
+            let frame = ServerFrame::Kill {
+                session_id: id.unwrap_or(gone_id),
+                kill_id,
+                reason: reason.as_deref(),
+                by: by.as_deref(),
+                grace_ms: 0,
+            };
+            socket::send(socket, Message::Text(frame.encode().into())).await?;
+        }
+        Ok((!shared).then_some((CloseCode::Killed, TERMINATED)))
+    }
+
+    async fn push(&mut self, socket: &mut WebSocket, push: Push) -> Step {
+        match push {
+            Push::Kill(id, kill) => self.begin_kill(socket, id, kill).await,
+            Push::Message(id, message) => {
+                let Some(held) = self.held.get_mut(&id) else { return Ok(None) };
+                if held.notes.len() == NOTES_MAX {
+                    held.notes.remove(0);
+                }
+                held.notes.push(message.message_id.clone());
+                let frame = ServerFrame::message(id.as_str(), &message).encode();
+                socket::send(socket, Message::Text(frame.into())).await?;
+                Ok(None)
+            }
+            Push::Superseded(id) => {
+                self.held.remove(&id);
+                if self.shared {
+                    let error = Error::Forbidden("the session opened a newer socket".to_owned());
+                    return self.refuse(socket, Some(id.as_str()), &error).await;
+                }
+                Ok(Some((CloseCode::Superseded, "the session opened a newer socket")))
+            }
+            Push::Removed(id, cause) => {
+                if self.held.remove(&id).is_none() {
+                    return Ok(None);
+                }
+                match (self.shared, cause) {
+                    (true, _) => {
+                        let error = Error::NotFound(id.to_string());
+                        self.refuse(socket, Some(id.as_str()), &error).await
+                    }
+                    (false, Cause::Killed) => Ok(Some((CloseCode::Killed, TERMINATED))),
+                    (false, _) => Ok(Some((CloseCode::Normal, "ended"))),
+                }
+            }
+        }
+    }
+
+    async fn begin_kill(&mut self, socket: &mut WebSocket, id: SessionId, kill: Arc<Kill>) -> Step {
+        let grace = self.timing().kill_grace;
+        let shared = self.shared;
+        let Some(held) = self.held.get_mut(&id).filter(|held| held.kill.is_none()) else { return Ok(None) };
+        let close_at = (!shared).then(|| Instant::now() + grace + Timing::ACK_SLACK);
+        held.kill = Some(Killing { kill: kill.clone(), close_at });
+        let frame = ServerFrame::kill(id.as_str(), &kill, millis(grace)).encode();
+        socket::send(socket, Message::Text(frame.into())).await?;
+        self.ask(Change::KillDelivered(id.clone(), kill.kill_id.clone()), id).await;
+        Ok(None)
+    }
+
+    async fn kill_acknowledged(&mut self, id: SessionId, kill_id: Option<&str>) -> Step {
+        let killing = self.held.get(&id).and_then(|held| held.kill.as_ref());
+        let Some(kill) = killing.map(|killing| killing.kill.clone()).filter(|kill| Some(&*kill.kill_id) == kill_id)
+        else {
+            return Ok(None);
+        };
+        self.ask(Change::KillAcknowledged(id.clone(), kill.kill_id.clone()), id.clone()).await;
+        if self.shared {
+            self.held.remove(&id);
+            self.ask(Change::Remove { id: id.clone(), cause: Cause::Killed, actor: Actor::default() }, id).await;
+            return Ok(None);
+        }
+        Ok(Some((CloseCode::Killed, TERMINATED)))
+    }
+
+    /// The socket is closed. A session that was being killed on a socket of its own is
+    /// gone with it; the others have lost only their socket.
+    async fn leave(&mut self, killed: bool) {
+        for (id, held) in std::mem::take(&mut self.held) {
+            let told = held.kill.is_some();
+            let change = if (killed || told) && !self.shared {
+                Change::Remove { id, cause: Cause::Killed, actor: Actor::default() }
+            } else {
+                Change::Disconnect(id, self.socket)
+            };
+            // Nobody waits, but the change must not be lost.
+            let _ = self.app.monitor.submit(change).await;
+        }
+    }
+}

@@ -1,0 +1,150 @@
+// What the tests of the browser client share: an app's page that is a session, a Chromium that treats hidden pages as a
+// user's does, and a wire between page and server that can be cut.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { chromium } from 'playwright-core';
+import { api } from './support.mjs';
+
+export const TERMINATED = 'Session terminated by administrator';
+
+/**
+ * An app's page that becomes a session as it loads: `session` is global, and `sockets` and `closes` hold the WebSockets
+ * that the page made and the `[code, reason]` each ended with.
+ *
+ * @param {{ url: string }} server where the client comes from
+ * @param {string} [options] further options for `monitorSession`, as source text
+ */
+export const sessionPage = (server, options = '') => `<!doctype html><title>app</title><a href="/other">other</a>
+  <script type="module">
+    import { monitorSession } from '${server.url}/client.js';
+    globalThis.sockets = [];
+    globalThis.closes = [];
+    class Watched extends WebSocket {
+      constructor(...args) {
+        super(...args);
+        sockets.push(this);
+        this.addEventListener('close', ({ code, reason }) => closes.push([code, reason]));
+      }
+    }
+    globalThis.session = monitorSession({ app: 'reports', WebSocket: Watched, ${options} });
+  </script>`;
+
+/** Opens a page and waits until its session is online. Returns the page; `page.sessionId` is the session's id. */
+export async function openSession(context, url) {
+  const page = await context.newPage();
+  await page.goto(url);
+  page.sessionId = await page.evaluate(() => session.ready.then(({ id }) => id));
+  return page;
+}
+
+/** Waits until the page's session is in this state. */
+export const inState = (page, state, timeout = 15_000) =>
+  page.waitForFunction(state => globalThis.session.state === state, state, { timeout });
+
+/** The live sessions, as a dashboard has them. */
+export const sessions = async server => (await api(server.url, 'GET', '/sessions')).sessions;
+
+/** One session, or undefined when it is gone. */
+export const session = async (server, id) => (await sessions(server)).find(({ session_id }) => session_id === id);
+
+/** The kinds of a session's events, oldest first. */
+export async function history(server, id) {
+  const { events } = await api(server.url, 'GET', `/sessions/${id}/timeline`);
+  return events;
+}
+
+/** Asks until the answer is truthy, and gives that; fails with `what` after `timeout` milliseconds. */
+export async function until(what, ask, timeout = 10_000) {
+  const deadline = performance.now() + timeout;
+  for (;;) {
+    const answer = await ask();
+    if (answer) return answer;
+    if (performance.now() > deadline) throw new Error(`not within ${timeout} ms: ${what}`);
+    await new Promise(resolve => setTimeout(resolve, 25));
+  }
+}
+
+export const kill = (server, id, reason) =>
+  api(server.url, 'POST', `/sessions/${id}/kill`, { reason, by: 'root' });
+
+/**
+ * A Chromium without what Playwright changes for tests: pages in the background are hidden, their timers throttled, and
+ * pages that were left are kept in the back-forward cache.
+ *
+ * @param {string[]} [args] further command line arguments
+ */
+export async function launchPlainBrowser(args = []) {
+  const profile = mkdtempSync(join(tmpdir(), 'sessionwatch-chromium-'));
+  const child = spawn(process.env.CHROMIUM ?? '/usr/bin/chromium', [
+    '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync', '--remote-debugging-port=0', `--user-data-dir=${profile}`, ...args,
+  ], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const exited = once(child, 'exit');
+  const ended = async () => {
+    await exited;
+    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+  };
+  try {
+    const endpoint = await new Promise((resolve, reject) => {
+      createInterface({ input: child.stderr }).on('line', line => {
+        const found = /listening on (ws:\S+)/.exec(line);
+        if (found) resolve(found[1]);
+      });
+      exited.then(([code]) => reject(new Error(`Chromium exited with ${code}`)));
+    });
+    const browser = await chromium.connectOverCDP(endpoint, { noDefaults: true });
+    return {
+      context: browser.contexts()[0],
+      async close() {
+        // Asked to end rather than killed, so that it has let go of its profile.
+        await (await browser.newBrowserCDPSession()).send('Browser.close').catch(() => {});
+        await ended();
+      },
+    };
+  } catch (error) {
+    child.kill('SIGKILL');
+    await ended();
+    throw error;
+  }
+}
+
+/**
+ * A wire to the server, by a port of its own, that can be cut as real ones are.
+ *
+ * @returns {Promise<{ url: string, stall: () => void, cut: () => void, close: () => Promise<void> }>} `stall` lets the
+ *   connections of this moment carry nothing more, without either end being told; `cut` ends them
+ */
+export async function wire(server) {
+  const pairs = new Set();
+  const listener = createServer(near => {
+    const far = connect(server.port, '127.0.0.1');
+    const pair = { near, far };
+    pairs.add(pair);
+    for (const [from, to] of [[near, far], [far, near]]) {
+      from.on('error', () => {});
+      from.on('close', () => { pairs.delete(pair); if (!pair.stalled) to.destroy(); });
+      from.pipe(to);
+    }
+  });
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const cut = () => { for (const { near, far } of pairs) near.destroy(), far.destroy(); };
+  return {
+    url: `http://127.0.0.1:${listener.address().port}`,
+    stall() {
+      for (const pair of pairs) {
+        pair.stalled = true;
+        pair.near.unpipe(); pair.near.pause();
+        pair.far.unpipe(); pair.far.pause();
+      }
+    },
+    cut,
+    async close() { cut(); listener.close(); await once(listener, 'close'); },
+  };
+}

@@ -1,0 +1,11 @@
+//! The one integration binary: real servers on free ports, real sockets, real SQLite
+//! files, real signals.
+
+#![allow(unreachable_pub, dead_code, clippy::unwrap_used, reason = "a test is no library, and fails by panicking")]
+
+mod support;
+
+mod contract;
+mod lifetime;
+mod rest;
+mod sockets;

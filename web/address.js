@@ -1,0 +1,48 @@
+// The view's state ⇄ the page's address, so that a link shows the same view. What is
+// as by default stays out of the address; what cannot be read falls back to it.
+
+import { COLUMNS, DEFAULT_COLUMNS, DEFAULT_SORT } from './columns.js';
+import { GROUPINGS } from './grouping.js';
+
+const PAGES = ['live', 'ended', 'log'];
+
+export function defaults() {
+  return { page: 'live', query: '', sort: DEFAULT_SORT, group: null, columns: DEFAULT_COLUMNS, session: null, wall: false };
+}
+
+/**
+ * @param {string} search `location.search`
+ */
+export function read(search) {
+  const params = new URLSearchParams(search);
+  const state = defaults();
+  if (PAGES.includes(params.get('page'))) state.page = params.get('page');
+  state.query = params.get('q') ?? '';
+  const sort = (params.get('sort') ?? '').split(',')
+    .map(part => ({ key: part.replace(/^-/, ''), down: part.startsWith('-') }))
+    .filter(({ key }, i, all) => Object.hasOwn(COLUMNS, key) && all.findIndex(other => other.key === key) === i);
+  if (sort.length > 0) state.sort = sort;
+  if (Object.hasOwn(GROUPINGS, params.get('group') ?? '')) state.group = params.get('group');
+  const columns = (params.get('columns') ?? '').split(',').filter((key, i, all) => Object.hasOwn(COLUMNS, key) && all.indexOf(key) === i);
+  if (columns.length > 0) state.columns = columns;
+  state.session = params.get('session');
+  state.wall = params.get('wall') === '1';
+  return state;
+}
+
+/** @returns {string} a search part, `?…`, or `?` alone when everything is as by default */
+export function write(state) {
+  const params = new URLSearchParams();
+  if (state.page !== 'live') params.set('page', state.page);
+  if (state.query.trim() !== '') params.set('q', state.query.trim());
+  const sort = sortText(state.sort);
+  if (sort !== sortText(DEFAULT_SORT)) params.set('sort', sort);
+  if (state.group) params.set('group', state.group);
+  if (state.columns.join() !== DEFAULT_COLUMNS.join()) params.set('columns', state.columns.join());
+  if (state.session) params.set('session', state.session);
+  if (state.wall) params.set('wall', '1');
+  // Kept legible: these stand for themselves in a query, and a link is read by people.
+  return `?${params.toString().replaceAll('%3A', ':').replaceAll('%2C', ',').replaceAll('%22', '"')}`;
+}
+
+const sortText = sort => sort.map(({ key, down }) => (down ? '-' : '') + key).join();

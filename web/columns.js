@@ -1,0 +1,177 @@
+// The columns of the live table: what each says, sorts by and writes to CSV. The
+// views decide how a cell looks; everything that is said stands here.
+
+import { ago, elapsed, localTime, printable } from './lib/format.js';
+
+const word = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+// Rows without a value come last in either direction, which the sign undoes in `comparator`.
+const byText = get => (a, b) => {
+  const x = get(a);
+  const y = get(b);
+  return x === y ? 0 : word(x, y);
+};
+const byNumber = get => (a, b) => get(a) - get(b);
+const iso = time => (time ? new Date(time).toISOString() : '');
+
+/**
+ * @typedef {object} Column
+ * @property {string} title
+ * @property {string} track its width, as a grid track
+ * @property {(row, now: number) => string} text what the cell says
+ * @property {(row, now: number) => any} value what CSV holds, when it is not the text
+ * @property {(row, now: number) => string} [hover] the exact thing, for the title
+ * @property {(a, b) => number} [compare]
+ * @property {(row) => boolean} [missing] rows that come last whichever way it is sorted
+ * @property {boolean} [down] whether the first press sorts largest first
+ * @property {boolean} [ticks] whether the text changes with time alone
+ * @property {boolean} [beats] whether a heartbeat can move the row
+ * @property {string} [filter] the qualifier that selects what the cell says
+ */
+
+/** @type {Record<string, Column>} */
+export const COLUMNS = {
+  state: {
+    title: 'State', track: '104px', compare: byNumber(row => row.rank), filter: 'status',
+    text: row => (row.ended ? row.ended.cause ?? 'ended' : stateWord(row)),
+    hover: row => (row.state === 'running' || row.ended ? '' : `reported ${row.session.reported_status}`),
+  },
+  app: { title: 'App', track: 'minmax(96px, 1.1fr)', compare: byText(row => row.app), filter: 'app', text: row => row.app },
+  user: {
+    title: 'User', track: 'minmax(88px, 1fr)', compare: byText(row => row.user), missing: row => row.user === '',
+    filter: 'user', text: row => row.user,
+  },
+  task: {
+    title: 'Task', track: 'minmax(120px, 2fr)', compare: byText(row => row.task), missing: row => row.task === '',
+    filter: 'task', text: row => row.task,
+  },
+  elapsed: {
+    title: 'Elapsed', track: '76px', right: true, ticks: true, down: true,
+    compare: byNumber(row => -row.taskStart), missing: row => row.taskStart === 0,
+    text: (row, now) => (row.taskStart && !row.ended ? elapsed(now - row.taskStart) : ''),
+    value: (row, now) => (row.taskStart && !row.ended ? Math.max(0, Math.floor((now - row.taskStart) / 1000)) : ''),
+    hover: row => (row.taskStart ? `since ${localTime(row.taskStart)}` : ''),
+  },
+  beats: {
+    title: 'Beats', track: '84px', ticks: true, beats: true,
+    compare: (a, b) => a.beats - b.beats,
+    text: (row, now) => row.strip(now),
+    hover: (row, now) => stripWords(row.strip(now), row.interval),
+  },
+  beat: {
+    title: 'Last beat', track: '88px', right: true, ticks: true, beats: true, down: true,
+    compare: byNumber(row => row.beat),
+    text: (row, now) => ago(now - row.beat),
+    value: row => iso(row.beat),
+    hover: row => localTime(row.beat),
+  },
+  age: {
+    title: 'Age', track: '76px', right: true, ticks: true, down: true,
+    compare: byNumber(row => -row.start),
+    text: (row, now) => elapsed((row.ended ? row.ended.at : now) - row.start),
+    value: (row, now) => Math.max(0, Math.floor(((row.ended ? row.ended.at : now) - row.start) / 1000)),
+    hover: row => `since ${localTime(row.start)}`,
+  },
+  started: {
+    title: 'Started', track: '160px', compare: byNumber(row => row.start), down: true,
+    text: row => localTime(row.start).replace(/^\w+, /, '').replace(/\.\d+.*$/, ''),
+    value: row => iso(row.start),
+    hover: row => localTime(row.start),
+  },
+  status: {
+    title: 'Reported', track: '96px', compare: byText(row => row.session.reported_status),
+    text: row => row.session.reported_status,
+  },
+  visibility: {
+    title: 'Visibility', track: '92px', compare: byText(row => row.session.visibility ?? ''), filter: 'visibility',
+    missing: row => !row.session.visibility, text: row => row.session.visibility ?? '',
+  },
+  connected: {
+    title: 'Socket', track: '72px', compare: byNumber(row => (row.session.connected ? 0 : 1)), filter: 'connected',
+    text: row => (row.session.connected ? 'open' : 'none'), value: row => row.session.connected,
+  },
+  client: {
+    title: 'Client', track: '104px', compare: byText(row => row.session.client ?? ''), filter: 'client',
+    missing: row => !row.session.client, text: row => row.session.client ?? '',
+  },
+  addr: {
+    title: 'Address', track: '120px', compare: byText(row => row.session.remote_addr ?? ''), filter: 'addr',
+    missing: row => !row.session.remote_addr, text: row => row.session.remote_addr ?? '',
+  },
+  meta: {
+    title: 'Meta', track: 'minmax(120px, 1.2fr)', compare: byText(row => metaText(row)), missing: row => metaText(row) === '',
+    text: row => metaText(row),
+  },
+  id: { title: 'Session id', track: 'minmax(150px, 1fr)', compare: byText(row => row.id), filter: 'id', text: row => row.id },
+};
+
+export const DEFAULT_COLUMNS = ['state', 'app', 'user', 'task', 'elapsed', 'beats', 'beat', 'age'];
+export const DEFAULT_SORT = [{ key: 'state', down: false }];
+
+/** Running under its own word is shown by that word. */
+function stateWord(row) {
+  return row.state === 'running' ? row.session.reported_status : row.state;
+}
+
+/** `env=prod region=eu` */
+export function metaText(row) {
+  return Object.entries(row.session.meta ?? {}).map(([key, value]) => `${key}=${value}`).join(' ');
+}
+
+/** What the strip of beats says to someone who cannot see it. */
+export function stripWords(strip, interval) {
+  const known = [...strip].filter(beat => beat !== '.');
+  const missed = known.filter(beat => beat === '0').length;
+  const every = `one each ${elapsedWords(interval)}`;
+  if (known.length === 0) return `no heartbeats seen, ${every} is due`;
+  return missed === 0 ? `the last ${known.length} heartbeats came, ${every}` : `${missed} of the last ${known.length} heartbeats missed, ${every}`;
+}
+
+const elapsedWords = span => (span < 1000 ? `${span} ms` : `${Math.round(span / 100) / 10} s`);
+
+/** The text of a cell as it may be shown: inert, and nothing hidden in it. */
+export const cellText = (column, row, now) => (column === COLUMNS.beats ? column.text(row, now) : printable(column.text(row, now)));
+
+/** What CSV and the clipboard hold for a cell. */
+export const cellValue = (column, row, now) => (column.value ?? column.text)(row, now);
+
+/**
+ * An order over all rows: the group first, then each column of `sort`, then newest first.
+ * @param {{ key: string, down: boolean }[]} sort
+ * @param {((row) => string|number)|null} [group]
+ */
+export function comparator(sort, group = null) {
+  const steps = [];
+  if (group) steps.push((a, b) => { const x = group(a); const y = group(b); return x < y ? -1 : x > y ? 1 : 0; });
+  for (const { key, down } of sort) {
+    const { compare, missing } = COLUMNS[key];
+    if (missing) steps.push((a, b) => Number(missing(a)) - Number(missing(b)));
+    steps.push(down ? (a, b) => compare(b, a) : compare);
+  }
+  steps.push((a, b) => b.start - a.start);
+  steps.push((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
+  return (a, b) => {
+    for (let i = 0; i < steps.length; i += 1) {
+      const order = steps[i](a, b);
+      if (order !== 0) return order;
+    }
+    return 0;
+  };
+}
+
+/** Whether a heartbeat alone can move a row under this order. */
+export const movesWithBeats = sort => sort.some(({ key }) => COLUMNS[key].beats);
+
+/** The sort after a press on a column's heading: alone, or with shift as a further one. */
+export function pressed(sort, key, further) {
+  const at = sort.findIndex(entry => entry.key === key);
+  const first = Boolean(COLUMNS[key].down);
+  const turned = at < 0 ? { key, down: first } : { key, down: !sort[at].down };
+  if (!further) {
+    // The third press in a row goes back to the order that puts problems first.
+    if (at === 0 && sort.length === 1 && sort[0].down !== first) return DEFAULT_SORT;
+    return [turned];
+  }
+  if (at < 0) return [...sort, turned];
+  if (sort[at].down !== first && sort.length > 1) return sort.filter((_, i) => i !== at);
+  return sort.map((entry, i) => (i === at ? turned : entry));
+}

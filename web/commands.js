@@ -1,0 +1,72 @@
+// What the page asks of the server over HTTP. Errors carry the server's own words.
+
+const HEADERS = { 'x-sessionwatch': '1' };
+
+export class CommandError extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+/**
+ * @param {string} path relative to the page, already encoded
+ * @returns {Promise<any>} the JSON of the answer, null when it has none
+ * @throws {CommandError} with the `detail` of the problem; status 0 when the server could not be reached
+ */
+async function request(method, path, body) {
+  let answer;
+  try {
+    answer = await fetch(new URL(path, document.baseURI), {
+      method,
+      headers: body === undefined ? HEADERS : { ...HEADERS, 'content-type': 'application/json' },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: 'no-store',
+    });
+  } catch {
+    throw new CommandError(0, 'the server cannot be reached');
+  }
+  const text = await answer.text();
+  let content = null;
+  try {
+    content = text ? JSON.parse(text) : null;
+  } catch {
+    // A proxy's page, say: the status alone has to do.
+  }
+  if (!answer.ok) throw new CommandError(answer.status, content?.detail ?? content?.title ?? `${answer.status} ${answer.statusText}`);
+  return content;
+}
+
+const part = encodeURIComponent;
+const given = fields => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== '' && value !== undefined));
+
+export const killSession = (id, { reason, by }) => request('POST', `./sessions/${part(id)}/kill`, given({ reason, by }));
+export const killApp = (app, { reason, by }) => request('POST', `./apps/${part(app)}/kill-all`, given({ reason, by }));
+export const messageSession = (id, { text, level, by }) => request('POST', `./sessions/${part(id)}/message`, given({ text, level, by }));
+export const session = id => request('GET', `./sessions/${part(id)}`);
+export const timeline = id => request('GET', `./sessions/${part(id)}/timeline`);
+export const stats = minutes => request('GET', `./stats?minutes=${minutes}`);
+export const login = token => request('POST', './login', { token });
+
+/** @param {{ kind?: string, session_id?: string, app_name?: string, before?: number, limit?: number }} query */
+export function events(query) {
+  return request('GET', `./events?${new URLSearchParams(Object.entries(query).filter(([, value]) => value !== undefined && value !== null))}`);
+}
+
+/**
+ * Does `work` for every item, a few at a time; one failing does not stop the others.
+ * @param {any[]} items
+ * @param {number} lanes how many at a time
+ * @param {(item) => Promise<void>} work
+ */
+export async function spread(items, lanes, work) {
+  let next = 0;
+  const lane = async () => {
+    while (next < items.length) {
+      const item = items[next];
+      next += 1;
+      await work(item);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(lanes, items.length) }, lane));
+}

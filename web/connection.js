@@ -1,0 +1,146 @@
+// The one socket to the server: opened, resumed, opened again for ever, and the truth
+// about it told to the badge. Frames are handed on as text; nothing is decoded here.
+
+import { backoff } from './lib/backoff.js';
+
+/** Nothing heard for this long: ask whether the server is still there, since a dead network closes nothing. */
+const SILENCE = 30_000;
+const PROBE = 5_000;
+/** A connection that lasted this long was a good one, and the next wait starts small again. */
+const STABLE = 5_000;
+
+/**
+ * Events: `frame` (`detail` is the text), `state` (`detail` is `{state, retryAt, lostAt}`), where state is
+ * `connecting`, `open`, `waiting` or `denied`.
+ */
+export class Connection extends EventTarget {
+  #url;
+  #position;
+  #socket = null;
+  #attempt = 0;
+  #timer = 0;
+  #quiet = 0;
+  #openedAt = 0;
+  #stopped = false;
+
+  /** @param {{ url: () => URL, position: () => ({ epoch: string, seq: number }|null) }} how */
+  constructor({ url, position }) {
+    super();
+    this.#url = url;
+    this.#position = position;
+    this.state = 'connecting';
+    this.retryAt = 0;
+    /** When the connection was lost, 0 while it is not, in ms since 1970. */
+    this.lostAt = 0;
+  }
+
+  start() {
+    this.#stopped = false;
+    addEventListener('online', this.#wake);
+    document.addEventListener('visibilitychange', this.#wake);
+    this.#connect();
+  }
+
+  /** Starts over: at `null` from the store, with a snapshot. */
+  resync() {
+    this.#close();
+    this.#connect();
+  }
+
+  /** Tries at once instead of waiting. */
+  retry() {
+    if (this.state !== 'waiting') return;
+    clearTimeout(this.#timer);
+    this.#connect();
+  }
+
+  #wake = () => {
+    if (document.visibilityState === 'visible' && this.state === 'waiting') this.retry();
+  };
+
+  #tell(state) {
+    this.state = state;
+    this.dispatchEvent(new CustomEvent('state', { detail: { state, retryAt: this.retryAt, lostAt: this.lostAt } }));
+  }
+
+  #connect() {
+    clearTimeout(this.#timer);
+    this.#tell('connecting');
+    const url = this.#url();
+    const position = this.#position();
+    if (position) {
+      url.searchParams.set('epoch', position.epoch);
+      url.searchParams.set('seq', String(position.seq));
+    }
+    const socket = new WebSocket(url, 'sessionwatch.v1');
+    this.#socket = socket;
+    let opened = false;
+    socket.onopen = () => {
+      opened = true;
+      this.#openedAt = Date.now();
+      this.lostAt = 0;
+      this.retryAt = 0;
+      this.#listen();
+      this.#tell('open');
+    };
+    socket.onmessage = event => {
+      this.#listen();
+      this.dispatchEvent(new CustomEvent('frame', { detail: event.data }));
+    };
+    socket.onclose = event => {
+      if (this.#socket === socket) this.#lost(event.code, opened);
+    };
+  }
+
+  #listen() {
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(() => this.#probe(), SILENCE);
+  }
+
+  async #probe() {
+    const socket = this.#socket;
+    try {
+      const answer = await fetch(new URL('./healthz', document.baseURI), { signal: AbortSignal.timeout(PROBE), cache: 'no-store' });
+      if (answer.ok && this.#socket === socket) this.#listen();
+      else throw new Error('not well');
+    } catch {
+      if (this.#socket !== socket) return;
+      this.#close();
+      this.#lost(1006, true);
+    }
+  }
+
+  async #lost(code, opened) {
+    this.#close();
+    if (this.#stopped) return;
+    this.lostAt ||= Date.now();
+    if (opened && Date.now() - this.#openedAt > STABLE) this.#attempt = 0;
+    if (code === 4401 || code === 4403 || (!opened && await this.#refused())) {
+      this.#tell('denied');
+      return;
+    }
+    if (this.#socket) return; // someone connected while we asked
+    const wait = backoff(this.#attempt);
+    this.#attempt += 1;
+    this.retryAt = Date.now() + wait;
+    this.#timer = setTimeout(() => this.#connect(), wait);
+    this.#tell('waiting');
+  }
+
+  /** A refused handshake shows only 1006: an ordinary request tells whether it was for want of a login. */
+  async #refused() {
+    try {
+      const answer = await fetch(new URL('./sessions?limit=0', document.baseURI), { signal: AbortSignal.timeout(PROBE), cache: 'no-store' });
+      return answer.status === 401 || answer.status === 403;
+    } catch {
+      return false;
+    }
+  }
+
+  #close() {
+    clearTimeout(this.#quiet);
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket && socket.readyState <= WebSocket.OPEN) socket.close(1000);
+  }
+}

@@ -1,0 +1,76 @@
+// How many sessions each app, status and user has, under the rest of the filter:
+// choosing one app must not make the other apps' counts vanish. Kept up to date row by
+// row: what a row last added is remembered, and taken back exactly.
+
+export const FACETS = ['app', 'status', 'user'];
+
+/** The parts of a filter: bit 0 is everything that is no facet, then one bit for each of FACETS. */
+export const REST = 1;
+export const FACET_BIT = { app: 2, status: 4, user: 8 };
+export const ALL = 15;
+
+const value = { app: row => row.app, status: row => row.state, user: row => row.user };
+
+export class Facets {
+  constructor() {
+    this.counts = Object.fromEntries(FACETS.map(facet => [facet, new Map()]));
+    this.version = 0;
+  }
+
+  /**
+   * @param {import('./row.js').Row} row
+   * @param {number} mask which parts of the filter it passes
+   */
+  update(row, mask) {
+    const before = row.facets;
+    let after = null;
+    if (!row.gone && !row.ended) {
+      for (const facet of FACETS) {
+        const others = ALL & ~FACET_BIT[facet];
+        if ((mask & others) !== others) continue;
+        after ??= {};
+        after[facet] = value[facet](row);
+      }
+    }
+    if (before === after) return;
+    for (const facet of FACETS) {
+      const old = before?.[facet];
+      const now = after?.[facet];
+      if (old === now) continue;
+      this.version += 1;
+      const counts = this.counts[facet];
+      if (old !== undefined) {
+        const left = counts.get(old) - 1;
+        if (left > 0) counts.set(old, left);
+        else counts.delete(old);
+      }
+      if (now !== undefined) counts.set(now, (counts.get(now) ?? 0) + 1);
+    }
+    row.facets = after;
+  }
+
+  /**
+   * The largest values of a facet, largest first; among equals by name.
+   * @param {'app'|'status'|'user'} facet
+   * @param {number} limit
+   * @param {Iterable<string>} [always] values that are listed even when they count 0
+   * @returns {{ value: string, count: number }[]}
+   */
+  top(facet, limit, always = []) {
+    const counts = this.counts[facet];
+    const best = [];
+    const before = (a, b) => b.count - a.count || (a.value < b.value ? -1 : 1);
+    for (const [name, count] of counts) {
+      const entry = { value: name, count };
+      if (best.length === limit && before(best[limit - 1], entry) < 0) continue;
+      let i = best.length;
+      while (i > 0 && before(entry, best[i - 1]) < 0) i -= 1;
+      best.splice(i, 0, entry);
+      if (best.length > limit) best.pop();
+    }
+    for (const name of always) {
+      if (!best.some(entry => entry.value === name)) best.push({ value: name, count: counts.get(name) ?? 0 });
+    }
+    return best;
+  }
+}

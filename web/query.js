@@ -1,0 +1,222 @@
+// The filter language: words, and qualifiers such as
+//   app:risk status:running,stale user:ana task:"Q4 report" meta.env:prod silent:>5m -app:demo
+// Words must all be found somewhere in a row. A qualifier with several values
+// (commas) wants one of them, a leading minus wants none. `*` stands for anything.
+// Parsing, changing and compiling only; what the qualifiers mean for live sessions and
+// for events stands in `fields.js`.
+
+const UNITS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/**
+ * @param {string} text
+ * @returns {{ terms: { key: string|null, values: string[], not: boolean }[] }}
+ */
+export function parse(text) {
+  const terms = [];
+  for (const token of tokens(text)) {
+    const not = token.length > 1 && token[0].text === '-' && !token[0].quoted;
+    const parts = not ? token.slice(1) : token;
+    const colon = parts.findIndex(part => !part.quoted && part.text === ':');
+    const key = colon > 0 ? join(parts.slice(0, colon)) : null;
+    if (key !== null && /^[a-z][a-z_]*(\..+)?$/i.test(key)) {
+      const values = split(parts.slice(colon + 1));
+      if (values.length > 0) terms.push({ key: normalKey(key), values, not });
+    } else {
+      const word = join(parts);
+      if (word !== '') terms.push({ key: null, values: [word], not });
+    }
+  }
+  return { terms };
+}
+
+/** Each token is a list of characters, of which those in quotes are marked. */
+function tokens(text) {
+  const found = [];
+  let current = [];
+  let quoted = false;
+  for (let i = 0; i < text.length; i += 1) {
+    const char = text[i];
+    if (char === '\\' && quoted && i + 1 < text.length) {
+      i += 1;
+      current.push({ text: text[i], quoted: true });
+    } else if (char === '"') {
+      quoted = !quoted;
+      if (quoted) current.push({ text: '', quoted: true }); // so that "" is a value too
+    } else if (!quoted && /\s/.test(char)) {
+      if (current.length > 0) found.push(current);
+      current = [];
+    } else {
+      current.push({ text: char, quoted });
+    }
+  }
+  if (current.length > 0) found.push(current);
+  return found;
+}
+
+const join = parts => parts.map(part => part.text).join('');
+
+function split(parts) {
+  const values = [];
+  let value = [];
+  for (const part of [...parts, { text: ',', quoted: false }]) {
+    if (part.text === ',' && !part.quoted) {
+      if (value.length > 0) values.push(join(value));
+      value = [];
+    } else {
+      value.push(part);
+    }
+  }
+  return values;
+}
+
+function normalKey(key) {
+  const dot = key.indexOf('.');
+  return dot < 0 ? key.toLowerCase() : key.slice(0, dot).toLowerCase() + key.slice(dot);
+}
+
+const quote = (text, pattern) => (text === '' || pattern.test(text) ? `"${text.replace(/["\\]/g, '\\$&')}"` : text);
+
+/** The text that `parse` reads as the same terms. */
+export function format({ terms }) {
+  return terms.map(({ key, values, not }) => {
+    const minus = not ? '-' : '';
+    if (key === null) return minus + quote(values[0], /[\s"\\:]|^-/);
+    const dot = key.indexOf('.');
+    // A meta key may hold anything; quoting a part of a token is part of the language.
+    const name = dot < 0 ? key : key.slice(0, dot + 1) + quote(key.slice(dot + 1), /[\s":,\\]/);
+    return `${minus}${name}:${values.map(value => quote(value, /[\s",\\]/)).join(',')}`;
+  }).join(' ');
+}
+
+/** The values that `key:` asks for, without those it excludes. */
+export function valuesOf(text, key) {
+  return parse(text).terms.filter(term => term.key === key && !term.not).flatMap(term => term.values);
+}
+
+/** The query with `key` asking for exactly these values, in the place where it stood; none removes it. */
+export function withValues(text, key, values) {
+  const { terms } = parse(text);
+  const at = terms.findIndex(term => term.key === key && !term.not);
+  const rest = terms.filter(term => term.key !== key || term.not);
+  if (values.length > 0) rest.splice(at < 0 ? rest.length : at, 0, { key, values, not: false });
+  return format({ terms: rest });
+}
+
+/** The query with one value of `key` added, or taken out when it is there. */
+export function toggled(text, key, value) {
+  const values = valuesOf(text, key);
+  return withValues(text, key, values.includes(value) ? values.filter(other => other !== value) : [...values, value]);
+}
+
+/** The query without rows whose `key` is `value`. */
+export function without(text, key, value) {
+  const { terms } = parse(text);
+  const left = terms.filter(term => term.key !== key || !term.values.includes(value));
+  return format({ terms: [...left, { key, values: [value], not: true }] });
+}
+
+/**
+ * Compiles terms against the fields of one kind of row.
+ *
+ * @param {string} text
+ * @param {Record<string, Field>} fields where `Field` is `{type: 'word'|'text'|'since'|'span'|'time', get(row, name)}`:
+ *   `word` compares whole (with `*`), `text` finds within, `since` compares the age of an instant with a duration,
+ *   `span` a duration, `time` an instant with an instant
+ * @param {(row) => Iterable<string|null>} words what free words are looked for in
+ * @returns {{ tests: { key: string|null, test: (row, now: number) => boolean }[], timed: boolean, unknown: string[] }}
+ *   `timed` when the answer changes with time alone; `unknown` names qualifiers that do not exist or values that cannot be read
+ */
+export function compile(text, fields, words) {
+  const tests = [];
+  const unknown = [];
+  let timed = false;
+  for (const { key, values, not } of parse(text).terms) {
+    let test;
+    if (key === null) {
+      const needle = values[0].toLowerCase();
+      test = row => {
+        for (const word of words(row)) if (word && word.toLowerCase().includes(needle)) return true;
+        return false;
+      };
+    } else {
+      const dot = key.indexOf('.');
+      const name = dot < 0 ? key : key.slice(0, dot);
+      const field = Object.hasOwn(fields, name) && (dot < 0) === !fields[name].named ? fields[name] : null;
+      const any = field ? values.map(value => matcher(field, value, dot < 0 ? '' : key.slice(dot + 1))) : [null];
+      if (any.includes(null)) {
+        unknown.push(`${key}:${values.join(',')}`);
+        continue;
+      }
+      if (field.type === 'since') timed = true;
+      test = any.length === 1 ? any[0] : (row, now) => any.some(one => one(row, now));
+    }
+    tests.push({ key, test: not ? (row, now) => !test(row, now) : test });
+  }
+  return { tests, timed, unknown };
+}
+
+function matcher(field, value, name) {
+  if (field.type === 'word' || field.type === 'text') {
+    const same = field.type === 'text' ? within(value) : whole(value);
+    return row => {
+      const found = field.get(row, name);
+      return Array.isArray(found) ? found.some(same) : same(found);
+    };
+  }
+  const read = field.type === 'time' ? instant : duration;
+  const range = interval(value, read);
+  if (!range) return null;
+  const { low, high } = range;
+  return (row, now) => {
+    let found = field.get(row, name);
+    if (!found) return false;
+    if (field.type === 'since') found = now - found;
+    return found >= low && found <= high;
+  };
+}
+
+function within(value) {
+  const needle = value.toLowerCase();
+  return needle === '' ? text => !text : text => !!text && String(text).toLowerCase().includes(needle);
+}
+
+function whole(value) {
+  const wanted = value.toLowerCase();
+  if (!wanted.includes('*')) {
+    return text => (text ?? '') === value || String(text ?? '').toLowerCase() === wanted;
+  }
+  const pattern = new RegExp(`^${wanted.split(/\*+/).map(part => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('[^]*')}$`);
+  return text => pattern.test(String(text ?? '').toLowerCase());
+}
+
+/** `>5m`, `<=2h`, `5m..1h`, or `5m`, which means at least as much. */
+function interval(value, read) {
+  const [from, to] = value.split('..');
+  if (to !== undefined) {
+    const low = from === '' ? -Infinity : read(from);
+    const high = to === '' ? Infinity : read(to);
+    return low === null || high === null ? null : { low, high };
+  }
+  const [, sign, rest] = /^(>=?|<=?|)(.*)$/.exec(value);
+  const limit = read(rest);
+  if (limit === null) return null;
+  if (sign === '>') return { low: limit + 1, high: Infinity };
+  if (sign === '<') return { low: -Infinity, high: limit - 1 };
+  return sign === '<=' ? { low: -Infinity, high: limit } : { low: limit, high: Infinity };
+}
+
+/** `90`, `90s`, `5m`, `1h30m`, `2d` in ms; null when it is none. */
+export function duration(text) {
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text) * 1000;
+  if (!/^(\d+(\.\d+)?(ms|[smhd]))+$/.test(text)) return null;
+  let sum = 0;
+  for (const [, number, , unit] of text.matchAll(/(\d+(\.\d+)?)(ms|[smhd])/g)) sum += Number(number) * (UNITS[unit] ?? 1);
+  return sum;
+}
+
+/** An ISO date or date and time, local unless it names a zone; null when it is none. */
+function instant(text) {
+  if (!/^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/.test(text)) return null;
+  const time = Date.parse(text.includes('T') ? text : `${text}T00:00`);
+  return Number.isNaN(time) ? null : time;
+}

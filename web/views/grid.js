@@ -1,0 +1,252 @@
+// A table of any length of which only the lines in view exist. Lines are bound to what
+// they show by its key: while a line stays in view its element stays too, and with it
+// focus and whatever is typed in it. The line that has the focus is never taken away.
+
+import { el, setAttribute } from '../lib/dom.js';
+import { scrollFor, windowOf } from '../lib/virtual.js';
+
+/**
+ * @typedef {object} LineView
+ * @property {HTMLTableRowElement} element
+ * @property {(line: any, index: number) => void} fill shows `line`
+ */
+
+export class Grid {
+  #source;
+  #views = new Map();
+  #spare = new Map();
+  #height = -1;
+  #viewHeight = 0;
+  #lineHeight = 36;
+  #headHeight = 0;
+  #measured = false;
+  #scrollTop = 0;
+
+  /**
+   * @param {object} source
+   * @param {string} source.label what the table is, for those who cannot see it
+   * @param {() => number} source.length
+   * @param {(index: number) => any} source.lineAt
+   * @param {(line: any) => string|number} source.keyOf distinct for every line
+   * @param {(line: any) => string} source.kindOf lines of one kind share views
+   * @param {(kind: string) => LineView} source.create
+   * @param {() => void} source.changed asked for when scrolling or resizing needs a new frame
+   */
+  constructor(source) {
+    this.#source = source;
+    this.head = el('tr', { role: 'row', 'aria-rowindex': '1' });
+    this.body = el('tbody', { role: 'rowgroup' });
+    this.table = el('table', { class: 'grid', role: 'grid', 'aria-label': source.label, 'aria-multiselectable': 'true' },
+      el('thead', { role: 'rowgroup' }, this.head), this.body);
+    this.element = el('div', { class: 'scroller' }, this.table);
+    // Read here, where the layout is clean; reading it while drawing would force a layout in every frame.
+    this.element.addEventListener('scroll', () => { this.#scrollTop = this.element.scrollTop; source.changed(); }, { passive: true });
+    this.body.addEventListener('focusin', event => this.#focused(event));
+    this.body.addEventListener('mousedown', event => this.#focusLine(event));
+    new ResizeObserver(() => { this.#measured = false; source.changed(); }).observe(this.element);
+    /** The line that keys act on. */
+    this.active = null;
+    this.activeIndex = 0;
+  }
+
+  /** Sets the grid tracks of all lines. */
+  setTracks(tracks) {
+    this.table.style.setProperty('--tracks', tracks.join(' '));
+  }
+
+  #measure() {
+    if (this.#measured) return;
+    this.#measured = true;
+    this.#viewHeight = this.element.clientHeight;
+    this.#scrollTop = this.element.scrollTop;
+    this.#headHeight = this.head.offsetHeight;
+    this.#lineHeight = Number.parseFloat(getComputedStyle(this.element).getPropertyValue('--line')) || 36;
+  }
+
+  /** Brings the lines in view up to date; `fresh` fills them all anew, else only those that came into view. */
+  render(fresh) {
+    this.#measure();
+    const length = this.#source.length();
+    const lineHeight = this.#lineHeight;
+    const range = windowOf({ length, lineHeight, scrollTop: this.#scrollTop, viewHeight: this.#viewHeight });
+    if (range.height !== this.#height) {
+      this.#height = range.height;
+      this.body.style.height = `${range.height}px`;
+    }
+    setAttribute(this.table, 'aria-rowcount', length + 1);
+
+    const wanted = new Map();
+    for (let index = range.first; index < range.last; index += 1) {
+      const line = this.#source.lineAt(index);
+      if (line) wanted.set(this.#source.keyOf(line), { line, index });
+    }
+    const focusedKey = this.#release(wanted);
+    for (const [key, { line, index }] of wanted) {
+      let held = this.#views.get(key);
+      const bound = held !== undefined;
+      if (!bound) {
+        held = this.#bind(key, this.#source.kindOf(line));
+        this.#views.set(key, held);
+      }
+      this.#place(held, index, lineHeight);
+      held.line = line;
+      if (fresh || !bound) held.view.fill(line, index);
+    }
+    // The focused line out of view stays where it is, so that typing goes on and tabbing finds its way.
+    if (focusedKey !== null && fresh) {
+      const held = this.#views.get(focusedKey);
+      held.view.fill(held.line, held.index);
+    }
+    this.#rove(length);
+  }
+
+  /** Takes back the views of lines that left, but not the focused one's. Answers that one's key. */
+  #release(wanted) {
+    let focusedKey = null;
+    const focused = this.body.contains(document.activeElement) ? document.activeElement.closest('tr') : null;
+    for (const [key, held] of this.#views) {
+      if (wanted.has(key)) continue;
+      if (held.view.element === focused && this.#source.alive(held.line)) {
+        focusedKey = key;
+        continue;
+      }
+      if (held.view.element === focused) this.#refocusAt = held.index;
+      this.#views.delete(key);
+      held.view.element.hidden = true;
+      const spare = this.#spare.get(held.kind);
+      if (spare) spare.push(held.view);
+      else this.#spare.set(held.kind, [held.view]);
+    }
+    return focusedKey;
+  }
+
+  #refocusAt = -1;
+
+  #bind(key, kind) {
+    let view = this.#spare.get(kind)?.pop();
+    if (!view) {
+      view = this.#source.create(kind);
+      view.element.setAttribute('role', 'row');
+      view.element.tabIndex = -1;
+      this.body.append(view.element);
+    }
+    view.element.hidden = false;
+    view.element.gridKey = key;
+    return { view, kind, index: -1, top: -1, line: null };
+  }
+
+  #place(held, index, lineHeight) {
+    if (held.index !== index) {
+      held.index = index;
+      held.view.element.setAttribute('aria-rowindex', index + 2);
+      held.view.element.classList.toggle('odd', index % 2 === 1);
+    }
+    const top = index * lineHeight;
+    if (held.top !== top) {
+      held.top = top;
+      held.view.element.style.transform = `translateY(${top}px)`;
+    }
+  }
+
+  /** Exactly one line can be tabbed to: the active one, or the nearest to where it was. */
+  #rove(length) {
+    if (this.#refocusAt >= 0) {
+      const index = Math.min(this.#refocusAt, length - 1);
+      this.#refocusAt = -1;
+      if (index >= 0) this.focusIndex(index);
+      else this.element.focus?.();
+    }
+    const active = this.active !== null ? this.#views.get(this.active) : undefined;
+    if (active) this.activeIndex = active.index;
+    let target = active;
+    if (!target) {
+      for (const held of this.#views.values()) if (!target || held.index < target.index) target = held;
+    }
+    for (const held of this.#views.values()) {
+      const index = held === target ? 0 : -1;
+      if (held.view.element.tabIndex !== index) {
+        held.view.element.tabIndex = index;
+        for (const control of held.view.element.querySelectorAll('button, input')) control.tabIndex = index;
+      }
+    }
+  }
+
+  #focused(event) {
+    const key = event.target.closest('tr')?.gridKey;
+    if (key !== undefined) this.#activate(key);
+  }
+
+  #activate(key) {
+    const held = this.#views.get(key);
+    if (!held) return;
+    const before = this.active !== null ? this.#views.get(this.active) : null;
+    before?.view.element.classList.remove('active');
+    this.active = key;
+    this.activeIndex = held.index;
+    held.view.element.classList.add('active');
+    this.#rove(this.#source.length());
+  }
+
+  #focusLine(event) {
+    const line = event.target.closest('tr');
+    if (line && !event.target.closest('button, input, a')) line.focus({ preventScroll: true });
+  }
+
+  /** The line that has the focus, or that had it last and is still there. */
+  activeLine() {
+    const held = this.active !== null ? this.#views.get(this.active) : null;
+    if (held) return held.line;
+    return this.activeIndex < this.#source.length() ? this.#source.lineAt(this.activeIndex) : null;
+  }
+
+  /** The element that shows the line with `key`, if it is in view. */
+  elementOf(key) {
+    return this.#views.get(key)?.view ?? null;
+  }
+
+  /** Moves the focus to line `index`, scrolling as little as possible. */
+  focusIndex(index) {
+    const length = this.#source.length();
+    if (length === 0) return;
+    const at = Math.max(0, Math.min(length - 1, index));
+    this.#measure();
+    const viewHeight = this.#viewHeight - this.#headHeight;
+    const scrollTop = scrollFor({ index: at, lineHeight: this.#lineHeight, scrollTop: this.#scrollTop, viewHeight });
+    if (scrollTop !== this.#scrollTop) {
+      this.element.scrollTop = scrollTop;
+      this.#scrollTop = this.element.scrollTop;
+    }
+    this.render(false);
+    const line = this.#source.lineAt(at);
+    const held = line && this.#views.get(this.#source.keyOf(line));
+    held?.view.element.focus({ preventScroll: true });
+  }
+
+  get pageLines() {
+    return Math.max(1, Math.floor((this.#viewHeight - this.#headHeight) / this.#lineHeight) - 1);
+  }
+
+  /** Keys that move the focus. @returns {boolean} whether the key was one of them */
+  move(key) {
+    const step = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1, PageDown: this.pageLines, PageUp: -this.pageLines }[key];
+    const inside = this.body.contains(document.activeElement);
+    if (step !== undefined) this.focusIndex(inside ? this.activeIndex + step : this.active === null ? this.#firstSeen() : this.activeIndex);
+    else if (inside && key === 'Home') this.focusIndex(0);
+    else if (inside && key === 'End') this.focusIndex(this.#source.length() - 1);
+    else return false;
+    return true;
+  }
+
+  #firstSeen() {
+    return Math.ceil(this.#scrollTop / this.#lineHeight);
+  }
+
+  /** How many elements exist for lines, in use or spare. */
+  clear() {
+    for (const held of this.#views.values()) held.view.element.remove();
+    for (const views of this.#spare.values()) for (const view of views) view.element.remove();
+    this.#views.clear();
+    this.#spare.clear();
+    this.#measured = false;
+  }
+}

@@ -1,0 +1,191 @@
+// The page as a whole: where each view stands, what the keys do, and what is drawn.
+
+import { COLUMNS, cellValue } from '../columns.js';
+import { EVENT_COLUMNS, EVENT_PAGES, eventValue } from '../event-columns.js';
+import { History } from '../history.js';
+import { csv } from '../lib/csv.js';
+import { download, el, isTyping } from '../lib/dom.js';
+import { count } from '../lib/format.js';
+import { Stats } from '../stats.js';
+import { Announcer } from './announcer.js';
+import { BandView } from './band.js';
+import { BulkView } from './bulk.js';
+import { askKill, askMessage, showHelp } from './dialogs.js';
+import { DrawerView } from './drawer.js';
+import { EmptyView } from './empty.js';
+import { FacetsView } from './facets.js';
+import { FilterBarView } from './filterbar.js';
+import { HeaderView } from './header.js';
+import { HistoryView } from './history.js';
+import { LoginView } from './login.js';
+import { NumbersView } from './numbers.js';
+import { OutcomesView } from './outcomes.js';
+import { TableView } from './table.js';
+
+/** A dashboard that lost its line for less than this is not dimmed yet, in ms. */
+const PATIENCE = 1500;
+
+export class Page {
+  #dashboard;
+  #stats;
+  #history = new History();
+  #second = -1;
+
+  /**
+   * @param {import('../dashboard.js').Dashboard} dashboard
+   * @param {{ changed: () => void, retry: () => void, login: (token: string) => Promise<void> }} wires
+   */
+  constructor(dashboard, wires) {
+    this.#dashboard = dashboard;
+    this.#stats = new Stats(dashboard.store);
+    const server = new URL('.', document.baseURI).href.replace(/\/$/, '');
+    this.announcer = new Announcer(dashboard);
+    const say = words => this.announcer.say(words);
+    const page = {
+      changed: wires.changed,
+      retry: wires.retry,
+      say,
+      help: () => showHelp(page),
+      open: id => dashboard.show({ session: id }),
+      killMany: target => askKill(dashboard, target, page),
+      message: rows => askMessage(dashboard, rows, page),
+      csv: () => this.#csv(),
+      historyWords: () => this.historyView.words(),
+      unknownInHistory: () => this.#history.unknown,
+    };
+    this.page = page;
+    this.header = new HeaderView(dashboard, page);
+    this.numbers = new NumbersView(dashboard, this.#stats);
+    this.band = new BandView(dashboard, this.#stats);
+    this.filterBar = new FilterBarView(dashboard, page);
+    this.facets = new FacetsView(dashboard, page);
+    this.table = new TableView(dashboard, page);
+    this.historyView = new HistoryView(dashboard, this.#history, page);
+    this.bulk = new BulkView(dashboard, page);
+    this.outcomes = new OutcomesView(dashboard, page);
+    this.drawer = new DrawerView(dashboard, page, server);
+    this.empty = new EmptyView(server, say);
+    this.login = new LoginView(wires.login);
+
+    this.main = el('main', {},
+      this.numbers.element, this.band.element, this.filterBar.element,
+      el('div', { class: 'middle' }, this.facets.element, this.table.element, this.historyView.element, this.empty.element, this.drawer.element),
+      this.bulk.element);
+    document.body.append(this.header.element, this.main, this.login.element, this.outcomes.element, this.announcer.element, this.announcer.toast);
+
+    this.#stats.addEventListener('change', wires.changed);
+    dashboard.addEventListener('whole', () => this.#stats.refresh());
+    for (const news of ['selection', 'kills', 'hold']) dashboard.addEventListener(news, wires.changed);
+    document.addEventListener('keydown', event => this.#key(event));
+  }
+
+  #key(event) {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+    if (isTyping(event.target)) return;
+    const table = this.#dashboard.view.page === 'live' ? this.table : this.historyView;
+    // Keys that buttons and links have a use for stay theirs.
+    const onControl = event.target.closest?.('button, a, select, summary') && [' ', 'Enter'].includes(event.key);
+    if (onControl) return;
+    switch (event.key) {
+      case '/': this.filterBar.focus(); break;
+      case '?': this.page.help(); break;
+      case 't': this.header.nextTheme(); break;
+      case ' ': this.header.togglePause(); break;
+      case '.': this.#dashboard.catchUp(); this.page.changed(); break;
+      case 'Escape': if (!this.#escape()) return; break;
+      default:
+        if (this.drawer.element.contains(event.target) || !table.key(event)) return;
+        this.page.changed();
+    }
+    event.preventDefault();
+  }
+
+  /** Back, one step at a time: details, then the selection, then out of the table. */
+  #escape() {
+    if (this.drawer.isOpen) this.drawer.close();
+    else if (this.#dashboard.selection.size > 0) this.#dashboard.clearSelection();
+    else if (document.activeElement !== document.body) document.activeElement.blur();
+    else return false;
+    return true;
+  }
+
+  #csv() {
+    const dashboard = this.#dashboard;
+    const now = dashboard.now();
+    const stamp = new Date(now).toISOString().slice(0, 19).replaceAll(':', '');
+    const { page } = dashboard.view;
+    if (page === 'live') {
+      const { columns } = dashboard.view;
+      const { order, length } = dashboard.ordering;
+      const rows = Array.from(order.subarray(0, length), slot => dashboard.store.slots[slot]);
+      download(`sessions-${stamp}.csv`, csv(columns.map(key => COLUMNS[key].title), rows.map(row => columns.map(key => cellValue(COLUMNS[key], row, now)))));
+      this.announcer.say(`${count(rows.length)} rows saved as CSV`);
+      return;
+    }
+    const { columns } = EVENT_PAGES[page];
+    const { events } = this.#history;
+    download(`${page === 'ended' ? 'ended-sessions' : 'audit-log'}-${stamp}.csv`, csv(columns.map(key => EVENT_COLUMNS[key].title), events.map(event => columns.map(key => eventValue(key, event, now)))));
+    this.announcer.say(`${count(events.length)} rows saved as CSV`);
+  }
+
+  /** Once a second is often enough for what is drawn a minute wide. */
+  #carryStats(now) {
+    const second = Math.floor(now / 1000);
+    if (second === this.#second || !this.#dashboard.live) return;
+    this.#second = second;
+    this.#stats.advance(now);
+  }
+
+  render(now) {
+    const dashboard = this.#dashboard;
+    const { view, line, store } = dashboard;
+    const denied = line.state === 'denied';
+    this.login.show(denied);
+    this.main.hidden = denied;
+    document.documentElement.classList.toggle('wall', view.wall);
+    const lost = line.lostAt > 0 && Date.now() - line.lostAt > PATIENCE;
+    this.main.classList.toggle('dimmed', lost && !dashboard.live);
+    this.header.render();
+    this.announcer.render();
+    if (denied) return;
+    this.#carryStats(now);
+    this.numbers.render();
+    this.band.render(now);
+    this.filterBar.render();
+    this.#middle(now, view, store);
+    this.bulk.render();
+    this.outcomes.render(now);
+    this.drawer.render(now);
+    this.#title();
+  }
+
+  #middle(now, view, store) {
+    const dashboard = this.#dashboard;
+    const live = view.page === 'live';
+    const nobody = live && store.whole && store.rows.size === 0;
+    this.empty.element.hidden = !nobody || view.wall;
+    this.table.element.hidden = !live || (nobody && !view.wall);
+    this.facets.element.hidden = !live || nobody;
+    this.historyView.element.hidden = live;
+    if (live) {
+      this.table.render(now);
+      this.facets.render(now);
+    } else {
+      this.#history.show(view.page, view.query);
+      this.#history.refresh(store.seq);
+      this.historyView.render(now);
+    }
+    if (live !== this.wasLive) {
+      // The table that is not shown holds no elements either.
+      if (live) this.historyView.grid.clear();
+      else { this.table.grid.clear(); dashboard.hold(false); }
+      this.wasLive = live;
+    }
+  }
+
+  #title() {
+    const { counts } = this.#dashboard.store;
+    const title = counts.stale > 0 ? `(${counts.stale} stale) sessionwatch` : 'sessionwatch';
+    if (document.title !== title) document.title = title;
+  }
+}

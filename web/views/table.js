@@ -1,0 +1,250 @@
+// The live table: headings that sort, lines, the chip that says what waits, and what
+// can be pressed in it.
+
+import { killRows } from '../actions.js';
+import { COLUMNS, cellText, cellValue, pressed } from '../columns.js';
+import { toggled, without } from '../query.js';
+import { copy, el, setAttribute, setText } from '../lib/dom.js';
+import { tabbed } from '../lib/csv.js';
+import { plural, printable } from '../lib/format.js';
+import { recall } from '../lib/remember.js';
+import { Grid } from './grid.js';
+import { menu } from './menu.js';
+import { GroupView, RowView } from './row.js';
+
+export class TableView {
+  #dashboard;
+  #ask;
+  #open;
+  #pointer = false;
+  #focus = false;
+  #shown = { view: -1, lines: -1, data: -1, selection: -1, second: -1, line: '' };
+  #lastPicked = null;
+
+  /**
+   * @param {import('../dashboard.js').Dashboard} dashboard
+   * @param {{ changed: () => void, killMany: (target) => void, message: (rows) => void, open: (id: string) => void, say: (text: string) => void }} page
+   */
+  constructor(dashboard, page) {
+    this.#dashboard = dashboard;
+    this.#ask = page;
+    this.#open = page.open;
+    this.grid = new Grid({
+      label: 'Sessions',
+      length: () => dashboard.lines.length,
+      lineAt: index => dashboard.lineAt(index),
+      keyOf: line => (line.by ? `${line.by} ${line.value}` : line.slot),
+      kindOf: line => (line.by ? 'group' : 'row'),
+      alive: line => line.by !== undefined || !line.gone,
+      create: kind => (kind === 'group' ? new GroupView(dashboard) : new RowView(dashboard)),
+      changed: page.changed,
+    });
+    this.chip = el('button', { type: 'button', class: 'chip', hidden: true, on: { click: () => { dashboard.catchUp(); page.changed(); } } });
+    this.nothing = el('p', { class: 'nothing', hidden: true });
+    this.element = el('div', { class: 'table-view' }, this.grid.element, this.nothing, this.chip);
+    this.#listen();
+  }
+
+  #listen() {
+    const { body } = this.grid;
+    body.addEventListener('pointerenter', () => { this.#pointer = true; this.#hold(); });
+    body.addEventListener('pointerleave', () => { this.#pointer = false; this.#hold(); });
+    body.addEventListener('focusin', () => { this.#focus = true; this.#hold(); });
+    body.addEventListener('focusout', event => { this.#focus = body.contains(event.relatedTarget); this.#hold(); });
+    body.addEventListener('click', event => this.#pressed(event));
+    body.addEventListener('dblclick', event => {
+      const row = this.#rowOf(event.target);
+      if (row && !event.target.closest('button, input')) this.#open(row.id);
+    });
+    body.addEventListener('contextmenu', event => this.#menu(event));
+    // Exact values on hover are written when they are asked for: most cells are never pointed at.
+    body.addEventListener('pointerover', event => this.#hover(event));
+    this.grid.head.addEventListener('click', event => this.#sort(event));
+  }
+
+  #hold() {
+    this.#dashboard.hold(this.#pointer || this.#focus);
+    this.#ask.changed();
+  }
+
+  #rowOf(target) {
+    const key = target.closest('tr')?.gridKey;
+    return typeof key === 'number' ? this.#dashboard.store.slots[key] : null;
+  }
+
+  #groupOf(target) {
+    const key = target.closest('tr')?.gridKey;
+    return this.#dashboard.lines.groups.find(group => `${group.by} ${group.value}` === key);
+  }
+
+  #pressed(event) {
+    const dashboard = this.#dashboard;
+    const act = event.target.closest('[data-act]')?.dataset.act;
+    const row = this.#rowOf(event.target);
+    if (act === 'select' && row) this.#pick(row, event.target.checked, event.shiftKey);
+    else if (act === 'kill' && row) this.arm(row);
+    else if (act === 'fold') dashboard.fold(this.#groupOf(event.target).value, event.shiftKey);
+    else if (act === 'kill-group') this.#ask.killMany({ group: this.#groupOf(event.target) });
+    else return;
+    this.#ask.changed();
+  }
+
+  /** Ticks a row, or with shift all from the last ticked one to it. */
+  #pick(row, selected, range) {
+    const dashboard = this.#dashboard;
+    const ids = [row.id];
+    if (range && this.#lastPicked && this.#lastPicked !== row.id) {
+      const rows = [...dashboard.matchingRows()].map(each => each.id);
+      const [from, to] = [rows.indexOf(this.#lastPicked), rows.indexOf(row.id)].sort((a, b) => a - b);
+      if (from >= 0) ids.push(...rows.slice(from, to + 1));
+    }
+    this.#lastPicked = row.id;
+    dashboard.select(ids, selected);
+  }
+
+  /** The two steps of a kill, in the row itself. */
+  arm(row) {
+    if (!this.#dashboard.mayAct || row.ended || row.state === 'ending') return;
+    const view = this.grid.elementOf(row.slot);
+    view?.arm(row, (target, reason) => {
+      killRows(this.#dashboard, [target], { reason, by: recall('by', '') });
+      this.#ask.changed();
+    });
+  }
+
+  // Keys, handed on by the page
+
+  /** @returns {boolean} whether the key meant the table */
+  key(event) {
+    const dashboard = this.#dashboard;
+    if (this.grid.move(event.key)) return true;
+    const line = this.grid.activeLine();
+    const inside = this.grid.body.contains(document.activeElement);
+    if (!line || (!inside && this.grid.active === null)) return false;
+    if (line.by) {
+      if (inside && ['Enter', 'ArrowRight', 'ArrowLeft'].includes(event.key) && !event.target.closest('button')) dashboard.fold(line.value);
+      else if (event.key === 'K') this.#ask.killMany({ group: line });
+      else return false;
+      return true;
+    }
+    switch (event.key) {
+      case 'x': if (!line.ended) this.#pick(line, !dashboard.selection.has(line.id), false); return true;
+      case 'X': if (!line.ended) this.#pick(line, true, true); return true;
+      case 'K': this.#armActive(line); return true;
+      case 'c': this.#copyRow(line); return true;
+      case 'Enter':
+        if (!inside || event.target.closest('button, input')) return false;
+        this.#open(line.id);
+        return true;
+      case 'ContextMenu': case 'F10':
+        if (!inside || (event.key === 'F10' && !event.shiftKey)) return false;
+        this.#menuAt(line, null, this.grid.elementOf(line.slot).element.getBoundingClientRect());
+        return true;
+      default: return false;
+    }
+  }
+
+  #armActive(row) {
+    if (!this.grid.elementOf(row.slot)) this.grid.focusIndex(this.grid.activeIndex);
+    this.arm(row);
+  }
+
+  #copyRow(row) {
+    const { columns } = this.#dashboard.view;
+    const now = this.#dashboard.now();
+    copy(tabbed(columns.map(key => cellValue(COLUMNS[key], row, now))));
+    this.#ask.say('Row copied');
+  }
+
+  // What can be done with a cell
+
+  #menu(event) {
+    const row = this.#rowOf(event.target);
+    if (!row || event.target.closest('input')) return;
+    event.preventDefault();
+    this.#menuAt(row, event.target.closest('td')?.dataset.column ?? null, { left: event.clientX, bottom: event.clientY });
+  }
+
+  #menuAt(row, key, place) {
+    const dashboard = this.#dashboard;
+    const column = key ? COLUMNS[key] : null;
+    const now = dashboard.now();
+    const back = this.grid.elementOf(row.slot)?.element;
+    const query = text => dashboard.show({ query: text });
+    const value = column?.filter ? (column === COLUMNS.state ? row.state : column.text(row, now)) : null;
+    const items = [
+      { text: 'Open details', keys: 'Enter', act: () => this.#open(row.id) },
+      column && { text: `Copy ${column.title.toLowerCase()}`, act: () => { copy(printable(String(cellValue(column, row, now)))); this.#ask.say('Cell copied'); } },
+      { text: 'Copy row', keys: 'c', act: () => this.#copyRow(row) },
+      value !== null && { text: `Only ${column.filter}: ${printable(value) || 'none'}`, act: () => query(toggled(dashboard.view.query, column.filter, value)) },
+      value !== null && { text: `Not ${column.filter}: ${printable(value) || 'none'}`, act: () => query(without(dashboard.view.query, column.filter, value)) },
+      dashboard.mayAct && !row.ended && { text: 'Message…', act: () => this.#ask.message([row]) },
+      dashboard.mayAct && !row.ended && row.state !== 'ending' && { text: 'Kill…', keys: 'K', danger: true, act: () => this.arm(row) },
+    ];
+    menu(items.filter(Boolean), place, back);
+  }
+
+  #hover(event) {
+    const cell = event.target.closest('td[data-column]');
+    const row = cell && this.#rowOf(cell);
+    if (!row) return;
+    const column = COLUMNS[cell.dataset.column];
+    const now = this.#dashboard.now();
+    const exact = printable(column.hover?.(row, now) ?? '') || cellText(column, row, now);
+    setAttribute(cell, 'title', exact || null);
+  }
+
+  #sort(event) {
+    const key = event.target.closest('[data-sort]')?.dataset.sort;
+    if (key) this.#dashboard.show({ sort: pressed(this.#dashboard.view.sort, key, event.shiftKey) });
+  }
+
+  #heads() {
+    const { columns, sort, wall } = this.#dashboard.view;
+    const focused = document.activeElement?.dataset?.sort;
+    const all = el('input', { type: 'checkbox', class: 'pick', 'aria-label': 'Select all matching sessions' });
+    all.addEventListener('change', () => {
+      if (all.checked) this.#dashboard.select([...this.#dashboard.matchingRows()].map(row => row.id), true);
+      else this.#dashboard.clearSelection();
+    });
+    this.all = all;
+    const heads = columns.map(key => {
+      const at = sort.findIndex(entry => entry.key === key);
+      const direction = at < 0 ? null : sort[at].down ? 'descending' : 'ascending';
+      return el('th', { role: 'columnheader', scope: 'col', class: `head cell-${key}${COLUMNS[key].right ? ' right' : ''}`, 'aria-sort': direction },
+        el('button', { type: 'button', class: `sort${direction ? ` ${direction}` : ''}`, data: { sort: key } },
+          el('span', { text: COLUMNS[key].title }),
+          direction && el('span', { class: 'arrow', 'aria-hidden': 'true', text: `${sort[at].down ? '↓' : '↑'}${sort.length > 1 ? at + 1 : ''}` })));
+    });
+    this.grid.head.replaceChildren(
+      el('th', { role: 'columnheader', scope: 'col', class: 'cell-pick' }, all), ...heads,
+      el('th', { role: 'columnheader', scope: 'col', class: 'cell-actions' }, el('span', { class: 'offscreen', text: 'Actions' })));
+    // On the wall nothing is ticked or pressed, and everything is larger.
+    const track = key => COLUMNS[key].track.replace(/^(\d+)px$/, (_, width) => `${wall ? Math.round(width * 1.6) : width}px`);
+    this.grid.setTracks([...(wall ? [] : ['36px']), ...columns.map(track), wall ? '24px' : '84px']);
+    this.grid.table.setAttribute('aria-colcount', columns.length + 2);
+    if (focused) this.grid.head.querySelector(`[data-sort="${focused}"]`)?.focus();
+  }
+
+  render(now) {
+    const dashboard = this.#dashboard;
+    const shown = this.#shown;
+    if (shown.view !== dashboard.viewVersion) this.#heads();
+    const line = `${dashboard.live} ${dashboard.server.role}`;
+    const second = Math.floor(now / 1000);
+    const fresh = shown.view !== dashboard.viewVersion || shown.data !== dashboard.dataVersion || shown.lines !== dashboard.linesVersion
+      || shown.selection !== dashboard.selectionVersion || shown.second !== second || shown.line !== line;
+    this.#shown = { view: dashboard.viewVersion, lines: dashboard.linesVersion, data: dashboard.dataVersion, selection: dashboard.selectionVersion, second, line };
+    this.grid.render(fresh);
+    if (!fresh) return;
+    const { selection, matching } = dashboard;
+    this.all.checked = selection.size > 0 && selection.size >= matching;
+    this.all.indeterminate = selection.size > 0 && selection.size < matching;
+    const waiting = dashboard.wouldMove.size;
+    this.chip.hidden = waiting === 0;
+    setText(this.chip, `${plural(waiting, 'update')} ${waiting === 1 ? 'waits' : 'wait'}`);
+    const none = dashboard.ordering.length === 0 && dashboard.ordering.settled && dashboard.store.live > 0;
+    this.nothing.hidden = !none;
+    if (none) setText(this.nothing, dashboard.view.wall && dashboard.view.query === '' ? 'Nothing is wrong.' : 'No session matches this filter.');
+  }
+}
