@@ -5,10 +5,12 @@
 
 pub mod backend;
 pub mod change;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod deadlines;
 pub mod decide;
+pub mod demo;
 pub mod error;
 pub mod feed;
 pub mod fields;

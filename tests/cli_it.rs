@@ -1,0 +1,3 @@
+//! The command line against a real server.
+
+mod cli;
