@@ -234,7 +234,7 @@ const notify = session => {
     const box = document.createElement('div');
     const show = (kind, textContent) => {
         Object.assign(box, { className: 'sessionwatch-notice ' + kind, role: 'alert', popover: 'manual', textContent });
-        document.body.append(box);
+        document.documentElement.append(box);
         box.showPopover?.();
     };
     box.onclick = () => session.over || box.remove();

@@ -251,7 +251,7 @@ const notify = session => {
   const show = (kind, textContent) => {
     // A popover needs no style.
     Object.assign(box, { className: 'sessionwatch-notice ' + kind, role: 'alert', popover: 'manual', textContent });
-    document.body.append(box);
+    document.documentElement.append(box);
     box.showPopover?.();
   };
   box.onclick = () => session.over || box.remove();

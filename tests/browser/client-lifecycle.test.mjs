@@ -133,6 +133,43 @@ describe('the network', () => {
     } finally { await Promise.all([line.close(), site.close()]); }
   });
 
+  test('back, or the page visible again, is tried at once; a hidden page waits until then', LIMIT, async () => {
+    const line = await wire(server);
+    const site = await servePages({ '/': sessionPage(server, `server: '${line.url}'`) });
+    try {
+      const page = await openSession(browser.context, site.url);
+      const attempts = () => page.evaluate(() => sockets.length);
+      // The longest waits there can be: after the fourth failure in a row it is 8 s.
+      await page.evaluate(() => { Math.random = () => 0.999; });
+      line.refuse(true);
+      line.cut();
+      await page.waitForFunction(() => closes.length === 5, null, { timeout: 20_000 });
+      line.refuse(false);
+      const devtools = await browser.context.newCDPSession(page);
+      const network = offline => devtools.send('Network.emulateNetworkConditions',
+        { offline, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
+      await network(true);
+      const begun = performance.now();
+      await network(false);
+      await inState(page, 'online');
+      assert.ok(performance.now() - begun < 4_000, `${performance.now() - begun} ms`);
+
+      const front = await browser.context.newPage();
+      await front.bringToFront();
+      await until('it is hidden', async () => (await row(page)).visibility === 'hidden');
+      const before = await attempts();
+      line.cut();
+      await inState(page, 'offline');
+      await new Promise(resolve => setTimeout(resolve, 5_000));
+      assert.equal(await attempts(), before);
+      await page.bringToFront();
+      await inState(page, 'online');
+      assert.equal(await attempts(), before + 1);
+      await front.close();
+      await page.close({ runBeforeUnload: true });
+    } finally { await Promise.all([line.close(), site.close()]); }
+  });
+
   test('server stopped for 20 s and started: same id, latest status, nothing reported killed, one line on the console', LIMIT, async () => {
     const first = await startServer();
     const site = await servePages({ '/': sessionPage(first) });

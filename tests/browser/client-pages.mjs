@@ -117,12 +117,16 @@ export async function launchPlainBrowser(args = []) {
 /**
  * A wire to the server, by a port of its own, that can be cut as real ones are.
  *
- * @returns {Promise<{ url: string, stall: () => void, cut: () => void, close: () => Promise<void> }>} `stall` lets the
- *   connections of this moment carry nothing more, without either end being told; `cut` ends them
+ * @returns {Promise<{ url: string, stall: () => void, cut: () => void,
+ *   refuse: (refusing: boolean) => void, close: () => Promise<void> }>} `stall`
+ *   lets the connections of this moment carry nothing more, without either end being told; `cut` ends them; `refuse`
+ *   lets no further ones through
  */
 export async function wire(server) {
   const pairs = new Set();
+  let refusing = false;
   const listener = createServer(near => {
+    if (refusing) { near.destroy(); return; }
     const far = connect(server.port, '127.0.0.1');
     const pair = { near, far };
     pairs.add(pair);
@@ -145,6 +149,7 @@ export async function wire(server) {
       }
     },
     cut,
+    refuse(yes) { refusing = yes; },
     async close() { cut(); listener.close(); await once(listener, 'close'); },
   };
 }
