@@ -133,6 +133,32 @@ describe('the network', () => {
     } finally { await Promise.all([line.close(), site.close()]); }
   });
 
+  test('dead without a word is noticed by the ticks that stop, and the session goes on by another socket', LIMIT, async () => {
+    const line = await wire(server);
+    const site = await servePages({
+      // The 45 s without a tick that the client bears, scaled down as the server's limits are.
+      '/': `<script>
+        const later = setTimeout;
+        globalThis.setTimeout = (work, delay, ...rest) => later(work, delay === 45e3 ? 5e3 : delay, ...rest);
+      </script>${sessionPage(server, `server: '${line.url}'`)}`,
+    });
+    try {
+      const page = await openSession(browser.context, site.url);
+      await page.evaluate(() => {
+        globalThis.ticks = 0;
+        sockets[0].addEventListener('message', ({ data }) => { if (JSON.parse(data).type === 'tick') ticks++; });
+      });
+      await page.waitForFunction(() => ticks >= 7, null, { timeout: 20_000 });
+      assert.equal(await page.evaluate(() => sockets.length), 1, 'ticks keep it');
+      line.stall();
+      await inState(page, 'offline');
+      await inState(page, 'online');
+      await until('the session has its new socket', async () => (await row(page))?.connected);
+      assert.deepEqual(await page.evaluate(() => [session.id, sockets.length]), [page.sessionId, 2]);
+      await page.close({ runBeforeUnload: true });
+    } finally { await Promise.all([line.close(), site.close()]); }
+  });
+
   test('back, or the page visible again, is tried at once; a hidden page waits until then', LIMIT, async () => {
     const line = await wire(server);
     const site = await servePages({ '/': sessionPage(server, `server: '${line.url}'`) });
