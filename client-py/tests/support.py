@@ -205,6 +205,21 @@ def python(script: str, env: dict[str, str] | None = None) -> Process:
     return Process([sys.executable, "-c", script], env)
 
 
+class AppServer(Process):
+    """An app under its framework's own server, on the machine's Python."""
+
+    def __init__(self, monitor: Monitor, app_name: str, port: int, *command: str) -> None:
+        self.port = port
+        super().__init__([sys.executable, *command], {"MONITOR_URL": monitor.url, "SESSIONWATCH_URL": monitor.url,
+                                                      "APP_NAME": app_name, "PYTHONPATH": f"{CLIENT}:{APPS}"})
+        eventually(self._listens, 40, "the app's server")
+
+    def _listens(self) -> bool:
+        assert self.process.poll() is None, self.output()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
 class Gate:
     """A proxy before the monitor, which counts connections, can refuse WebSockets, and can hold back what flows."""
 
