@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { servePages, startServer } from './support.mjs';
-import { history, inState, launchPlainBrowser, openSession, session, sessionPage, until, wire } from './client-pages.mjs';
+import { history, inState, launchPlainBrowser, openSession, reached, session, sessionPage, until, wire } from './client-pages.mjs';
 
 // Scaled down: a server that calls a session stale after 4 s of silence instead of 2 minutes. `wire` reaches it by
 // another port, so by another Host than its own.
@@ -119,9 +119,11 @@ describe('the network', () => {
     const site = await servePages({ '/': sessionPage(server, `server: '${line.url}'`) });
     try {
       const page = await openSession(browser.context, site.url);
+      line.refuse(true);
       line.cut();
       await inState(page, 'offline');
       await page.evaluate(() => { session.setStatus('loading'); session.setStatus('waiting'); });
+      line.refuse(false);
       await inState(page, 'online');
       const back = await until('the server has the newest', async () => {
         const now = await row(page);
@@ -151,7 +153,7 @@ describe('the network', () => {
       await page.waitForFunction(() => ticks >= 7, null, { timeout: 20_000 });
       assert.equal(await page.evaluate(() => sockets.length), 1, 'ticks keep it');
       line.stall();
-      await inState(page, 'offline');
+      await reached(page, 'offline');
       await inState(page, 'online');
       await until('the session has its new socket', async () => (await row(page))?.connected);
       assert.deepEqual(await page.evaluate(() => [session.id, sockets.length]), [page.sessionId, 2]);
