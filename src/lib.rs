@@ -6,8 +6,8 @@
 pub mod clock;
 pub mod timing;
 pub mod error;
-pub mod fields;
 pub mod session;
+pub mod fields;
 pub mod secret;
 pub mod change;
 pub mod log;

@@ -8,6 +8,7 @@ mod support;
 mod cli;
 mod contract;
 mod documents;
+mod layers;
 mod lifetime;
 mod rest;
 mod sockets;
