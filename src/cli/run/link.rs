@@ -194,7 +194,7 @@ impl Link {
                 return Err(self.lost("the session's token was lost"));
             }
             SessionFrame::Error { status: 410, detail, .. } => {
-                self.killed(Kill { kill_id: None, by: None, reason: Some(detail) })
+                self.killed(Kill { kill_id: None, by: None, reason: Some(detail) });
             }
             SessionFrame::Error { status, detail, .. } if !registered => {
                 return Err(CliError::Refused { status, detail });
