@@ -1,12 +1,15 @@
 //! The `sessionwatch` command: arguments, logging, open the store, serve.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use sessionwatch::backend::Backend;
 use sessionwatch::backend::sqlite::Sqlite;
+use sessionwatch::cli;
 use sessionwatch::config::{Config, LogFormat};
+use sessionwatch::demo::{self, DemoArgs};
 use sessionwatch::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -24,7 +27,19 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Serve (what happens without a command)
-    Serve(Config),
+    Serve(Box<Config>),
+    /// Serve on a throwaway database, with simulated apps whose sessions come, work, end and obey kills
+    Demo(Box<Demo>),
+    #[command(flatten)]
+    Cli(cli::Command),
+}
+
+#[derive(Args)]
+struct Demo {
+    #[command(flatten)]
+    demo: DemoArgs,
+    #[command(flatten)]
+    config: Config,
 }
 
 #[tokio::main]
@@ -33,6 +48,8 @@ async fn main() -> ExitCode {
     match arguments.command {
         None => serve(&arguments.config).await,
         Some(Command::Serve(config)) => serve(&config).await,
+        Some(Command::Demo(arguments)) => demo(*arguments).await,
+        Some(Command::Cli(command)) => cli::execute(command).await,
     }
 }
 
@@ -55,6 +72,28 @@ async fn serve(config: &Config) -> ExitCode {
         }
         Err(why) => fail(&why),
     }
+}
+
+async fn demo(Demo { demo, mut config }: Demo) -> ExitCode {
+    log(config.log_format);
+    let throwaway = std::env::temp_dir().join(format!("sessionwatch-demo-{}", uuid::Uuid::new_v4()));
+    config.db = throwaway.join("sessions.db");
+    let started = match std::fs::DirBuilder::new().mode(0o700).create(&throwaway) {
+        Ok(()) => start(&config).await,
+        Err(error) => Err(format!("cannot make {}: {error}", throwaway.display())),
+    };
+    let code = match started {
+        Ok(server) => {
+            announce(&server);
+            let company = demo::populate(server.url(), demo.sessions, asked_to_end());
+            tokio::join!(server.run(asked_to_end()), company);
+            ExitCode::SUCCESS
+        }
+        Err(why) => fail(&why),
+    };
+    // It is thrown away; where that fails, the system's own cleaning of its temporary directory does it.
+    let _ = std::fs::remove_dir_all(&throwaway);
+    code
 }
 
 async fn start(config: &Config) -> Result<Server, String> {
