@@ -3,27 +3,27 @@
 //! The modules in reading order; each may use those above it. `ARCHITECTURE.md` walks
 //! one heartbeat and one kill through them.
 
-pub mod backend;
-pub mod change;
-pub mod cli;
 pub mod clock;
-pub mod config;
-pub mod deadlines;
-pub mod decide;
-pub mod demo;
-pub mod error;
-pub mod feed;
-pub mod fields;
-pub mod http;
-pub mod log;
-pub mod metrics;
-pub mod monitor;
-pub mod registry;
-pub mod secret;
-pub mod server;
-pub mod session;
-pub mod stats;
 pub mod timing;
-pub mod tokens;
+pub mod error;
+pub mod fields;
+pub mod session;
+pub mod secret;
+pub mod change;
+pub mod log;
+pub mod deadlines;
+pub mod registry;
+pub mod stats;
+pub mod decide;
+pub mod backend;
 pub mod wire;
+pub mod metrics;
+pub mod feed;
+pub mod monitor;
+pub mod tokens;
+pub mod config;
+pub mod http;
 pub mod ws;
+pub mod server;
+pub mod cli;
+pub mod demo;

@@ -1,15 +1,17 @@
 //! The `sessionwatch` command: arguments, logging, open the store, serve.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use sessionwatch::backend::Backend;
 use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::cli;
 use sessionwatch::config::{Config, LogFormat};
-use sessionwatch::demo::{self, DemoArgs};
+use sessionwatch::demo::{DemoArgs, populate};
+use sessionwatch::monitor::ended;
 use sessionwatch::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -28,18 +30,19 @@ struct Arguments {
 enum Command {
     /// Serve (what happens without a command)
     Serve(Box<Config>),
-    /// Serve on a throwaway database, with simulated apps whose sessions come, work, end and obey kills
-    Demo(Box<Demo>),
+    /// Serve a throwaway database with simulated apps on it, to look around
+    Demo(Demo),
     #[command(flatten)]
-    Cli(cli::Command),
+    Client(cli::Command),
 }
 
 #[derive(Args)]
 struct Demo {
     #[command(flatten)]
-    demo: DemoArgs,
-    #[command(flatten)]
-    config: Config,
+    cast: DemoArgs,
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, env = "SESSIONWATCH_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
 }
 
 #[tokio::main]
@@ -48,9 +51,34 @@ async fn main() -> ExitCode {
     match arguments.command {
         None => serve(&arguments.config).await,
         Some(Command::Serve(config)) => serve(&config).await,
-        Some(Command::Demo(arguments)) => demo(*arguments).await,
-        Some(Command::Cli(command)) => cli::execute(command).await,
+        Some(Command::Demo(demo)) => show(&demo).await,
+        Some(Command::Client(command)) => cli::execute(command).await,
     }
+}
+
+/// Serves a database that nobody will miss, and fills it with life. Silence shows after
+/// 20 s rather than two minutes, so that a newcomer sees every state while looking.
+async fn show(demo: &Demo) -> ExitCode {
+    let folder = match tempfile::Builder::new().prefix("sessionwatch-demo-").tempdir() {
+        Ok(folder) => folder,
+        Err(error) => return fail(&format!("cannot make a folder for the demo's database: {error}")),
+    };
+    let mut config = Arguments::parse_from(["sessionwatch"]).config;
+    config.listen = demo.listen;
+    config.db = folder.path().join("demo.db");
+    (config.heartbeat_interval, config.stale_after, config.expire_after) =
+        (Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(100));
+    log(config.log_format);
+    let server = match start(&config).await {
+        Ok(server) => server,
+        Err(why) => return fail(&why),
+    };
+    announce(&server);
+    let monitor = server.monitor().clone();
+    let mut ending = monitor.ending();
+    let life = populate(server.url(), demo.cast.sessions, async move { ended(&mut ending).await });
+    tokio::join!(server.run(asked_to_end()), life);
+    ExitCode::SUCCESS
 }
 
 fn log(format: LogFormat) {
@@ -72,28 +100,6 @@ async fn serve(config: &Config) -> ExitCode {
         }
         Err(why) => fail(&why),
     }
-}
-
-async fn demo(Demo { demo, mut config }: Demo) -> ExitCode {
-    log(config.log_format);
-    let throwaway = std::env::temp_dir().join(format!("sessionwatch-demo-{}", uuid::Uuid::new_v4()));
-    config.db = throwaway.join("sessions.db");
-    let started = match std::fs::DirBuilder::new().mode(0o700).create(&throwaway) {
-        Ok(()) => start(&config).await,
-        Err(error) => Err(format!("cannot make {}: {error}", throwaway.display())),
-    };
-    let code = match started {
-        Ok(server) => {
-            announce(&server);
-            let company = demo::populate(server.url(), demo.sessions, asked_to_end());
-            tokio::join!(server.run(asked_to_end()), company);
-            ExitCode::SUCCESS
-        }
-        Err(why) => fail(&why),
-    };
-    // It is thrown away; where that fails, the system's own cleaning of its temporary directory does it.
-    let _ = std::fs::remove_dir_all(&throwaway);
-    code
 }
 
 async fn start(config: &Config) -> Result<Server, String> {

@@ -1,3 +1,0 @@
-//! The command line against a real server.
-
-mod cli;
