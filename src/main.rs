@@ -8,6 +8,7 @@ use sessionwatch::backend::Backend;
 use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::config::{Config, LogFormat};
 use sessionwatch::server::Server;
+use sessionwatch::token_command::{self, TokenCommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -25,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Serve (what happens without a command)
     Serve(Config),
+    /// List, rotate or revoke the tokens that remote access takes
+    Token(TokenCommand),
 }
 
 #[tokio::main]
@@ -33,6 +36,13 @@ async fn main() -> ExitCode {
     match arguments.command {
         None => serve(&arguments.config).await,
         Some(Command::Serve(config)) => serve(&config).await,
+        Some(Command::Token(command)) => match token_command::run(&command) {
+            Ok(text) => {
+                show(&text);
+                ExitCode::SUCCESS
+            }
+            Err(why) => fail(&why),
+        },
     }
 }
 
@@ -71,6 +81,11 @@ fn announce(server: &Server) {
     if let Some(link) = server.link() {
         println!("log in, once, with {link}");
     }
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn show(text: &str) {
+    print!("{text}");
 }
 
 #[expect(clippy::print_stderr, reason = "a refusal to start is told to who started it, not to the log")]
