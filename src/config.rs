@@ -222,7 +222,16 @@ mod tests {
         }
         let slash = config(&["--allow-origin", "https://app.example.com/"]).allowed_origins();
         assert_eq!(slash, Ok(vec!["https://app.example.com".to_owned()]));
-        for bad in ["*", "null", "app.example.com", "https://*.example.com", "https://App.example.com", "https://a/b", "https://u@a", "file:///x"] {
+        for bad in [
+            "*",
+            "null",
+            "app.example.com",
+            "https://*.example.com",
+            "https://App.example.com",
+            "https://a/b",
+            "https://u@a",
+            "file:///x",
+        ] {
             assert!(config(&["--allow-origin", bad]).allowed_origins().is_err(), "{bad}");
         }
     }

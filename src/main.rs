@@ -70,6 +70,8 @@ async fn serve(config: &Config) -> ExitCode {
 async fn start(config: &Config) -> Result<Server, String> {
     // What is wrong with the arguments is said before anything is made on the disk.
     config.timing()?;
+    config.base()?;
+    config.allowed_origins()?;
     config.check_exposure()?;
     let store = Sqlite::open(&config.db).await.map_err(|error| error.to_string())?;
     Server::bind(config, Arc::new(store) as Arc<dyn Backend>).await
@@ -77,10 +79,9 @@ async fn start(config: &Config) -> Result<Server, String> {
 
 #[expect(clippy::print_stdout, reason = "the first line is for whoever started the server")]
 fn announce(server: &Server) {
-    println!("sessionwatch is listening on {}", server.url());
-    if let Some(link) = server.link() {
-        println!("log in, once, with {link}");
-    }
+    // In one write, so that who waits for the first line has the second one too.
+    let link = server.link().map_or_else(String::new, |link| format!("\nlog in, once, with {link}"));
+    println!("sessionwatch is listening on {}{link}", server.url());
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]

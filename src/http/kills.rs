@@ -62,7 +62,7 @@ pub(super) async fn app(
     Maybe(body): Maybe<KillBody>,
 ) -> Answer {
     let (reason, actor) = body.check(&caller)?;
-    let count = app.monitor.kill_app(name.into(), reason, actor).await?;
+    let count = app.monitor.kill_app(fields::text("the app's name", &name, fields::NAME_MAX)?, reason, actor).await?;
     Ok(axum::Json(json!({ "killed_count": count })).into_response())
 }
 

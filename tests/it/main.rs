@@ -6,6 +6,7 @@
 mod support;
 
 mod contract;
+mod gate;
 mod lifetime;
 mod rest;
 mod sockets;
