@@ -34,7 +34,7 @@ pub struct Batch {
 }
 
 /// Frames that a dashboard may lag behind before it is given a new snapshot.
-const LAG_MAX: usize = 64;
+const LAG_MAX: usize = 128;
 /// Events that one frame tells at most.
 const FRAME_EVENTS: usize = 1_000;
 /// Frames, and bytes of them, kept for those who resume.
@@ -62,9 +62,18 @@ struct Frame {
     touched: Vec<Touched>,
 }
 
+#[derive(Clone)]
 enum Touched {
     Changed(SessionId, Timestamp),
     Removed(SessionId, Arc<RemovedJson>),
+}
+
+impl Touched {
+    fn id(&self) -> &SessionId {
+        match self {
+            Self::Changed(id, _) | Self::Removed(id, _) => id,
+        }
+    }
 }
 
 /// What every dashboard receives.
@@ -116,10 +125,10 @@ pub struct Joined {
 /// The missed changes, before they are encoded.
 enum Missed {
     Frames(Vec<Utf8Bytes>),
+    /// The sessions, each with where it was touched last.
     Conflated {
         view: View,
-        touched: HashMap<SessionId, Option<Arc<RemovedJson>>>,
-        started: HashMap<SessionId, Timestamp>,
+        touched: Vec<(u64, Touched)>,
     },
     Unknown,
 }
@@ -188,6 +197,23 @@ impl Feed {
         let Some(newest) = gathered.last() else { return };
         let now = self.clock.now().wall;
         let events: Vec<&Event> = gathered.iter().flat_map(|batch| batch.events.iter()).collect();
+        let mut state = self.state.lock();
+        let mut from = state.view.seq;
+        let parts = cut(&events);
+        for (index, part) in parts.iter().enumerate() {
+            let last = if index + 1 == parts.len() { None } else { part.last() };
+            let seq = last.map_or(newest.view.seq, |event| event.seq);
+            self.publish_part(&mut state, from, seq, now, part);
+            from = seq;
+        }
+        state.view = newest.view.clone();
+        drop(state);
+        for batch in gathered {
+            self.metrics.published(batch.applied_at.elapsed(), batch.events.len());
+        }
+    }
+
+    fn publish_part(&self, state: &mut State, from: u64, seq: u64, now: Timestamp, events: &[&Event]) {
         // Each session at most once, as it was last.
         let mut seen = HashSet::with_capacity(events.len());
         let mut upserted: Vec<&Session> = Vec::new();
@@ -206,19 +232,12 @@ impl Feed {
                 upserted.push(&event.session);
             }
         }
-        let mut state = self.state.lock();
-        let (from, seq) = (state.view.seq, newest.view.seq);
         let watched = self.watchers() > 0;
         let text: Utf8Bytes =
             if watched { wire::changes(from, seq, now, upserted.into_iter(), &removed).into() } else { "".into() };
-        state.view = newest.view.clone();
         state.remember(Frame { from, seq, at: now, text: text.clone(), touched });
         if watched {
             let _ = self.sender.send(Published::Changes(text));
-        }
-        drop(state);
-        for batch in gathered {
-            self.metrics.published(batch.applied_at.elapsed(), batch.events.len());
         }
     }
 
@@ -304,15 +323,15 @@ impl Feed {
         let mut frames = match missed {
             Missed::Unknown => return None,
             Missed::Frames(frames) => frames,
-            Missed::Conflated { view, touched, started } => vec![conflate(seq, &view, &touched, &started, now)],
+            Missed::Conflated { view, touched } => conflate(seq, &view, touched, now),
         };
         // Heartbeats are no changes, so those of the time away are told here. One beats
         // frame a second, hence the slack.
         let since = since.minus(Timing::BEATS_EVERY * 2);
         let moved: Vec<&Session> =
             view.sessions().map(|session| &**session).filter(|session| session.pulse.wall() >= since).collect();
-        if !moved.is_empty() {
-            frames.push(wire::beats(now, moved.into_iter()).into());
+        for moved in moved.chunks(BEATS_AT_ONCE) {
+            frames.push(wire::beats(now, moved.iter().copied()).into());
         }
         Some(Joined { snapshot: None, frames, receiver, seq: view.seq })
     }
@@ -328,16 +347,74 @@ fn removed_json(event: &Event) -> RemovedJson {
     }
 }
 
-fn conflate(
-    from: u64,
-    view: &View,
-    touched: &HashMap<SessionId, Option<Arc<RemovedJson>>>,
-    started: &HashMap<SessionId, Timestamp>,
-    now: Timestamp,
-) -> Utf8Bytes {
-    let upserted = started.iter().filter_map(|(id, started_at)| view.get(*started_at, id));
-    let removed: Vec<RemovedJson> = touched.values().flatten().map(|gone| (**gone).clone()).collect();
-    wire::changes(from, view.seq, now, upserted.map(|session| &**session), &removed).into()
+/// Cuts events into runs whose frames are not too large for a socket's write buffer,
+/// which is small so that a dashboard that no longer reads costs little.
+fn cut<'a, 'b>(mut events: &'a [&'b Event]) -> Vec<&'a [&'b Event]> {
+    let mut runs = Vec::new();
+    let (mut weight, mut length) = (0, 0);
+    while let Some(event) = events.get(length) {
+        weight += wire::weight(&event.session);
+        if weight > wire::FRAME_MAX && length > 0 {
+            let (run, rest) = events.split_at(length);
+            runs.push(run);
+            (events, weight, length) = (rest, 0, 0);
+        } else {
+            length += 1;
+        }
+    }
+    runs.push(events);
+    runs
+}
+
+/// What one conflated frame tells.
+#[derive(Default)]
+struct Conflated<'a> {
+    upserted: Vec<&'a Session>,
+    removed: Vec<RemovedJson>,
+    weight: usize,
+}
+
+impl<'a> Conflated<'a> {
+    fn add(&mut self, touched: &Touched, view: &'a View) {
+        match touched {
+            Touched::Removed(_, gone) => {
+                self.weight += gone.weight();
+                self.removed.push((**gone).clone());
+            }
+            Touched::Changed(id, started_at) => {
+                let session = view.get(*started_at, id).map(|session| &**session);
+                self.weight += session.map_or(0, wire::weight);
+                self.upserted.extend(session);
+            }
+        }
+    }
+}
+
+/// Tells what was touched last at each position, in frames that are not too large. Each
+/// leads to the position of what it tells last: who resumes there has missed only what
+/// the later frames tell.
+fn conflate(mut from: u64, view: &View, mut touched: Vec<(u64, Touched)>, now: Timestamp) -> Vec<Utf8Bytes> {
+    touched.sort_unstable_by_key(|(at, _)| *at);
+    let mut frames = Vec::new();
+    let mut part = Conflated::default();
+    let mut reached = from;
+    let mut encode = |part: Conflated<'_>, seq: u64| {
+        frames.push(wire::changes(from, seq, now, part.upserted.into_iter(), &part.removed).into());
+        from = seq;
+    };
+    for together in touched.chunk_by(|one, next| one.0 == next.0) {
+        let mut more = Conflated::default();
+        together.iter().for_each(|(_, touched)| more.add(touched, view));
+        if part.weight > 0 && part.weight + more.weight > wire::FRAME_MAX {
+            encode(std::mem::take(&mut part), reached);
+        }
+        part.upserted.append(&mut more.upserted);
+        part.removed.append(&mut more.removed);
+        part.weight += more.weight;
+        reached = together[0].0;
+    }
+    encode(part, view.seq);
+    frames
 }
 
 impl State {
@@ -372,24 +449,16 @@ impl State {
         if at_boundary && bytes <= REPLAY_BYTES && missed().all(|frame| !frame.text.is_empty()) {
             return Missed::Frames(missed().map(|frame| frame.text.clone()).collect());
         }
-        let mut touched = HashMap::new();
-        let mut started = HashMap::new();
-        for touch in missed().flat_map(|frame| &frame.touched) {
-            match touch {
-                Touched::Changed(id, started_at) => {
-                    touched.insert(id.clone(), None);
-                    started.insert(id.clone(), *started_at);
-                }
-                Touched::Removed(id, gone) => {
-                    touched.insert(id.clone(), Some(gone.clone()));
-                    started.remove(id);
-                }
+        let mut touched: HashMap<SessionId, (u64, Touched)> = HashMap::new();
+        for frame in missed() {
+            for touch in &frame.touched {
+                touched.insert(touch.id().clone(), (frame.seq, touch.clone()));
             }
         }
         if touched.len() > CATCH_UP_MAX {
             return Missed::Unknown;
         }
-        Missed::Conflated { view: self.view.clone(), touched, started }
+        Missed::Conflated { view: self.view.clone(), touched: touched.into_values().collect() }
     }
 }
 

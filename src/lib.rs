@@ -24,6 +24,8 @@ pub mod tokens;
 pub mod config;
 pub mod http;
 pub mod ws;
+pub mod places;
 pub mod server;
+pub mod token_command;
 pub mod cli;
 pub mod demo;

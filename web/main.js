@@ -49,7 +49,7 @@ const page = new Page(dashboard, {
   retry: () => connection.retry(),
   login: async token => {
     await commands.login(token);
-    connection.resync();
+    connection.start();
   },
 });
 
