@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" />
 /**
- * Makes this page, or process, a session that the monitor knows until it ends. Never throws.
+ * Makes this page, or process, a session until it ends. Never throws.
  * @type {(options: Options) => MonitoredSession}
  */
 export const monitorSession: (options: Options) => MonitoredSession;

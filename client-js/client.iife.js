@@ -81,9 +81,11 @@ class Session extends EventTarget {
             this.#killed({});
         if (this.over)
             return;
+        if (code == 1000)
+            return this.#become('ended');
         this.#become('offline');
         if ([1002, 1003, 1007, 1009, 4401, 4403, 4409].includes(code))
-            say(`refused, not trying again: ${code} ${reason}`);
+            say(`not trying again: ${code} ${reason}`);
         else
             this.#link.retry(this.#who.visibility == 'hidden');
     }
@@ -110,7 +112,7 @@ class Session extends EventTarget {
             return;
         this.state = state;
         if (this.over)
-            this.#settle[1](new DOMException('Session ' + state, 'AbortError'));
+            this.#settle[1](new DOMException(state, 'AbortError'));
         this.#emit('statechange', { state });
     }
     #refused({ status = 0, detail = '' }) {
@@ -160,7 +162,7 @@ const connect = (options, session) => {
                     return;
                 if (!openedAt)
                     say(`no connection to ${address}: ${reason || code}. Is it up, and does it allow this origin ` +
-                        `(--allow-origin ${globalThis.origin})? Trying on quietly.`);
+                        `(--allow-origin ${globalThis.origin})? Trying again.`);
                 session.closed(code, reason);
             };
             try {

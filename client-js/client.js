@@ -20,7 +20,6 @@
 
 const TERMINATED = 'Session terminated by administrator';
 const said = new Set();
-// Each line once.
 const say = line => said.has(line) || (said.add(line), console.warn('sessionwatch: ' + line));
 
 class Session extends EventTarget {
@@ -28,7 +27,7 @@ class Session extends EventTarget {
   state = 'connecting';
   #abort = new AbortController();
   signal = this.#abort.signal;
-  // The session's status and, above it, those of its tasks: all that is kept while offline.
+  // What is being done, innermost last: all that is kept while offline.
   #work = [{ status: 'idle', current_task: null }];
   #who; #link; #settle; #sockets; #cut;
 
@@ -101,8 +100,10 @@ class Session extends EventTarget {
     // A bare 1001 may be a proxy's.
     if (code == 1001 && reason == TERMINATED) this.#killed({});
     if (this.over) return;
+    // Deleted there.
+    if (code == 1000) return this.#become('ended');
     this.#become('offline');
-    if ([1002, 1003, 1007, 1009, 4401, 4403, 4409].includes(code)) say(`refused, not trying again: ${code} ${reason}`);
+    if ([1002, 1003, 1007, 1009, 4401, 4403, 4409].includes(code)) say(`not trying again: ${code} ${reason}`);
     else this.#link.retry(this.#who.visibility == 'hidden');
   }
 
@@ -111,11 +112,11 @@ class Session extends EventTarget {
     if (visibility == 'visible') this.#link.wake();
   }
 
-  /** For good, or `persisted` in the back-forward cache. */
+  /** For good, or into the back-forward cache. */
   leave(persisted = false, closing) {
     if (this.over) return;
     const { session_token } = this.#who, sent = this.#send('bye', { persisted: persisted && !!session_token });
-    // A closing page's socket may be cut and not know it.
+    // A closing page's socket may be cut unnoticed.
     if (!persisted && session_token && (closing || !sent)) this.#link.post(`sessions/${this.id}/end`, { session_token });
     this.#link.close();
     this.#become(persisted ? 'suspended' : 'ended');
@@ -130,7 +131,7 @@ class Session extends EventTarget {
   #become(state) {
     if (this.state == state) return;
     this.state = state;
-    if (this.over) this.#settle[1](new DOMException('Session ' + state, 'AbortError'));
+    if (this.over) this.#settle[1](new DOMException(state, 'AbortError'));
     this.#emit('statechange', { state });
   }
 
@@ -147,7 +148,7 @@ class Session extends EventTarget {
   }
 
   async #killed({ kill_id = '', reason = null, by = null, grace_ms = 2000 }) {
-    // The server closes when its grace is over; a hidden page's timer may be late.
+    // The server's close ends the grace; a hidden page's timer is late.
     if (this.over) return this.#cut?.();
     this.#become('killed');
     const work = [], grace = new Promise(resolve => setTimeout(this.#cut = resolve, grace_ms));
@@ -170,12 +171,12 @@ const connect = (options, session) => {
     async open() {
       link.close();
       const { token, WebSocket = globalThis.WebSocket } = options;
-      // Stands in for the socket; an earlier one is no longer heard.
+      // Stands in for the socket; an earlier one is not heard.
       let own = socket = Object(), address;
       const closed = ({ code, reason }) => {
         if (own != socket) return;
         if (!openedAt) say(`no connection to ${address}: ${reason || code}. Is it up, and does it allow this origin ` +
-          `(--allow-origin ${globalThis.origin})? Trying on quietly.`);
+          `(--allow-origin ${globalThis.origin})? Trying again.`);
         session.closed(code, reason);
       };
       try {
@@ -195,7 +196,7 @@ const connect = (options, session) => {
       try { return socket?.readyState == 1 && (socket.send(JSON.stringify(frame)), true); } catch (error) { say(error); }
     },
 
-    // Outlives the page, and as text/plain needs no preflight.
+    // Outlives the page, without a preflight.
     post(path, body) {
       path = url(path);
       body = JSON.stringify(body);
@@ -203,8 +204,7 @@ const connect = (options, session) => {
         fetch(path, { method: 'POST', body, keepalive: true }).catch(() => {});
     },
 
-    // Full jitter under 0.5 s doubling to 30 s, anew only after a connection that held. A hidden page waits, though
-    // not until it is stale.
+    // Full jitter, anew only after a connection that held. A hidden page waits, though not until it is stale.
     retry(hidden) {
       if (Date.now() - openedAt > 1e4) attempt = 0;
       link.close();
@@ -214,7 +214,7 @@ const connect = (options, session) => {
 
     wake() { timer && link.open(); },
 
-    // Without a next tick the connection is dead, though a script sees it open.
+    // Without a next tick it is dead, though it looks open.
     watch() {
       clearTimeout(watch);
       watch = setTimeout(() => session.closed(1006), 45e3);
@@ -227,7 +227,7 @@ const connect = (options, session) => {
       timer = socket = openedAt = undefined;
     },
   };
-  // A tick later, so that a mount which a framework undoes at once opens no socket.
+  // A tick later, so that a mount undone at once opens no socket.
   setTimeout(() => session.over || link.open(), 0);
   return link;
 };
@@ -260,7 +260,7 @@ const notify = session => {
 };
 
 /**
- * Makes this page, or process, a session that the monitor knows until it ends. Never throws.
+ * Makes this page, or process, a session until it ends. Never throws.
  * @type {(options: Options) => MonitoredSession}
  */
 export const monitorSession = (options = Object()) => {

@@ -95,13 +95,15 @@ class ShinyHost(_PageHost):
 class StreamlitHost(_PageHost):
     """A Streamlit session. It keeps its state for some minutes after the page has gone, and shows as suspended then."""
 
-    _ended: set[str] = set()
     LOOK_AGAIN = 1.0  # seconds between two looks at whether the page is there
+    LAST_WORD = 0.1  # for the page to be told why it ends
+    TURNED_AWAY = 5.0  # a page that was ended asks again at once, for as long as it is open
+    _ended: set[str] = set()
 
-    def __init__(self, runtime: Any, session_id: str, user: Any) -> None:
-        app_session = runtime.get_app_session(session_id)
-        super().__init__(("streamlit", session_id), app_session._event_loop)
-        self._runtime, self._user = runtime, user
+    def __init__(self, runtime: Any, context: Any) -> None:
+        app_session = runtime.get_app_session(context.session_id)
+        super().__init__(("streamlit", context.session_id), app_session._event_loop)
+        self._runtime, self._context = runtime, context
         self._app_session = weakref.ref(app_session)
 
     @classmethod
@@ -113,10 +115,10 @@ class StreamlitHost(_PageHost):
         context = get_script_run_ctx(suppress_warning=True)
         if context is None or not runtime.exists() or runtime.get_instance().get_app_session(context.session_id) is None:
             return None
-        return cls(runtime.get_instance(), context.session_id, context.user_info)
+        return cls(runtime.get_instance(), context)
 
     def user(self) -> str | None:
-        return self._user.get("email") or None
+        return self._context.user_info.get("email") or None
 
     def adopt(self, tracker: SessionClient) -> None:
         tracker._start()
@@ -132,8 +134,29 @@ class StreamlitHost(_PageHost):
         del session
         self.loop.call_later(self.LOOK_AGAIN, self._look, tracker)
 
+    def show(self, message: Message, shown: Callable[[], None]) -> None:
+        def write() -> None:
+            self._toast(message.text)
+            shown()
+
+        self.loop.call_soon_threadsafe(write)
+
+    def _toast(self, text: str) -> None:
+        """Show a note on the page. The public `st.toast` reaches it only while the script runs."""
+        from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+        from streamlit.proto.RootContainer_pb2 import RootContainer
+        note = ForwardMsg()
+        note.metadata.delta_path[:] = [RootContainer.EVENT, 0]
+        note.delta.new_element.toast.body = text
+        note.delta.new_element.toast.duration = 0  # until it is dismissed
+        session = self._app_session()
+        if session is not None:
+            session._enqueue_forward_msg(note)
+
     async def end(self) -> None:
         self._keep_out()
+        self._toast(KILL_REASON)
+        await asyncio.sleep(self.LAST_WORD)
         client = self._runtime.get_client(self._secret)
         self._runtime.close_session(self._secret)
         if client is not None:
@@ -149,7 +172,7 @@ class StreamlitHost(_PageHost):
         def connect_session(client: Any, *arguments: Any, existing_session_id: str | None = None, **named: Any) -> str:
             if existing_session_id not in self._ended:
                 return connect(client, *arguments, existing_session_id=existing_session_id, **named)
-            closing = self.loop.create_task(_close_streamlit(client))
+            closing = self.loop.create_task(_close_streamlit(client, after=self.TURNED_AWAY))
             self._tasks.add(closing)
             closing.add_done_callback(self._tasks.discard)
             return str(existing_session_id)
@@ -157,10 +180,11 @@ class StreamlitHost(_PageHost):
         self._runtime.connect_session = connect_session
 
 
-async def _close_streamlit(client: Any) -> None:
+async def _close_streamlit(client: Any, after: float = 0.0) -> None:
+    await asyncio.sleep(after)
     websocket = getattr(client, "_websocket", None)
     if websocket is not None:
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(Exception):  # whichever way Starlette says that the page has gone
             await websocket.close(1001, KILL_REASON)
     elif hasattr(client, "close"):  # Streamlit on Tornado: the handler itself is the client
         client.close(1001, KILL_REASON)

@@ -46,7 +46,7 @@ import threading
 import time
 import uuid
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable
 from urllib.parse import quote, urlsplit
 
@@ -72,6 +72,7 @@ CONNECT_TIMEOUT, QUIET, SILENCE = 5.0, 25.0, 35.0
 BACKOFF_FIRST, BACKOFF_MOST = 0.2, 15.0
 LINGER = 5.0  # how long thread and socket outlive the last session
 WEBSOCKET_RETRY = 300.0  # how long the HTTP fallback lasts before the WebSocket is tried again
+FAREWELLS = 2  # how often a goodbye is said at most, when the connection breaks before it is confirmed
 EXIT_PATIENCE = 1.5  # what the end of the process may wait for the last words
 PAGE_FAREWELL = 0.5  # between the closing of a page's sockets and the end of its session on the server
 
@@ -419,8 +420,9 @@ class _Task:
         self.__exit__()
 
 
-# How far a session has come with the monitor on the present connection.
-_NEW, _ASKED, _LIVE, _DONE = "new", "asked", "live", "done"
+# How far a session has come with the monitor: to be registered on this connection, asked for, known, its goodbye said
+# but not yet confirmed, and through.
+_NEW, _ASKED, _LIVE, _LEFT, _DONE = "new", "asked", "live", "left", "done"
 
 
 @dataclass
@@ -433,8 +435,9 @@ class _Wire:
     leaving: bool = False  # the app said stop
     ended: bool = False  # killed, and the page is gone: the acknowledgement is due
     after_fork: bool = False
+    farewells: int = 0
     sent: int = 0
-    asked_at: float = 0.0
+    asked: collections.deque[int] = field(default_factory=collections.deque)  # versions that a `registered` will confirm
     retry_at: float = 0.0
     beat_at: float = 0.0
 
@@ -466,8 +469,8 @@ class _Link:
             if tracker._wire.attached:
                 return
             tracker._wire.attached = True
-            while tracker.session_id in self._trackers:  # the page's former tracker has not said goodbye yet
-                tracker._renew_identity()
+            while tracker.session_id in self._trackers and tracker._renew_identity():
+                pass  # the page's former tracker has not said goodbye yet
             self._trackers[tracker.session_id] = tracker
             self._dirty.add(tracker)
             if self._thread is None:
@@ -483,18 +486,21 @@ class _Link:
         self._wake()
 
     def settle(self, trackers: list[SessionClient], timeout: float, hopeful: bool = False) -> bool:
-        """Wait until the monitor has seen all of `trackers`; with `hopeful`, only while it may still be reached."""
+        """Wait until the monitor has seen all of `trackers`; with `hopeful`, only as long as it has not failed to answer."""
         wanted = [(tracker, tracker._version) for tracker in trackers]
 
         def seen() -> bool:
             return all(tracker._settled >= version for tracker, version in wanted)
+
+        def hopeless() -> bool:
+            return self._refused or (hopeful and self._failures > 0) or all(t._wire.stage == _DONE for t in trackers)
 
         with self._changed:
             self._flushing.update(trackers)
             self._dirty.update(tracker for tracker in trackers if tracker._wire.attached)
         self._wake()
         with self._changed:
-            self._changed.wait_for(lambda: seen() or self._refused or (hopeful and self._failures > 0), timeout)
+            self._changed.wait_for(lambda: seen() or hopeless(), timeout)
             return seen()
 
     def _wake(self) -> None:
@@ -530,9 +536,11 @@ class _Link:
             wire = _WebSocket(self.url, self.token)
         except _NoWebSocket as refusal:
             log.info("no WebSocket to the monitor at %s (%s): its sessions beat over HTTP", self.url, refusal)
+            self._all_dirty()
             _HttpTalk(self, _Http(self.url, self.token)).run()
         else:
             self._socket = wire.socket
+            self._all_dirty()
             try:
                 _SocketTalk(self, wire).run()
             finally:
@@ -546,10 +554,19 @@ class _Link:
     def _connection_lost(self) -> None:
         with self._changed:
             self.up = False
-            for tracker in self._trackers.values():
-                tracker._wire.stage, tracker._wire.retry_at = _NEW, 0.0
-            self._dirty.update(self._trackers.values())
+            for tracker in list(self._trackers.values()):
+                state = tracker._wire
+                if state.stage == _LEFT and state.farewells >= FAREWELLS:
+                    del self._trackers[tracker.session_id]
+                    state.stage = _DONE
+                    continue
+                state.stage, state.retry_at = _NEW, 0.0
+                state.asked.clear()
             self._changed.notify_all()
+
+    def _all_dirty(self) -> None:
+        with self._changed:
+            self._dirty.update(self._trackers.values())
 
     def _pause(self) -> None:
         """Between two tries: longer each time, and never in step with the other clients of a restarted monitor."""
@@ -606,7 +623,7 @@ class _Link:
                 del self._trackers[tracker.session_id]
             self._dirty.discard(tracker)
             tracker._wire.stage = _DONE
-            if tracker._wire.session_token is None:
+            if tracker._wire.leaving or tracker._wire.ended:
                 tracker._settled = tracker._version
             self._changed.notify_all()
 
@@ -666,7 +683,7 @@ class _SocketTalk:
 
     def __init__(self, link: _Link, wire: _WebSocket) -> None:
         self.link, self.wire = link, wire
-        self.markers: dict[bytes, list[tuple[SessionClient, int]]] = {}
+        self.farewells: dict[bytes, list[SessionClient]] = {}
         self.alone_since: float | None = None
 
     def run(self) -> None:
@@ -678,7 +695,8 @@ class _SocketTalk:
                     for message in self.wire.receive():
                         self._hear(message)
                     for payload in self.wire.take_pongs():
-                        self.link.settled(self.markers.pop(payload, []))
+                        for tracker in self.farewells.pop(payload, []):
+                            self.link.drop(tracker)
                 self.wire.check_alive()
 
     def _speak(self) -> bool:
@@ -686,10 +704,7 @@ class _SocketTalk:
         spoken = self.link.take_dirty()
         for tracker in spoken:
             self._speak_for(tracker)
-        if waited := self.link.flushing(spoken):
-            marker = str(len(self.markers)).encode() + os.urandom(4).hex().encode()
-            self.markers[marker] = waited
-            self.wire.ping(marker)
+        self._ask_for_confirmation(spoken)
         if self.link.trackers():
             self.alone_since = None
         elif self.alone_since is None:
@@ -699,25 +714,44 @@ class _SocketTalk:
             return False
         return True
 
+    def _ask_for_confirmation(self, spoken: list[SessionClient]) -> None:
+        """Have the server say that it is through with what was sent.
+
+        Its answers to `register` come in the order of the changes before them, and one that changes nothing is nothing to
+        it. After a goodbye there is no session to ask about, but the pong says that it was received.
+        """
+        for tracker, _ in self.link.flushing(spoken):
+            if tracker._wire.stage == _LIVE:
+                self._register(tracker)
+        if left := [tracker for tracker in spoken if tracker._wire.stage == _LEFT]:
+            marker = os.urandom(8).hex().encode()
+            self.farewells[marker] = left
+            self.wire.ping(marker)
+
+    def _register(self, tracker: SessionClient) -> None:
+        frame = tracker._registration()
+        tracker._wire.asked.append(tracker._wire.sent)
+        self.wire.send({"type": "register", "shared": True, **frame})
+
     def _speak_for(self, tracker: SessionClient) -> None:
         state, now = tracker._wire, time.monotonic()
         if state.stage == _NEW:
-            if (state.leaving or tracker.killed) and state.session_token is None:
+            if tracker.killed and state.session_token is None:
                 self.link.drop(tracker)
             elif now < state.retry_at:
                 self.link.call_later(state.retry_at - now, lambda: self.link.touch(tracker))
             else:
-                state.stage, state.asked_at = _ASKED, now
-                self.wire.send({"type": "register", "shared": True, **tracker._registration()})
+                state.stage = _ASKED
+                self._register(tracker)
         elif state.stage == _LIVE:
             for change in tracker._take_changes():
                 self.wire.send({**change, "session_id": tracker.session_id})
             if state.ended and tracker._kill is not None:
                 self.wire.send({"type": "kill_ack", "session_id": tracker.session_id, "kill_id": tracker._kill.kill_id})
-                self.link.drop(tracker)
+                state.stage, state.farewells = _LEFT, state.farewells + 1
             elif state.leaving:
                 self.wire.send({"type": "bye", "session_id": tracker.session_id, "persisted": False})
-                self.link.drop(tracker)
+                state.stage, state.farewells = _LEFT, state.farewells + 1
 
     def _hear(self, message: dict) -> None:
         kind, tracker = message.get("type"), self.link.find(message.get("session_id"))
@@ -729,6 +763,8 @@ class _SocketTalk:
         if kind == "registered":
             state.stage, state.session_token = _LIVE, message.get("session_token") or state.session_token
             self.link.reached()
+            if state.asked:
+                self.link.settled([(tracker, state.asked.popleft())])
             self.link.touch(tracker)
         elif kind == "kill":
             state.stage = _LIVE
@@ -760,7 +796,7 @@ class _HttpTalk:
     def _speak_for(self, tracker: SessionClient) -> bool:
         state, now = tracker._wire, time.monotonic()
         if state.stage == _NEW:
-            if (state.leaving or tracker.killed) and state.session_token is None:
+            if tracker.killed and state.session_token is None:
                 self.link.drop(tracker)
                 return True
             if now < state.retry_at:
@@ -805,8 +841,6 @@ class _HttpTalk:
         return True
 
     def _refused(self, tracker: SessionClient, status: int, answer: dict) -> bool:
-        if status == 401:
-            raise _Refused(answer.get("detail") or "no or wrong token")
         tracker._wire.beat_at = time.monotonic() + tracker._fields["heartbeat_interval"]
         _answer_refusal(self.link, tracker, status, str(answer.get("detail") or answer.get("title") or status))
         return False
@@ -815,6 +849,8 @@ class _HttpTalk:
 def _answer_refusal(link: _Link, tracker: SessionClient, status: int, detail: str) -> None:
     """What to do when the monitor says no to one session, whichever way it says so."""
     state = tracker._wire
+    if status in (401, 421):  # said to the client, not to the session
+        raise _Refused(detail)
     if status == 410:  # ended by an administrator while we were away: nothing is left to acknowledge
         tracker._kill_arrived(Kill(reason=detail or None))
         link.drop(tracker)

@@ -177,6 +177,7 @@ impl<'a> Draft<'a> {
             started_at: now.wall,
             pulse: Arc::new(Pulse::new(now.wall, now.mono)),
             status: asked.status.clone().unwrap_or_default(),
+            status_since: now.wall,
             task: asked.task.clone(),
             task_started_at: asked.task.as_ref().map(|_| now.wall),
             visibility: asked.visibility,
@@ -417,6 +418,9 @@ fn apply_report(session: &Session, report: &Report, now: Now) -> Session {
         after.task_started_at = None;
     } else if after.task != session.task || begun_anew {
         after.task_started_at = Some(now.wall);
+    }
+    if status_changed || after.task != session.task {
+        after.status_since = now.wall;
     }
     if report.visibility.is_some() {
         after.visibility = report.visibility;

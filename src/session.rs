@@ -193,6 +193,8 @@ pub struct Session {
     pub pulse: Arc<Pulse>,
     /// What the client said last.
     pub status: Status,
+    /// When what it does last changed.
+    pub status_since: Timestamp,
     /// What it works on.
     pub task: Option<Arc<str>>,
     /// When `task` began.

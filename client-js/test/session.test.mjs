@@ -218,6 +218,14 @@ test('ended while the socket is away, the end goes out over HTTP with the sessio
   } finally { request.mock.restore(); }
 });
 
+test('a session that the server ends, as one that is deleted there, is ended and does not come back', async () => {
+  const { session, socket, WebSocket } = await online();
+  socket.fail(1000, 'the session has ended');
+  assert.equal(session.state, 'ended');
+  await pass(60_000);
+  assert.equal(WebSocket.sockets.length, 1);
+});
+
 test('an aborted signal ends the session, at once where it already was', async () => {
   const controller = new AbortController();
   const { session } = await online({ signal: controller.signal });

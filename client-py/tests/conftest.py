@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import session_client  # noqa: E402
 from session_client import SessionClient, _registry  # noqa: E402
 from support import Monitor  # noqa: E402
 
@@ -32,9 +33,12 @@ def shared_monitor() -> Iterator[Monitor]:
     server.close()
 
 
+session_client.LINGER = 0.3  # so that the threads of one test are gone in the next
+
+
 @pytest.fixture(autouse=True)
 def nobody_left() -> Iterator[None]:
-    """Each test starts with no tracker in this process."""
+    """Each test starts with no tracker in this process, ."""
     yield
     for tracker in list(_registry.trackers.values()):
         tracker.stop()

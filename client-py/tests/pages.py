@@ -23,13 +23,13 @@ NOTIFICATION = "You have been disconnected"
 
 # Notes every WebSocket's opening and closing with the time, before any script of the page runs.
 SPY = """
-window.opened = 0; window.closed = [];
+window.opens = 0; window.closes = [];
 window.WebSocket = class extends window.WebSocket {
   constructor(...given) {
     super(...given);
-    this.addEventListener('open', () => { window.opened += 1; });
+    this.addEventListener('open', () => { window.opens += 1; });
     this.addEventListener('close', (event) => {
-      window.closed.push({ code: event.code, reason: event.reason, at: Date.now() });
+      window.closes.push({ code: event.code, reason: event.reason, at: Date.now() });
     });
   }
 };
@@ -95,20 +95,20 @@ class Page:
         self.page = self.context.new_page()
         self.page.add_init_script(SPY)
         self.page.goto(url)
-        self.page.wait_for_function("window.opened > 0")
+        self.page.wait_for_function("window.opens > 0")
         self.page.get_by_text("ready").wait_for()
 
     def click(self, name: str) -> None:
         self.page.get_by_role("button", name=name).click()
 
     def closes(self) -> list[dict]:
-        return self.page.evaluate("window.closed")
+        return self.page.evaluate("window.closes")
 
     def opened(self) -> int:
-        return self.page.evaluate("window.opened")
+        return self.page.evaluate("window.opens")
 
     def wait_closed(self, count: int = 1, timeout: float = 10.0) -> dict:
-        self.page.wait_for_function(f"window.closed.length >= {count}", timeout=timeout * 1000)
+        self.page.wait_for_function(f"window.closes.length >= {count}", timeout=timeout * 1000)
         return self.closes()[count - 1]
 
     def wait_notified(self) -> str:

@@ -151,6 +151,11 @@ class Monitor:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"null")
 
+    def token(self, role: str) -> str:
+        """The token of a role, from the file that the server made."""
+        lines = json.loads(Path(f"{self._folder.name}/monitor.db.tokens").read_text())
+        return next(line["token"] for line in lines if line["role"] == role)
+
     def sessions(self, app_name: str | None = None) -> list[dict]:
         status, answer = self.ask("GET", "/sessions" + (f"?app_name={app_name}" if app_name else ""))
         assert status == 200, answer
@@ -221,9 +226,9 @@ class Gate:
     def release(self) -> None:
         self._open.set()
 
-    def threads(self) -> int:
-        """How many threads are the gate's own."""
-        return sum(thread.is_alive() for thread in [self._acceptor, *self._pumps])
+    def threads(self) -> set[threading.Thread]:
+        """The gate's own threads."""
+        return {self._acceptor, *self._pumps}
 
     def _accept(self) -> None:
         while True:
@@ -238,7 +243,7 @@ class Gate:
 
     def _serve(self, client: socket.socket) -> None:
         with client:
-            first = client.recv(65536)
+            first = self._addressed(client.recv(65536))
             if not self._websocket and b"upgrade: websocket" in first.lower():
                 client.sendall(b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 return
@@ -253,11 +258,15 @@ class Gate:
                 back.start()
                 self._pump(client, server)
 
+    def _addressed(self, data: bytes) -> bytes:
+        """With the monitor's own address as the host, as it insists on."""
+        return data.replace(self.url.removeprefix("http://").encode(), f"127.0.0.1:{self._monitor.port}".encode())
+
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._open.wait()
-                sink.sendall(data)
+                sink.sendall(self._addressed(data))
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

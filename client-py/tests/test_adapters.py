@@ -38,7 +38,7 @@ def open_page(browser, port: int):
 
 
 def closed(page) -> list[dict]:
-    return page.evaluate("window.closed")
+    return page.evaluate("window.closes")
 
 
 @pytest.mark.browser
@@ -51,7 +51,7 @@ def test_shiny(shared_monitor: Monitor, browser, app_name):
         row = eventually(lambda: next((r for r in shared_monitor.sessions(app_name) if r["current_task"]), None))
         assert row["current_task"] == "Generating Report"
         shared_monitor.kill(row["session_id"])
-        page.wait_for_function("window.closed.length > 0")
+        page.wait_for_function("window.closes.length > 0")
         assert [(c["code"], c["reason"]) for c in closed(page)] == [(1001, CLOSE_REASON)]
         page.locator("#shiny-disconnected-overlay").wait_for()
         shared_monitor.gone(row["session_id"])
@@ -78,7 +78,7 @@ def test_streamlit(shared_monitor: Monitor, browser, app_name):
         shared_monitor.only_of(row["session_id"], current_task=None)
         assert len(shared_monitor.sessions(app_name)) == 2, "a script that runs anew is the same session"
         shared_monitor.kill(row["session_id"])
-        page.wait_for_function("window.closed.length > 1", timeout=30_000)  # it tries to come back by itself
+        page.wait_for_function("window.closes.length > 1", timeout=30_000)  # it tries to come back by itself
         assert {(c["code"], c["reason"]) for c in closed(page)} == {(1001, CLOSE_REASON)}
         shared_monitor.gone(row["session_id"])
         assert server.output().count("CALLBACK") == 1

@@ -41,23 +41,23 @@ def test_a_task_shorter_than_a_blink_is_in_the_timeline(shared_monitor: Monitor,
 
 def test_any_number_of_sessions_share_one_thread_and_one_socket(shared_monitor: Monitor, app_name):
     with Gate(shared_monitor) as gate:
-        before = threading.active_count()
+        before = set(threading.enumerate())
         trackers = [SessionClient.get_tracker(f"{app_name}-{n}", server_url=gate.url) for n in range(200)]
         for tracker in trackers:
             assert tracker.flush(10)
-        ours = [t for t in threading.enumerate() if t.name == "sessionwatch"]
-        assert len(ours) == 1 and ours[0].daemon
-        assert threading.active_count() - before <= 1 + gate.threads()
+        new = set(threading.enumerate()) - before - gate.threads()
+        assert [(thread.name, thread.daemon) for thread in new] == [("sessionwatch", True)]
         assert gate.accepted == 1
         assert len(shared_monitor.sessions()) >= 200
 
 
-def test_the_thread_ends_with_the_last_session_and_comes_back(shared_monitor: Monitor, app_name, monkeypatch):
-    monkeypatch.setattr("session_client.LINGER", 0.1)
+def test_the_thread_ends_with_the_last_session_and_comes_back(shared_monitor: Monitor, app_name):
     tracker = tracker_for(shared_monitor, app_name)
     assert tracker.flush()
+    thread = tracker._link._thread
     tracker.stop()
-    eventually(lambda: not [t for t in threading.enumerate() if t.name == "sessionwatch"], 10)
+    thread.join(10)
+    assert not thread.is_alive()
     again = tracker_for(shared_monitor, app_name)
     assert again.flush() and again.session_id != tracker.session_id
 
@@ -207,8 +207,8 @@ def test_where_a_websocket_is_refused_it_beats_over_http(shared_monitor: Monitor
         with tracker.task("over http"):
             assert tracker.flush()
             assert shared_monitor.only(app_name)["current_task"] == "over http"
-        later = eventually(lambda: (now := shared_monitor.only(app_name))["last_heartbeat"] > row["last_heartbeat"] and now)
-        assert later["status"] == "idle"
+        row = shared_monitor.only(app_name, status="idle")
+        eventually(lambda: shared_monitor.only(app_name)["last_heartbeat"] > row["last_heartbeat"], what="a beat")
         called = []
         tracker.on_kill(lambda kill: called.append(kill.reason))
         shared_monitor.kill(tracker.session_id, reason="over http")
@@ -236,6 +236,7 @@ def test_a_killed_id_is_turned_away_and_its_neighbours_stay(shared_monitor: Moni
         assert tracker.flush()
         shared_monitor.kill(tracker.session_id)
         shared_monitor.gone(tracker.session_id)
+        eventually(lambda: tracker.session_id not in tracker._link._trackers, what="the farewell to be confirmed")
         _registry.trackers.clear()
         again = SessionClient.get_tracker(app_name, server_url=gate.url)
         assert again is not tracker and again.session_id == tracker.session_id
@@ -246,12 +247,14 @@ def test_a_killed_id_is_turned_away_and_its_neighbours_stay(shared_monitor: Moni
 
 
 def test_a_wrong_token_is_said_once_and_not_tried_for_ever(app_name, caplog):
-    monitor = Monitor("--ingest-token", "right-token-right-token-right-token")
+    monitor = Monitor("--strict")
     try:
         wrong = tracker_for(monitor, app_name, token="wrong")
-        right = tracker_for(monitor, app_name, token="right-token-right-token-right-token")
+        right = tracker_for(monitor, app_name, token=monitor.token("ingest"))
         assert right.flush()
         assert wrong.flush(3) is False
         eventually(lambda: "refuses this client" in caplog.text)
+        assert [row["session_id"] for row in monitor.ask("GET", "/sessions", token=monitor.token("view"))[1]["sessions"]] \
+            == [right.session_id]
     finally:
         monitor.close()

@@ -96,6 +96,8 @@ struct Client {
     own: Option<SessionId>,
     replies: FuturesOrdered<BoxFuture<'static, Reply>>,
     registered: bool,
+    /// The client is a page, which cannot see pings.
+    ticks: bool,
 }
 
 impl Client {
@@ -109,6 +111,7 @@ impl Client {
             own: None,
             replies: FuturesOrdered::new(),
             registered: false,
+            ticks: false,
         }
     }
 
@@ -149,6 +152,9 @@ impl Client {
                         if now >= ping_at {
                             ping_at = now + ping_every;
                             socket::send(socket, Message::Ping(axum::body::Bytes::new())).await?;
+                            if self.ticks {
+                                socket::send(socket, Message::Text(ServerFrame::Tick.encode().into())).await?;
+                            }
                         }
                         None
                     }
@@ -302,6 +308,9 @@ impl Client {
             return self.refuse(socket, said.as_deref(), &Error::Invalid(wrong.to_owned())).await;
         }
         let shared = frame.shared || self.shared;
+        // A socket that carries several stands, whatever becomes of the first.
+        self.shared = shared;
+        self.registered |= shared;
         let body = frame.registration();
         let checked = body.check(&self.caller, None, self.timing());
         let checked =
@@ -311,8 +320,8 @@ impl Client {
             Err(gone @ Error::Gone { .. }) => return self.killed_before(socket, said.as_deref(), shared, gone).await,
             Err(error) => return self.refuse(socket, said.as_deref(), &error).await,
         };
-        self.shared = shared;
         self.registered = true;
+        self.ticks |= registration.client.as_deref().is_some_and(|client| client.starts_with("js/"));
         registration.socket = Some(self.socket);
         let id = registration.id.clone();
         self.held.entry(id.clone()).or_default();
@@ -418,7 +427,7 @@ impl Client {
                         self.refuse(socket, Some(id.as_str()), &error).await
                     }
                     (false, Cause::Killed) => Ok(Some((CloseCode::Killed, TERMINATED))),
-                    (false, _) => Ok(Some((CloseCode::Normal, "the session has ended"))),
+                    (false, _) => Ok(Some((CloseCode::Normal, "ended"))),
                 }
             }
         }

@@ -159,6 +159,9 @@ pub enum ServerFrame<'a> {
         /// Milliseconds to clean up in.
         grace_ms: u64,
     },
+    /// Sent beside each ping to browsers, whose scripts see no pings: to be answered with
+    /// a heartbeat, and by its absence a sign that the connection is dead.
+    Tick,
     /// Show this to the user.
     Message {
         /// Whose user.

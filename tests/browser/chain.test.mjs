@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { launchBrowser, servePages, startServer } from './support.mjs';
 import { TERMINATED, history, session, sessionPage, until } from './client-pages.mjs';
 
-test('from a page that registers to a kill that is known to have worked', async () => {
+test('from a page that registers to a kill that is known to have worked', { timeout: 60_000 }, async () => {
   const [server, browser] = await Promise.all([startServer(), launchBrowser()]);
   const app = await servePages({ '/': sessionPage(server, `userId: 'ana'`) });
   try {

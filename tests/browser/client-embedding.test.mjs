@@ -11,6 +11,8 @@ import { TERMINATED, inState, kill, openSession, session, sessionPage, sessions,
 
 const CLIENT = { type: 'text/javascript', body: readFileSync(join(ROOT, 'client-js/client.js'), 'utf8') };
 
+const LIMIT = { timeout: 60_000 };
+
 let server, browser;
 
 before(async () => {
@@ -39,14 +41,14 @@ async function visit(pages, { host = '127.0.0.1', path = '/' } = {}) {
 }
 
 describe('embedded', { concurrency: 3 }, () => {
-  test('a page on another loopback origin may connect, and its client finds the server by itself', async () => {
+  test('a page on another loopback origin may connect, and its client finds the server by itself', LIMIT, async () => {
     const { page, close } = await visit({ '/': sessionPage(server) }, { host: 'localhost' });
     assert.equal(await page.evaluate(() => session.ready.then(({ state }) => state)), 'online');
     assert.equal(await page.evaluate(() => sockets[0].url), `${server.url.replace('http', 'ws')}/ws/client`);
     await close();
   });
 
-  test('a page on an origin that is not allowed gets one clear line, and the app goes on', async () => {
+  test('a page on an origin that is not allowed gets one clear line, and the app goes on', LIMIT, async () => {
     const { page, lines, errors, close } = await visit({
       '/client.js': CLIENT,
       '/': sessionPage({ url: '' }, `server: '${server.url}'`),
@@ -64,7 +66,7 @@ describe('embedded', { concurrency: 3 }, () => {
     await close();
   });
 
-  test('the same origin, once allowed, connects', async () => {
+  test('the same origin, once allowed, connects', LIMIT, async () => {
     const pages = { '/client.js': CLIENT };
     const site = await servePages(pages);
     const origin = site.url.replace('127.0.0.1', 'app.example');
@@ -77,7 +79,7 @@ describe('embedded', { concurrency: 3 }, () => {
     await Promise.all([site.close(), open.stop()]);
   });
 
-  test('a server that is not there costs one line, and nothing else', async () => {
+  test('a server that is not there costs one line, and nothing else', LIMIT, async () => {
     const { page, lines, errors, close } = await visit({
       '/client.js': CLIENT,
       // Port 9 is discard, which nobody serves.
@@ -90,7 +92,7 @@ describe('embedded', { concurrency: 3 }, () => {
     await close();
   });
 
-  test('a page under a strict CSP works without violations, up to the kill and its notice', async () => {
+  test('a page under a strict CSP works without violations, up to the kill and its notice', LIMIT, async () => {
     const ws = server.url.replace('http', 'ws');
     const { page, lines, errors, close } = await visit({
       '/': {
@@ -116,7 +118,7 @@ describe('embedded', { concurrency: 3 }, () => {
     await close();
   });
 
-  test('the classic script starts from its tag, and works by hand', async () => {
+  test('the classic script starts from its tag, and works by hand', LIMIT, async () => {
     const { page, close } = await visit({
       '/': `<!doctype html><title>classic</title><script src="${server.url}/client.iife.js" data-app="shop" data-user="eve"></script>`,
     });
@@ -130,7 +132,7 @@ describe('embedded', { concurrency: 3 }, () => {
       !(await sessions(server)).some(({ session_id }) => session_id === id || session_id === other));
   });
 
-  test('the plain page of the examples runs its task, and saves its notes when it is killed', async () => {
+  test('the plain page of the examples runs its task, and saves its notes when it is killed', LIMIT, async () => {
     const file = name => readFileSync(join(ROOT, 'examples/plain-page', name), 'utf8')
       .replaceAll('http://localhost:8000', server.url);
     const { page, errors, close } = await visit({
@@ -152,11 +154,11 @@ describe('embedded', { concurrency: 3 }, () => {
     await close();
   });
 
-  test('React\'s StrictMode, which mounts twice, makes one socket and one row', async () => {
+  test('React\'s StrictMode, which mounts twice, makes one socket and one row', LIMIT, async () => {
     const example = join(ROOT, 'examples/react');
     const esbuild = join(example, 'node_modules/.bin/esbuild');
     assert.ok(existsSync(esbuild), 'run `npm ci` in examples/react');
-    const bundle = execFileSync(esbuild, ['app.jsx', '--bundle', '--jsx=automatic', '--define:process.env.NODE_ENV="development"'],
+    const bundle = execFileSync(esbuild, ['app.jsx', '--bundle', '--format=esm', '--jsx=automatic', '--define:process.env.NODE_ENV="development"'],
       { cwd: example, encoding: 'utf8', maxBuffer: 1 << 26 });
     const site = await servePages({
       '/': readFileSync(join(example, 'index.html'), 'utf8'),
@@ -178,7 +180,7 @@ describe('embedded', { concurrency: 3 }, () => {
     await Promise.all([context.close(), site.close()]);
   });
 
-  test('under Node the same module is a session, ended by a kill', async () => {
+  test('under Node the same module is a session, ended by a kill', LIMIT, async () => {
     const program = `
       import { monitorSession } from ${JSON.stringify(join(ROOT, 'client-js/client.js'))};
       const session = monitorSession({ app: 'node', server: '${server.url}' });

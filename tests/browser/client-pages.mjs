@@ -86,23 +86,32 @@ export async function launchPlainBrowser(args = []) {
     '--disable-component-update', '--disable-sync', '--remote-debugging-port=0', `--user-data-dir=${profile}`, ...args,
   ], { stdio: ['ignore', 'ignore', 'pipe'] });
   const exited = once(child, 'exit');
-  const endpoint = await new Promise((resolve, reject) => {
-    createInterface({ input: child.stderr }).on('line', line => {
-      const found = /listening on (ws:\S+)/.exec(line);
-      if (found) resolve(found[1]);
-    });
-    exited.then(([code]) => reject(new Error(`Chromium exited with ${code}`)));
-  });
-  const browser = await chromium.connectOverCDP(endpoint, { noDefaults: true });
-  return {
-    context: browser.contexts()[0],
-    async close() {
-      // Asked to end rather than killed, so that it has ended when its profile is removed.
-      await (await browser.newBrowserCDPSession()).send('Browser.close').catch(() => {});
-      await exited;
-      rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
-    },
+  const ended = async () => {
+    await exited;
+    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
   };
+  try {
+    const endpoint = await new Promise((resolve, reject) => {
+      createInterface({ input: child.stderr }).on('line', line => {
+        const found = /listening on (ws:\S+)/.exec(line);
+        if (found) resolve(found[1]);
+      });
+      exited.then(([code]) => reject(new Error(`Chromium exited with ${code}`)));
+    });
+    const browser = await chromium.connectOverCDP(endpoint, { noDefaults: true });
+    return {
+      context: browser.contexts()[0],
+      async close() {
+        // Asked to end rather than killed, so that it has let go of its profile.
+        await (await browser.newBrowserCDPSession()).send('Browser.close').catch(() => {});
+        await ended();
+      },
+    };
+  } catch (error) {
+    child.kill('SIGKILL');
+    await ended();
+    throw error;
+  }
 }
 
 /**

@@ -6,6 +6,8 @@ import { after, before, describe, test } from 'node:test';
 import { api, launchBrowser, servePages, startServer } from './support.mjs';
 import { TERMINATED, history, inState, kill, openSession, session, sessionPage, sessions, until } from './client-pages.mjs';
 
+const LIMIT = { timeout: 60_000 };
+
 let server, browser, app;
 
 before(async () => {
@@ -33,7 +35,7 @@ const withContext = work => async t => {
 const gone = id => until(`${id} is removed`, async () => !(await session(server, id)));
 
 describe('in a page', { concurrency: 4 }, () => {
-  test('the session, its task and its status are on the server as the page says them', withContext(async context => {
+  test('the session, its task and its status are on the server as the page says them', LIMIT, withContext(async context => {
     const page = await openSession(context, app.url);
     const row = () => session(server, page.sessionId);
     const registered = await row();
@@ -54,7 +56,7 @@ describe('in a page', { concurrency: 4 }, () => {
     await gone(page.sessionId);
   }));
 
-  test('a kill ends the task and the socket with 1001, and nothing reconnects in the 10 s after', withContext(async context => {
+  test('a kill ends the task and the socket with 1001, and nothing reconnects in the 10 s after', LIMIT, withContext(async context => {
     const page = await openSession(context, app.url);
     await page.evaluate(() => {
       globalThis.seen = [];
@@ -84,7 +86,7 @@ describe('in a page', { concurrency: 4 }, () => {
     assert.equal(events.at(-1).cause, 'killed');
   }));
 
-  test('waitUntil is honoured: the acknowledgement comes when the work is done', withContext(async context => {
+  test('waitUntil is honoured: the acknowledgement comes when the work is done', LIMIT, withContext(async context => {
     const page = await openSession(context, app.url);
     await page.evaluate(() => {
       session.addEventListener('kill', event => event.waitUntil(new Promise(resolve => { globalThis.saved = resolve; })));
@@ -100,7 +102,7 @@ describe('in a page', { concurrency: 4 }, () => {
     assert.ok((await history(server, page.sessionId)).some(({ kind }) => kind === 'kill_acknowledged'));
   }));
 
-  test('waitUntil is cut at the grace', withContext(async context => {
+  test('waitUntil is cut at the grace', LIMIT, withContext(async context => {
     const page = await openSession(context, app.url);
     await page.evaluate(() => {
       session.addEventListener('kill', event => {
@@ -117,14 +119,14 @@ describe('in a page', { concurrency: 4 }, () => {
     await gone(page.sessionId);
   }));
 
-  test('the app\'s own sockets are closed with 4001', withContext(async context => {
+  test('the app\'s own sockets are closed with 4001', LIMIT, withContext(async context => {
     const page = await openSession(context, `${app.url}/own-sockets`);
-    // Another socket to a real server: a dashboard's, which stays open for as long as nobody closes it.
+    // The app's socket is one to a real server too: here, another session's, in the app's own hands.
     const closed = await page.evaluate(url => new Promise(resolve => {
-      const feed = new WebSocket(`${url}/ws`, ['sessionwatch.v1']);
-      feed.onopen = () => resolve(null);
-      feed.onerror = () => resolve('no connection');
-      feed.onclose = ({ code, reason }) => { globalThis.feedClosed = [code, reason]; };
+      const feed = new WebSocket(`${url}/ws/client`, ['sessionwatch.v1']);
+      feed.onopen = () => feed.send('{"type":"register","app_name":"feed"}');
+      feed.onmessage = () => resolve(null);
+      feed.onclose = ({ code, reason }) => { globalThis.feedClosed = true; resolve([code, reason]); };
       feeds.add(feed);
       feed.close = new Proxy(feed.close, {
         apply(close, self, args) { globalThis.closedWith = args; return Reflect.apply(close, self, args); },
@@ -136,7 +138,7 @@ describe('in a page', { concurrency: 4 }, () => {
     assert.deepEqual(await page.evaluate(() => closedWith), [4001, TERMINATED]);
   }));
 
-  test('a killed id stays killed: a page that loads anew with it is refused for good', withContext(async context => {
+  test('a killed id stays killed: a page that loads anew with it is refused for good', LIMIT, withContext(async context => {
     const page = await openSession(context, `${app.url}/own-id`);
     assert.equal(page.sessionId, 'given-by-the-app');
     await kill(server, page.sessionId, 'enough');
@@ -150,7 +152,7 @@ describe('in a page', { concurrency: 4 }, () => {
     assert.equal(await session(server, page.sessionId), undefined);
   }));
 
-  test('a reload of a session that was not killed is a new session in its place', withContext(async context => {
+  test('a reload of a session that was not killed is a new session in its place', LIMIT, withContext(async context => {
     const page = await openSession(context, app.url);
     const before = page.sessionId;
     await page.reload();
@@ -160,7 +162,7 @@ describe('in a page', { concurrency: 4 }, () => {
     assert.equal((await history(server, before)).at(-1).cause, 'ended');
   }));
 
-  test('two tabs and a duplicated one are three rows, and killing one leaves two', withContext(async context => {
+  test('two tabs and a duplicated one are three rows, and killing one leaves two', LIMIT, withContext(async context => {
     const [first, second] = [await openSession(context, app.url), await openSession(context, app.url)];
     // A duplicated tab shares the storage of the first, as does one that it opens.
     const [third] = await Promise.all([context.waitForEvent('page'), first.evaluate(() => { open(location.href); })]);
@@ -181,7 +183,7 @@ describe('in a page', { concurrency: 4 }, () => {
     await Promise.all(ids.slice(1).map(gone));
   }));
 
-  test('a message reaches the page without ending anything, and its sender hears that it did', withContext(async context => {
+  test('a message reaches the page without ending anything, and its sender hears that it did', LIMIT, withContext(async context => {
     const page = await openSession(context, `${app.url}/notice`);
     await page.evaluate(() => {
       session.addEventListener('message', ({ text, level, by }) => { globalThis.heard = { text, level, by }; });

@@ -5,4 +5,7 @@
 
 mod support;
 
+mod contract;
+mod lifetime;
 mod rest;
+mod sockets;

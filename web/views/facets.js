@@ -84,7 +84,7 @@ function facetItem(facet) {
       if (kill) {
         kill.facetValue = value;
         kill.hidden = !killable || total === 0;
-        setAttribute(kill, 'aria-label', `Kill all sessions of ${text}`);
+        setAttribute(kill, 'aria-label', `Kill… all sessions of ${text}`);
       }
     },
   };

@@ -32,6 +32,7 @@ export class FilterBarView {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.#apply(), TYPING);
     });
+    this.input.addEventListener('blur', () => this.#apply());
     this.input.addEventListener('keydown', event => {
       if (event.key === 'Enter') this.#apply();
       else if (event.key === 'Escape' && this.input.value !== '') { this.input.value = ''; this.#apply(); } else if (event.key === 'Escape') this.input.blur();
@@ -53,6 +54,7 @@ export class FilterBarView {
 
   #apply() {
     clearTimeout(this.#timer);
+    this.#timer = 0;
     if (this.input.value !== this.#dashboard.view.query) this.#dashboard.show({ query: this.input.value });
   }
 
@@ -81,9 +83,8 @@ export class FilterBarView {
   render() {
     const dashboard = this.#dashboard;
     const { view } = dashboard;
-    if (document.activeElement !== this.input && this.input.value !== view.query) this.input.value = view.query;
-    // Changed elsewhere (a number pressed, the way back) while the focus is still here: the address is right.
-    else if (this.input.value !== view.query && this.shown !== view.query) this.input.value = view.query;
+    // Changed elsewhere (a number pressed, the way back) the view is right; being typed, the field is.
+    if (this.input.value !== view.query && (this.#timer === 0 || this.shown !== view.query)) this.input.value = view.query;
     this.shown = view.query;
     this.#clear.hidden = this.input.value === '';
     const live = view.page === 'live';

@@ -27,7 +27,7 @@ export function menu(items, place, back) {
     return button;
   });
   const element = el('div', { class: 'menu', role: 'menu' }, ...buttons);
-  document.body.append(element);
+  (document.querySelector('main') ?? document.body).append(element);
   const { width, height } = element.getBoundingClientRect();
   element.style.left = `${Math.max(4, Math.min(place.left, innerWidth - width - 4))}px`;
   element.style.top = `${Math.max(4, Math.min(place.bottom, innerHeight - height - 4))}px`;

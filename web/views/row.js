@@ -201,6 +201,6 @@ export class GroupView {
     }
     this.#kill.hidden = this.#dashboard.server.role !== 'admin';
     setAttribute(this.#kill, 'disabled', !this.#dashboard.mayAct || group.live === 0);
-    setAttribute(this.#kill, 'aria-label', `Kill all sessions of ${printable(group.value)}`);
+    setAttribute(this.#kill, 'aria-label', `Kill group… ${printable(group.value)}`);
   }
 }

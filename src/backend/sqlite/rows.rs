@@ -66,8 +66,8 @@ fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()>
     transaction
         .prepare_cached(
             "INSERT OR REPLACE INTO sessions (session_id, app_name, user_id, start_time, last_heartbeat, status,
-                current_task, task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                status_since, current_task, task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(params![
             session.id.as_str(),
@@ -76,6 +76,7 @@ fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()>
             session.started_at.0,
             session.pulse.wall().0,
             session.status.as_str(),
+            session.status_since.0,
             session.task.as_deref(),
             session.task_started_at.map(|at| at.0),
             session.visibility.map(Visibility::as_str),
@@ -157,6 +158,7 @@ fn session(row: &Row<'_>) -> rusqlite::Result<Option<Session>> {
         started_at: Timestamp(row.get("start_time")?),
         pulse: Arc::new(Pulse::new(last_heartbeat, Mono::default())),
         status,
+        status_since: Timestamp(row.get("status_since")?),
         task: shared(text("current_task")?),
         task_started_at: time("task_started_at")?,
         visibility: text("visibility")?.as_deref().and_then(Visibility::parse),

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
         start_time INTEGER NOT NULL,
         last_heartbeat INTEGER NOT NULL,
         status TEXT NOT NULL,
+        status_since INTEGER NOT NULL,
         current_task TEXT,
         task_started_at INTEGER,
         visibility TEXT,

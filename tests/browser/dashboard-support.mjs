@@ -1,0 +1,152 @@
+// What the tests of the dashboard share: a page that is watched for errors, sessions to
+// look at, and questions to the page.
+
+import assert from 'node:assert/strict';
+import { fork } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { ROOT } from './support.mjs';
+
+export const ARTIFACTS = join(ROOT, 'artifacts');
+mkdirSync(ARTIFACTS, { recursive: true });
+
+/** What is long on a slow machine, in ms. Nothing waits that long when all is well. */
+export const PATIENCE = 30_000;
+
+/**
+ * Opens the dashboard and waits until it is live.
+ * @returns {Promise<import('playwright-core').Page & { problems: string[] }>} `problems` gathers script errors and
+ *   violations of the content policy; it has to stay empty
+ */
+export async function openDashboard(browser, server, { path = '/', live = true, ...options } = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  page.problems = [];
+  page.on('pageerror', error => page.problems.push(String(error.stack)));
+  page.on('console', message => {
+    if (message.type() === 'error' && !/Failed to load resource|WebSocket connection to/.test(message.text())) page.problems.push(message.text());
+  });
+  page.on('dialog', dialog => { page.problems.push(`dialog ${dialog.message()}`); dialog.dismiss(); });
+  await page.goto(server.url + path);
+  if (live) await isLive(page);
+  return page;
+}
+
+export const isLive = page => page.waitForFunction(() => document.querySelector('.badge.is-live') !== null);
+
+/** The texts of the rows in view, from the top, each with its cells by column. */
+export function rowsInView(page) {
+  return page.evaluate(() => [...document.querySelectorAll('.table-view:not([hidden]) tbody tr.row:not([hidden])')]
+    .sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)
+    .map(row => Object.fromEntries([...row.querySelectorAll('td[data-column]')].map(cell => [cell.dataset.column, cell.textContent]))));
+}
+
+export const users = async page => (await rowsInView(page)).map(row => row.user);
+
+/** Waits until `users` in view are exactly these, in this order. */
+export async function showsUsers(page, expected) {
+  try {
+    await page.waitForFunction(wanted => {
+      const rows = [...document.querySelectorAll('.table-view:not([hidden]) tbody tr.row:not([hidden])')].sort((a, b) => a.ariaRowIndex - b.ariaRowIndex);
+      return JSON.stringify(rows.map(row => row.querySelector('[data-column=user]')?.textContent)) === wanted;
+    }, JSON.stringify(expected));
+  } catch {
+    assert.deepEqual(await users(page), expected);
+  }
+}
+
+/** The row of a user. */
+export const rowOf = (page, user) => page.locator('tbody tr.row:not([hidden])').filter({ has: page.locator(`td[data-column=user]`, { hasText: new RegExp(`^${user}$`) }) });
+
+/** Waits for `question` to answer something true, asking again and again, and answers it. */
+export async function until(question, what, patience = PATIENCE) {
+  const end = Date.now() + patience;
+  for (;;) {
+    const answer = await question();
+    if (answer) return answer;
+    if (Date.now() > end) assert.fail(`waited in vain: ${what}`);
+    await new Promise(resolve => setTimeout(resolve, 50));
+  }
+}
+
+/**
+ * A process with many real sessions.
+ * @returns {{ tell: (message: object) => Promise<void>, stop: () => void }} `tell` takes `{register: […]}`, `{change: n}` a
+ *   second, `{beat: ms}`, `{deaf: bool}`, `{send: frame}`, and rejects with what went wrong
+ */
+export function startCrowd(server) {
+  const execArgv = typeof WebSocket === 'undefined' ? ['--experimental-websocket', '--no-warnings'] : [];
+  const child = fork(fileURLToPath(new URL('./dashboard-crowd.mjs', import.meta.url)), [server.url], { execArgv });
+  const waiting = new Map();
+  let number = 0;
+  let failure = null;
+  const fail = error => {
+    failure ??= error;
+    for (const { reject } of waiting.values()) reject(error);
+    waiting.clear();
+  };
+  child.on('message', message => {
+    if (message.error) fail(new Error(message.error));
+    else { waiting.get(message.done)?.resolve(); waiting.delete(message.done); }
+  });
+  child.on('exit', code => { if (code) fail(new Error(`the crowd exited with ${code}`)); });
+  return {
+    tell: message => new Promise((resolve, reject) => {
+      if (failure) { reject(failure); return; }
+      number += 1;
+      waiting.set(number, { resolve, reject });
+      child.send({ ...message, number });
+    }),
+    stop: () => { if (child.connected) child.disconnect(); },
+  };
+}
+
+/**
+ * A line to the server that can be cut.
+ * @returns {Promise<{ url: string, cut: () => void, close: () => Promise<void> }>} `cut` resets every connection there is
+ */
+export async function startLine(server) {
+  const open = new Set();
+  const proxy = createServer(near => {
+    const far = connect(server.port, '127.0.0.1');
+    for (const [from, to] of [[near, far], [far, near]]) {
+      open.add(from);
+      from.pipe(to);
+      from.on('error', () => to.destroy());
+      from.on('close', () => { open.delete(from); to.destroy(); });
+    }
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  const cut = () => { for (const socket of open) socket.resetAndDestroy(); };
+  return {
+    url: `http://127.0.0.1:${proxy.address().port}`,
+    cut,
+    close: async () => { cut(); proxy.close(); await once(proxy, 'close'); },
+  };
+}
+
+const APPS = ['risk', 'shop', 'reports', 'desk', 'backup', 'ml-training', 'ledger', 'onboarding'];
+const NAMES = ['ana', 'bob', 'carla', 'dmitri', 'eve', 'farid', 'grace', 'hiro', 'ines', 'joe', 'katya', 'liam', 'maria', 'noor', 'omar', 'petra'];
+const TASKS = ['Q4 report', 'Monte Carlo, 10,000 paths', 'nightly backup', 'train model v7', 'export orders', 'reconcile ledger', 'import invoices', 'render charts'];
+
+/** `count` registrations as a demo would have them, always the same ones. */
+export function population(count, prefix = 'p') {
+  return Array.from({ length: count }, (_, i) => {
+    const mixed = (i * 2654435761) >>> 0;
+    const running = mixed % 9 === 0;
+    return {
+      session_id: `${prefix}-${String(i).padStart(6, '0')}`,
+      app_name: APPS[Math.min(mixed % 11, (mixed >>> 8) % APPS.length)],
+      user_id: mixed % 17 === 0 ? undefined : NAMES[(mixed >>> 4) % NAMES.length],
+      status: running ? 'running' : 'idle',
+      current_task: running ? TASKS[(mixed >>> 6) % TASKS.length] : undefined,
+      visibility: mixed % 5 === 0 ? 'hidden' : 'visible',
+      meta: { env: mixed % 3 ? 'prod' : 'staging', region: mixed % 2 ? 'eu' : 'us' },
+    };
+  });
+}

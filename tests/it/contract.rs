@@ -1,0 +1,197 @@
+//! What every backend guarantees, run over each of them. The comments of the trait are
+//! the text; this is its proof.
+
+use std::sync::Arc;
+
+use sessionwatch::backend::memory::Memory;
+use sessionwatch::backend::sqlite::Sqlite;
+use sessionwatch::backend::{Backend, Stored};
+use sessionwatch::change::{Actor, Cause, Event, Kind};
+use sessionwatch::clock::{Mono, Timestamp};
+use sessionwatch::log::Query;
+use sessionwatch::registry::Counts;
+use sessionwatch::session::{Kill, Pulse, Session, SessionId, Status, Visibility};
+use sessionwatch::stats::Minute;
+
+fn session(id: &str) -> Session {
+    Session {
+        id: SessionId::parse(id).expect("an id"),
+        app: "risk".into(),
+        user: Some("ana".into()),
+        started_at: Timestamp(1_000),
+        pulse: Arc::new(Pulse::new(Timestamp(2_000), Mono(0))),
+        status: Status::Other("waiting".into()),
+        status_since: Timestamp(1_500),
+        task: Some("Q4 \"report\"".into()),
+        task_started_at: Some(Timestamp(1_500)),
+        visibility: Some(Visibility::Hidden),
+        heartbeat_interval: 12.5,
+        client: Some("js/0.1.0".into()),
+        remote_addr: Some("127.0.0.1".into()),
+        meta: Some(r#"{"env":"prod"}"#.into()),
+        kill: None,
+        token: Some([7; 32]),
+        stale: false,
+        socket: Some(3),
+    }
+}
+
+fn event(seq: u64, kind: Kind, session: Session) -> Event {
+    Event {
+        seq,
+        at: Timestamp(seq as i64 * 1_000),
+        kind,
+        session: Arc::new(session),
+        actor: Actor { by: Some("bob".into()), from: Some("::1".into()) },
+        reason: Some("because".into()),
+        cause: (kind == Kind::Removed).then_some(Cause::Ended),
+        message: None,
+    }
+}
+
+fn killed(id: &str) -> Session {
+    let kill = Kill {
+        kill_id: "k1".into(),
+        requested_at: Timestamp(5),
+        requested_by: "bob".into(),
+        reason: Some("because".into()),
+        delivered_at: Some(Timestamp(6)),
+        acknowledged_at: None,
+        confirm_by: Timestamp(9),
+    };
+    Session { kill: Some(Arc::new(kill)), ..session(id) }
+}
+
+async fn load(backend: &dyn Backend) -> Stored {
+    backend.load(Timestamp(100_000)).await.expect("it loads")
+}
+
+async fn commit(backend: &dyn Backend, events: Vec<Event>) {
+    backend.commit(Arc::new(events)).await.expect("it commits");
+}
+
+async fn an_empty_store_is_at_zero(backend: &dyn Backend) {
+    let stored = load(backend).await;
+    assert_eq!((stored.seq, stored.sessions.len(), stored.tombstones.len()), (0, 0, 0));
+}
+
+async fn a_session_comes_back_as_it_was_but_for_its_socket(backend: &dyn Backend) {
+    commit(backend, vec![event(1, Kind::Registered, killed("a"))]).await;
+    let stored = load(backend).await;
+    assert_eq!(stored.seq, 1);
+    let expected = Session { socket: None, ..killed("a") };
+    assert_eq!(format!("{:?}", stored.sessions), format!("{:?}", [expected]));
+}
+
+async fn of_several_versions_in_one_batch_the_last_one_counts(backend: &dyn Backend) {
+    let later = Session { task: Some("later".into()), ..session("a") };
+    let batch = vec![
+        event(1, Kind::Registered, session("a")),
+        event(2, Kind::Registered, session("b")),
+        event(3, Kind::StatusChanged, later),
+        event(4, Kind::Removed, session("b")),
+    ];
+    commit(backend, batch).await;
+    let stored = load(backend).await;
+    assert_eq!(stored.sessions.len(), 1);
+    assert_eq!(stored.sessions[0].task.as_deref(), Some("later"));
+    assert_eq!(stored.seq, 4);
+}
+
+async fn a_killed_session_leaves_a_tombstone_and_an_ended_one_does_not(backend: &dyn Backend) {
+    let mut gone = event(2, Kind::Removed, killed("a"));
+    gone.cause = Some(Cause::Killed);
+    commit(backend, vec![event(1, Kind::Registered, session("a")), gone]).await;
+    commit(backend, vec![event(3, Kind::Registered, session("b")), event(4, Kind::Removed, session("b"))]).await;
+    let stored = load(backend).await;
+    assert!(stored.sessions.is_empty());
+    assert_eq!(stored.tombstones.len(), 1);
+    assert_eq!(stored.tombstones[0].0.as_str(), "a");
+    assert_eq!(&*stored.tombstones[0].1.kill_id, "k1");
+    backend.forget(Timestamp(0), Timestamp(2_001)).await.expect("it forgets");
+    assert!(load(backend).await.tombstones.is_empty());
+}
+
+async fn what_is_not_for_the_log_leaves_no_trace(backend: &dyn Backend) {
+    commit(backend, vec![event(1, Kind::Registered, session("a")), event(2, Kind::Connection, session("a"))]).await;
+    let all = backend.events(Query { limit: 9, ..Query::default() }).await.expect("the log");
+    assert_eq!(all.len(), 1);
+}
+
+async fn the_log_is_read_back_whole_and_filtered(backend: &dyn Backend) {
+    for seq in 1..=6 {
+        let id = if seq % 2 == 0 { "even" } else { "odd" };
+        let kind = if seq < 3 { Kind::Registered } else { Kind::KillRequested };
+        commit(backend, vec![event(seq, kind, killed(id))]).await;
+    }
+    let seqs = async |query: Query| {
+        let found = backend.events(Query { limit: 3, ..query }).await.expect("the log");
+        found.iter().map(|entry| entry.seq).collect::<Vec<_>>()
+    };
+    assert_eq!(seqs(Query::default()).await, [6, 5, 4]);
+    assert_eq!(seqs(Query { before: Some(4), ..Query::default() }).await, [3, 2, 1]);
+    assert_eq!(seqs(Query { oldest_first: true, ..Query::default() }).await, [1, 2, 3]);
+    assert_eq!(seqs(Query { session_id: Some("even".into()), ..Query::default() }).await, [6, 4, 2]);
+    assert_eq!(seqs(Query { kinds: vec!["registered".into()], ..Query::default() }).await, [2, 1]);
+    assert_eq!(seqs(Query { app_name: Some("shop".into()), ..Query::default() }).await, [] as [u64; 0]);
+    let entry = backend.events(Query { limit: 1, ..Query::default() }).await.expect("the log").remove(0);
+    assert_eq!((entry.kind.as_str(), entry.by.as_deref()), ("kill_requested", Some("bob")));
+    assert_eq!((entry.reason.as_deref(), entry.from.as_deref()), (Some("because"), Some("::1")));
+    assert_eq!(entry.details.kill_id.as_deref(), Some("k1"));
+}
+
+async fn beats_move_those_who_are_there(backend: &dyn Backend) {
+    commit(backend, vec![event(1, Kind::Registered, session("a"))]).await;
+    let beats = ["a", "nobody"].map(|id| (SessionId::parse(id).expect("an id"), Timestamp(9_000)));
+    backend.beats(beats.to_vec()).await.expect("they are written");
+    assert_eq!(load(backend).await.sessions[0].pulse.wall(), Timestamp(9_000));
+}
+
+async fn counts_and_starts_of_the_last_day_come_back(backend: &dyn Backend) {
+    let minute =
+        |at, idle| Minute { at: Timestamp(at), counts: Counts { idle, ..Counts::default() }, ended: 1, kills: 2 };
+    for minute in [minute(60_000, 1), minute(0, 9), minute(60_000, 3)] {
+        backend.minute(minute).await.expect("it is written");
+    }
+    load(backend).await;
+    let stored = backend.load(Timestamp(200_000)).await.expect("it loads");
+    assert_eq!(stored.minutes, [minute(0, 9), minute(60_000, 3)]);
+    assert_eq!(stored.starts, [Timestamp(100_000)]);
+}
+
+async fn forgetting_keeps_the_place_in_the_order(backend: &dyn Backend) {
+    for seq in 1..=5 {
+        commit(backend, vec![event(seq, Kind::StatusChanged, session("a"))]).await;
+    }
+    while backend.forget(Timestamp(i64::MAX), Timestamp(0)).await.expect("it forgets") {}
+    let seq = load(backend).await.seq;
+    assert_eq!(seq, 5, "the next event must not take an old one's place");
+}
+
+/// Every promise, for every backend.
+macro_rules! contract {
+    ($($promise:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test] async fn $promise() { super::$promise(&super::Memory::new()).await; })*
+        }
+        mod sqlite {
+            $(#[tokio::test] async fn $promise() {
+                let folder = tempfile::tempdir().expect("a folder");
+                let store = super::Sqlite::open(&folder.path().join("c.db")).await.expect("it opens");
+                super::$promise(&store).await;
+            })*
+        }
+    };
+}
+
+contract!(
+    an_empty_store_is_at_zero,
+    a_session_comes_back_as_it_was_but_for_its_socket,
+    of_several_versions_in_one_batch_the_last_one_counts,
+    a_killed_session_leaves_a_tombstone_and_an_ended_one_does_not,
+    what_is_not_for_the_log_leaves_no_trace,
+    the_log_is_read_back_whole_and_filtered,
+    beats_move_those_who_are_there,
+    counts_and_starts_of_the_last_day_come_back,
+    forgetting_keeps_the_place_in_the_order,
+);

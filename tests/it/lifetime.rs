@@ -1,0 +1,154 @@
+//! What happens by the clock, over restarts, and when the server ends.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::support::{PATIENCE, Server, command, until};
+
+const SHORT: [&str; 6] = ["--heartbeat-interval", "200ms", "--stale-after", "600ms", "--expire-after", "1500ms"];
+
+#[tokio::test]
+async fn silence_makes_a_session_stale_then_removes_it_without_anybody_looking() {
+    let server = Server::start(&SHORT).await;
+    server.post("/sessions", json!({ "app_name": "a", "session_id": "silent" })).await;
+    until("it is stale", async || {
+        let listed = server.get("/sessions").await;
+        listed["sessions"][0]["status"] == "stale" && listed["sessions"][0]["reported_status"] == "idle"
+    })
+    .await;
+    server.ask(Method::POST, "/sessions/silent/heartbeat", None).await;
+    assert_eq!(server.get("/sessions/silent").await["is_stale"], false, "a beat is seen at once");
+    until("it is gone", async || server.get("/sessions").await["total"] == 0).await;
+    let timeline = server.get("/sessions/silent/timeline").await;
+    let told: Vec<_> = timeline["events"].as_array().unwrap().iter().map(|event| event["kind"].clone()).collect();
+    assert_eq!(told, ["registered", "stale", "recovered", "stale", "removed"]);
+    assert_eq!(timeline["events"][4]["cause"], "expired");
+    let (again, _) = server.ask(Method::PUT, "/sessions/silent", Some(json!({ "app_name": "a" }))).await;
+    assert_eq!(again, StatusCode::CREATED, "an expired id may come back");
+}
+
+#[tokio::test]
+async fn a_live_socket_is_never_stale_and_a_silent_one_is_closed() {
+    let server = Server::start(&SHORT).await;
+    let mut socket = server.socket("/ws/client", &[]).await;
+    socket.send(json!({ "type": "register", "app_name": "a", "session_id": "live" })).await;
+    socket.next_of("registered").await;
+    // Reading is all that it does: the library answers the pings.
+    let reading = tokio::time::timeout(Duration::from_secs(3), socket.closed()).await;
+    assert!(reading.is_err(), "it stays open");
+    assert_eq!(server.get("/sessions/live").await["is_stale"], false);
+    assert_eq!(server.get("/events?kind=stale").await["events"], json!([]));
+    // Now nobody reads, so nobody answers.
+    until("it is gone", async || server.get("/sessions").await["total"] == 0).await;
+}
+
+#[tokio::test]
+async fn everything_acknowledged_is_there_after_kill_9_and_nobody_died_of_it() {
+    let server = Server::start(&[]).await;
+    let body = json!({ "app_name": "risk", "user_id": "ana", "session_id": "s", "meta": { "env": "prod" } });
+    server.post("/sessions", body).await;
+    server.ask(Method::PUT, "/sessions/s/status", Some(json!({ "status": "running", "current_task": "Q4" }))).await;
+    server.post("/sessions", json!({ "app_name": "risk", "session_id": "pending" })).await;
+    let pending = server.post("/sessions/pending/kill", json!({ "reason": "why", "by": "ana" })).await;
+    server.post("/sessions", json!({ "app_name": "risk", "session_id": "dead" })).await;
+    server.post("/sessions/dead/kill", json!({})).await;
+    server.ask(Method::DELETE, "/sessions/dead", None).await;
+    let before = server.get("/sessions").await;
+
+    let server = server.kill9_and_restart().await;
+    let after = server.get("/sessions").await;
+    assert_ne!(before["epoch"], after["epoch"]);
+    assert_eq!(after["total"], 2);
+    let session = server.get("/sessions/s").await;
+    assert_eq!((&session["current_task"], &session["meta"]["env"]), (&json!("Q4"), &json!("prod")));
+    assert_eq!(session["is_stale"], false);
+    let kill = server.get("/sessions/pending").await["kill"].clone();
+    assert_eq!((&kill["kill_id"], &kill["reason"]), (&pending["kill_id"], &json!("why")));
+    assert_eq!(server.ask(Method::PUT, "/sessions/dead", Some(json!({ "app_name": "risk" }))).await.0, 410);
+    assert_eq!(server.get("/stats").await["restarts"].as_array().unwrap().len(), 2);
+    let seq = after["seq"].as_u64().unwrap();
+    assert!(seq >= before["seq"].as_u64().unwrap(), "the log goes on where it was");
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_database_refuses_to_start() {
+    let server = Server::start(&[]).await;
+    let output = command(&server.db, "127.0.0.1:0", &[]).output().await.expect("it runs");
+    assert!(!output.status.success());
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(why.contains("another sessionwatch"), "{why}");
+    assert!(output.stdout.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("letters.db");
+    std::fs::write(&file, "dear diary, ".repeat(1_000)).unwrap();
+    let output = command(&file, "127.0.0.1:0", &[]).output().await.expect("it runs");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not a SQLite database"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "dear diary, ".repeat(1_000));
+}
+
+#[tokio::test]
+async fn values_that_make_no_sense_together_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = folder.path().join("x.db");
+    let cases = [
+        (["--stale-after", "10s"], "--heartbeat-interval"),
+        (["--expire-after", "1m"], "--stale-after"),
+        (["--listen", "0.0.0.0:0"], "--insecure-http"),
+    ];
+    for (args, named) in cases {
+        let output = Command::new(env!("CARGO_BIN_EXE_sessionwatch")).arg("--db").arg(&db).args(args).output().await;
+        let output = output.expect("it runs");
+        assert!(!output.status.success(), "{args:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(named), "{args:?}");
+        assert!(!db.exists(), "nothing was made");
+    }
+}
+
+#[tokio::test]
+async fn settings_come_from_the_environment_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sessionwatch"))
+        .env("SESSIONWATCH_DB", folder.path().join("x.db"))
+        .env("SESSIONWATCH_STALE_AFTER", "1s")
+        .output()
+        .await
+        .expect("it runs");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--stale-after (1s)"));
+}
+
+#[tokio::test]
+async fn sigterm_closes_every_socket_with_1012_and_ends_with_0() {
+    let mut server = Server::start(&[]).await;
+    let mut dashboard = server.socket("/ws", &[]).await;
+    dashboard.next_of("snapshot").await;
+    let mut client = server.socket("/ws/client", &[]).await;
+    client.send(json!({ "type": "register", "app_name": "a", "session_id": "s" })).await;
+    client.next_of("registered").await;
+    let begun = Instant::now();
+    let (code, one, other) = tokio::join!(server.stop(), dashboard.closed(), client.closed());
+    assert_eq!(code, 0);
+    assert!(begun.elapsed() < Duration::from_secs(5) + PATIENCE / 4);
+    for close in [one, other] {
+        assert_eq!(u16::from(close.expect("a close frame").code), 1012);
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_reaches_the_disk_when_the_server_ends() {
+    let mut server = Server::start(&[]).await;
+    server.post("/sessions", json!({ "app_name": "a", "session_id": "s" })).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.ask(Method::POST, "/sessions/s/heartbeat", None).await;
+    let beat = server.get("/sessions/s").await["last_heartbeat"].clone();
+    server.stop().await;
+    let server = server.kill9_and_restart().await;
+    assert_eq!(server.get("/sessions/s").await["last_heartbeat"], beat);
+}
