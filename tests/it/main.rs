@@ -9,3 +9,4 @@ mod contract;
 mod lifetime;
 mod rest;
 mod sockets;
+mod torture;
