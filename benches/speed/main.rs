@@ -14,6 +14,7 @@
 )]
 
 mod bare;
+mod crowd;
 mod fanout;
 mod heartbeats;
 mod http;
@@ -23,6 +24,7 @@ mod peers;
 mod process;
 mod registrations;
 mod report;
+mod seed;
 mod socket;
 
 use std::time::Duration;
@@ -55,7 +57,18 @@ impl Bench {
 }
 
 /// The measures, by the names that the command line takes.
-const MEASURES: [&str; 6] = ["heartbeats", "sockets", "registrations", "fanout", "kill", "memory"];
+const MEASURES: [&str; 10] = [
+    "heartbeats",
+    "sockets",
+    "registrations",
+    "fanout",
+    "kill",
+    "memory",
+    "snapshots",
+    "returning",
+    "sweep",
+    "restart",
+];
 
 async fn measure(name: &str, bench: &Bench) -> Vec<Row> {
     match name {
@@ -65,6 +78,10 @@ async fn measure(name: &str, bench: &Bench) -> Vec<Row> {
         "fanout" => fanout::changes(bench).await,
         "kill" => kill::to_close_frame(bench).await,
         "memory" => memory::idle(bench).await,
+        "snapshots" => crowd::snapshots(bench).await,
+        "returning" => crowd::returning(bench).await,
+        "sweep" => crowd::sweep(bench).await,
+        "restart" => crowd::restart(bench).await,
         _ => Vec::new(),
     }
 }

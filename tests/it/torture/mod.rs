@@ -1,6 +1,8 @@
 //! What is promised when things break, shown by breaking them. Each test runs short here;
 //! `script/torture` runs them long, by counts in the environment.
 
+#![allow(clippy::print_stdout, reason = "it tells its seed, and what it has done")]
+
 mod crash;
 mod dashboard;
 mod model;
