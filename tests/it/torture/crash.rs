@@ -49,7 +49,8 @@ async fn what_was_acknowledged_survives_kill_9_and_nothing_is_invented() {
                 if let Some((_, ask)) = writer.in_doubt.as_ref().filter(|(doubtful, _)| *doubtful == id) {
                     allowed.push(model.after(*ask).0);
                 }
-                let found = Model { life: stored.life(&id, live.get(&id)), log: stored.log(&id) };
+                let (life, log) = (stored.life(&id, live.get(&id)), stored.log(&id));
+                let found = Model { life, log, since: Duration::ZERO };
                 assert!(allowed.contains(&found), "{id} in round {round}: found {found:?}, may be one of {allowed:?}");
                 all.insert(id, found.life);
             }
@@ -78,6 +79,7 @@ async fn write(client: reqwest::Client, url: String, name: String, mut dice: Dic
             (Life::Unknown, _) => Ask::Register,
             (_, 0 | 1) => Ask::Kill,
             (_, 2) => Ask::Delete,
+            (_, 3) => Ask::Beat,
             _ => Ask::Status(step),
         };
         let (method, path, body) = match ask {
@@ -86,6 +88,7 @@ async fn write(client: reqwest::Client, url: String, name: String, mut dice: Dic
                 let body = json!({ "status": "running", "current_task": task.to_string() });
                 (Method::PUT, format!("/sessions/{id}/status"), body)
             }
+            Ask::Beat => (Method::POST, format!("/sessions/{id}/heartbeat"), json!({})),
             Ask::Kill => (Method::POST, format!("/sessions/{id}/kill"), json!({ "reason": "torture" })),
             Ask::Delete => (Method::DELETE, format!("/sessions/{id}"), json!({})),
         };

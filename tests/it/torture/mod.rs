@@ -6,6 +6,8 @@
 mod crash;
 mod dashboard;
 mod model;
+mod properties;
+mod time;
 
 /// How often something is done: the short count, unless the environment says another.
 fn count(name: &str, short: usize) -> usize {
