@@ -130,17 +130,7 @@ impl Stored {
         let mut lines = connection.prepare("SELECT session_id, kind FROM events WHERE session_id LIKE ?1").unwrap();
         let lines = lines.query_map([&pattern], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
         for (id, kind) in lines.unwrap().map(Result::unwrap) {
-            let log = logs.entry(id).or_default();
-            let count = match kind.as_str() {
-                "registered" => &mut log.registered,
-                "status_changed" => &mut log.status_changed,
-                "kill_requested" => &mut log.kill_requested,
-                "removed" => &mut log.removed,
-                // The server's own note, of no consequence here.
-                "kill_delivered" => continue,
-                other => panic!("nobody asked for {other}"),
-            };
-            *count += 1;
+            logs.entry(id).or_default().add(&kind);
         }
         let mut graves = connection.prepare("SELECT session_id FROM tombstones WHERE session_id LIKE ?1").unwrap();
         let graves = graves.query_map([&pattern], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
@@ -162,11 +152,5 @@ impl Stored {
             None if killed => Life::Killed,
             None => Life::Unknown,
         }
-    }
-}
-
-impl Log {
-    fn lines(&self) -> u64 {
-        self.registered + self.status_changed + self.kill_requested + self.removed
     }
 }

@@ -5,6 +5,9 @@
 
 mod crash;
 mod dashboard;
+mod disk;
+mod faults;
+mod inside;
 mod model;
 mod properties;
 mod time;

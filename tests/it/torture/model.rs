@@ -113,3 +113,29 @@ impl Model {
         self.since = Duration::ZERO;
     }
 }
+
+impl Log {
+    /// The lines of these kinds; what the server notes of its own accord is left out.
+    pub fn of<'a>(kinds: impl Iterator<Item = &'a str>) -> Self {
+        let mut log = Self::default();
+        kinds.for_each(|kind| log.add(kind));
+        log
+    }
+
+    /// One line more.
+    pub fn add(&mut self, kind: &str) {
+        match kind {
+            "registered" => self.registered += 1,
+            "status_changed" => self.status_changed += 1,
+            "kill_requested" => self.kill_requested += 1,
+            "removed" => self.removed += 1,
+            "kill_delivered" | "stale" | "recovered" => {}
+            other => panic!("nobody asked for {other}"),
+        }
+    }
+
+    /// All of them.
+    pub fn lines(&self) -> u64 {
+        self.registered + self.status_changed + self.kill_requested + self.removed
+    }
+}

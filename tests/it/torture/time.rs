@@ -7,13 +7,11 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 use sessionwatch::backend::memory::Memory;
-use sessionwatch::change::{Proof, Registration};
 use sessionwatch::clock::{Clock, Mono};
 use sessionwatch::monitor::Monitor;
 use sessionwatch::session::SessionId;
-use sessionwatch::timing::Timing;
 
-use super::{Dice, count};
+use super::{Dice, count, inside};
 use crate::support::{Server, until};
 
 /// How far the test moves the clock at once.
@@ -21,24 +19,6 @@ const STEP: Duration = Duration::from_secs(5);
 /// A deadline is found at most one slot late, and who is found stale at a glance beyond
 /// both limits is looked at again a second later.
 const SLACK: Duration = Duration::from_secs(3);
-
-fn registration(id: &SessionId) -> Registration {
-    Registration {
-        id: id.clone(),
-        app: "torture".into(),
-        user: None,
-        meta: None,
-        heartbeat_interval: 30.0,
-        status: None,
-        task: None,
-        visibility: None,
-        client: None,
-        remote_addr: None,
-        proof: Proof::Trusted,
-        fresh_token: [1; 32],
-        socket: None,
-    }
-}
 
 /// A client that beats every 30 s, and at times goes silent for a while.
 struct Client {
@@ -51,7 +31,7 @@ impl Client {
     async fn beat(&mut self, monitor: &Monitor, dice: &mut Dice) {
         let now = monitor.clock().now().mono;
         if monitor.heartbeat(self.id.as_str(), None).await.is_err() {
-            monitor.register(registration(&self.id)).await.expect("an expired id may come back");
+            monitor.register(inside::registration(&self.id)).await.expect("an expired id may come back");
         }
         self.last = now;
         let pause = match dice.below(100) {
@@ -86,12 +66,10 @@ async fn nobody_is_stale_early_and_nobody_is_removed_late_in_a_day_of_clock_jump
     let (sessions, hours) = (count("SESSIONS", 200), count("HOURS", 24));
     let mut dice = Dice::new();
     let (store, clock) = (Arc::new(Memory::new()), Clock::manual());
-    let start = async || Monitor::start(store.clone(), Timing::default(), clock.clone(), sessions).await.unwrap();
-    let mut monitor = start().await;
+    let mut monitor = inside::start(store.clone(), &clock).await;
     let mut clients = Vec::new();
     for index in 0..sessions {
-        let id = SessionId::parse(&format!("s{index}")).expect("an id");
-        let mut client = Client { id, last: Mono(0), next: Mono(0) };
+        let mut client = Client { id: inside::id(&format!("s{index}")), last: Mono(0), next: Mono(0) };
         client.beat(&monitor, &mut dice).await;
         clients.push(client);
     }
@@ -111,7 +89,7 @@ async fn nobody_is_stale_early_and_nobody_is_removed_late_in_a_day_of_clock_jump
         }
         if step % (steps / 5) == steps / 5 - 1 {
             monitor.shutdown().await;
-            monitor = start().await;
+            monitor = inside::start(store.clone(), &clock).await;
             // The time that the server was away was not theirs: all that are left begin anew.
             let now = clock.now().mono;
             for client in clients.iter_mut().filter(|client| monitor.registry().get(client.id.as_str()).is_some()) {
