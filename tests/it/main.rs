@@ -19,3 +19,4 @@ mod gate;
 mod lifetime;
 mod rest;
 mod sockets;
+mod torture;
