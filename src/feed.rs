@@ -134,11 +134,11 @@ enum Missed {
 }
 
 impl Feed {
-    /// Begins with what was restored.
+    /// Begins with nobody.
     #[must_use]
-    pub fn new(view: View, clock: Clock, metrics: Arc<Metrics>) -> Self {
+    pub fn new(clock: Clock, metrics: Arc<Metrics>) -> Self {
         let state = State {
-            view,
+            view: View::default(),
             ring: VecDeque::new(),
             ring_bytes: 0,
             beats_waiting: VecDeque::new(),
@@ -152,6 +152,11 @@ impl Feed {
             metrics,
             snapshots_encoded: AtomicU64::new(0),
         }
+    }
+
+    /// Begins anew with what was restored, before anybody watches.
+    pub fn begin(&self, view: View) {
+        self.state.lock().view = view;
     }
 
     /// How many dashboards watch.

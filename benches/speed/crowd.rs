@@ -220,7 +220,8 @@ pub async fn restart(bench: &Bench) -> Vec<Row> {
         firsts.push(begun.elapsed().as_secs_f64());
         let ready = request("GET", "/readyz", port, None);
         let all = format!("\"sessions\":{count}");
-        while !connection.must(&ready).await.contains(&all) {
+        let is_all = |body: &[u8]| String::from_utf8_lossy(body).contains(&all);
+        while !connection.ask(&ready).await.is_ok_and(|(status, body)| status == 200 && is_all(body)) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         alls.push(begun.elapsed().as_secs_f64());
