@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub use hub::{Delivery, Hub, Push};
+pub use hub::{Delivery, Hub, Push, Pushes};
 
 use crate::backend::Backend;
 use crate::change::{Actor, Cause, Change, Message, Registration, Report, Target};

@@ -9,7 +9,6 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::protocol::{self, ClientFrame, CloseCode, ServerFrame, TERMINATED};
@@ -23,7 +22,7 @@ use crate::http::Shared;
 use crate::http::error::Answer;
 use crate::http::gate::Caller;
 use crate::http::sessions::may_register;
-use crate::monitor::{Push, ended};
+use crate::monitor::{Push, Pushes, ended};
 use crate::session::{Kill, Session, SessionId, SocketId, Visibility};
 use crate::timing::Timing;
 use crate::wire::Seconds;
@@ -115,7 +114,7 @@ impl Client {
         }
     }
 
-    async fn run(&mut self, socket: &mut WebSocket, mut pushes: mpsc::Receiver<Push>) -> Step {
+    async fn run(&mut self, socket: &mut WebSocket, mut pushes: Pushes) -> Step {
         let (ping_every, silence) = (self.timing().ping_every(), self.timing().silence());
         let begun = Instant::now();
         let mut heard = begun;
@@ -131,7 +130,7 @@ impl Client {
                 Some(reply) = self.replies.next(), if !self.replies.is_empty() => {
                     Box::pin(self.answer(socket, reply)).await?
                 }
-                push = pushes.recv() => match push {
+                push = pushes.next() => match push {
                     Some(push) => Box::pin(self.push(socket, push)).await?,
                     None => Some((CloseCode::Lagging, "too much waited for this socket; resume")),
                 },

@@ -156,11 +156,12 @@ async fn a_dashboard_that_reads_nothing_harms_nobody() {
     let mut delays = Vec::new();
     for change in 0..changes {
         let asked = Instant::now();
-        let report = json!({ "status": "running", "current_task": change.to_string() });
+        let task = json!(change.to_string());
+        let report = json!({ "status": "running", "current_task": task });
         let (status, _) = server.ask(Method::PUT, "/sessions/s/status", Some(report)).await;
         assert!(status.is_success(), "{status}");
         for dashboard in &mut dashboards {
-            while dashboard.next_of("changes").await["upserted"][0]["current_task"] != change.to_string() {}
+            while dashboard.next_of("changes").await["upserted"][0]["current_task"] != task {}
         }
         delays.push(asked.elapsed());
     }
