@@ -32,7 +32,7 @@ function classic(source) {
       target: ts.ScriptTarget.ESNext,
     },
   });
-  const body = outputText.replace('export const', 'const').replaceAll('import.meta.url', 'tag.src');
+  const body = outputText.replace('export const', 'const').replace('import.meta.url', 'tag?.src');
   if (/^(ex|im)port\b|import\.meta/m.test(body)) throw new Error('client.js has an import or export that a classic script cannot');
   return `// Made from client.js by build.mjs.
 window.sessionwatch = ((tag = document.currentScript) => {

@@ -1,5 +1,6 @@
 // Made from client.js by build.mjs.
 window.sessionwatch = ((tag = document.currentScript) => {
+const source = tag?.src;
 const TERMINATED = 'Session terminated by administrator';
 const said = new Set();
 const say = line => said.has(line) || (said.add(line), console.warn('sessionwatch: ' + line));
@@ -151,7 +152,7 @@ class Session extends EventTarget {
 }
 const connect = (options, session) => {
     let socket, timer, watch, openedAt, attempt = 0;
-    const url = path => `${options.server ?? new URL('.', tag.src)}`.replace(/\/?$/, '/' + path);
+    const url = path => `${options.server ?? new URL('.', source)}`.replace(/\/?$/, '/' + path);
     const link = {
         async open() {
             link.close();
@@ -162,7 +163,7 @@ const connect = (options, session) => {
                     return;
                 if (!openedAt)
                     say(`no connection to ${address}: ${reason || code}. Is it up, and does it allow this origin ` +
-                        `(--allow-origin ${globalThis.origin})? Trying again.`);
+                        `(--allow-origin ${globalThis.origin})?`);
                 session.closed(code, reason);
             };
             try {
@@ -234,7 +235,7 @@ const notify = session => {
     const box = document.createElement('div');
     const show = (kind, textContent) => {
         Object.assign(box, { className: 'sessionwatch-notice ' + kind, role: 'alert', popover: 'manual', textContent });
-        document.body.append(box);
+        document.documentElement.append(box);
         box.showPopover?.();
     };
     box.onclick = () => session.over || box.remove();

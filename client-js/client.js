@@ -1,4 +1,4 @@
-// `Session` is what is true of the session, without network or page; `connect` is its socket, `follow` its page.
+// `Session` is what is true, without network or page; `connect` is its socket, `follow` its page.
 
 /**
  * @typedef {Record<string, string | number | boolean>} Meta
@@ -18,6 +18,8 @@
  *   reconnect(): void, end(): void }} MonitoredSession
  */
 
+// By name, lest bundlers see an asset.
+const source = import.meta.url;
 const TERMINATED = 'Session terminated by administrator';
 const said = new Set();
 const say = line => said.has(line) || (said.add(line), console.warn('sessionwatch: ' + line));
@@ -74,7 +76,7 @@ class Session extends EventTarget {
 
   end() { this.leave(); }
 
-  // The rest is for the socket and the page.
+  // For the socket and the page:
 
   get over() { return this.state == 'killed' || this.state == 'ended'; }
 
@@ -100,7 +102,6 @@ class Session extends EventTarget {
     // A bare 1001 may be a proxy's.
     if (code == 1001 && reason == TERMINATED) this.#killed({});
     if (this.over) return;
-    // Deleted there.
     if (code == 1000) return this.#become('ended');
     this.#become('offline');
     if ([1002, 1003, 1007, 1009, 4401, 4403, 4409].includes(code)) say(`not trying again: ${code} ${reason}`);
@@ -148,7 +149,7 @@ class Session extends EventTarget {
   }
 
   async #killed({ kill_id = '', reason = null, by = null, grace_ms = 2000 }) {
-    // The server's close ends the grace; a hidden page's timer is late.
+    // A hidden page's own timer is late.
     if (this.over) return this.#cut?.();
     this.#become('killed');
     const work = [], grace = new Promise(resolve => setTimeout(this.#cut = resolve, grace_ms));
@@ -166,17 +167,17 @@ class Session extends EventTarget {
 
 const connect = (options, session) => {
   let socket, timer, watch, openedAt, attempt = 0;
-  const url = path => `${options.server ?? new URL('.', import.meta.url)}`.replace(/\/?$/, '/' + path);
+  const url = path => `${options.server ?? new URL('.', source)}`.replace(/\/?$/, '/' + path);
   const link = {
     async open() {
       link.close();
       const { token, WebSocket = globalThis.WebSocket } = options;
-      // Stands in for the socket; an earlier one is not heard.
+      // Stands for the socket; an earlier one is not heard.
       let own = socket = Object(), address;
       const closed = ({ code, reason }) => {
         if (own != socket) return;
         if (!openedAt) say(`no connection to ${address}: ${reason || code}. Is it up, and does it allow this origin ` +
-          `(--allow-origin ${globalThis.origin})? Trying again.`);
+          `(--allow-origin ${globalThis.origin})?`);
         session.closed(code, reason);
       };
       try {
@@ -251,7 +252,7 @@ const notify = session => {
   const show = (kind, textContent) => {
     // A popover needs no style.
     Object.assign(box, { className: 'sessionwatch-notice ' + kind, role: 'alert', popover: 'manual', textContent });
-    document.body.append(box);
+    document.documentElement.append(box);
     box.showPopover?.();
   };
   box.onclick = () => session.over || box.remove();

@@ -1159,17 +1159,16 @@ class BokehHost(LoopHost):
         document.on_session_destroyed(lambda session_context: tracker.stop())
         weakref.finalize(document, tracker.stop).atexit = False  # a document that was never served is only collected
         _notice_closed_pages_in_fastapi()
-        if self._connections(document) > 0:
-            self._shown(tracker)
-        else:
-            # A script also runs where nobody looks: for prefetched pages, warm starts, and in the process of
-            # --num-procs that the WebSocket did not reach. Only a page that opened is a session.
-            document.on_event("document_ready", lambda event: self._shown(tracker))
+        self.loop.call_soon_threadsafe(self._follow, tracker)  # by then Bokeh has made the session of a running script
 
-    def _shown(self, tracker: SessionClient) -> None:
-        """The page is open. When it closes, Bokeh keeps its session for a while: until then it shows as suspended."""
-        document = self._document()
-        session = getattr(getattr(document, "session_context", None), "session", None)
+    def _follow(self, tracker: SessionClient) -> None:
+        """Start the tracker with the page's first WebSocket; when the last one closes it shows as suspended.
+
+        A script also runs where nobody looks: for requests without a browser, for warm starts, and in the process of
+        `--num-procs` that the WebSocket did not reach. Only a page that opened is a session. Bokeh keeps one whose page
+        has closed for a while, and it may come back.
+        """
+        session = getattr(getattr(self._document(), "session_context", None), "session", None)
         if session is None:
             return
         subscribe, unsubscribe = session.subscribe, session.unsubscribe
@@ -1177,19 +1176,16 @@ class BokehHost(LoopHost):
         def page_came(connection: Any) -> None:
             subscribe(connection)
             tracker.set_visibility("visible")
+            tracker._start()
 
         def page_went(connection: Any) -> None:
             unsubscribe(connection)
-            if session.connection_count == 0:
+            if session.connection_count == 0 and not tracker.killed:
                 tracker.set_visibility("suspended")
 
         session.subscribe, session.unsubscribe = page_came, page_went
-        tracker._start()
-
-    @staticmethod
-    def _connections(document: Any) -> int:
-        session = getattr(document.session_context, "session", None)
-        return session.connection_count if session is not None else 0
+        if session.connection_count > 0:
+            tracker._start()
 
     def call(self, callback: Callable, *arguments: Any) -> Any:
         panel_state, document = sys.modules.get("panel.io.state"), self._document()

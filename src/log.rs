@@ -8,11 +8,12 @@ use crate::change::{Event, Kind};
 use crate::clock::Timestamp;
 
 /// One line of the audit log.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Entry {
     /// Its place in the order.
     pub seq: u64,
     /// When.
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// What, as the contract names it.
     pub kind: String,
@@ -37,7 +38,7 @@ pub struct Entry {
 
 /// The fields that only some kinds have. All stand in every entry, so that a table
 /// of entries has the same columns throughout.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct Details {
     /// What the client said.

@@ -1,12 +1,17 @@
 //! The `sessionwatch` command: arguments, logging, open the store, serve.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use sessionwatch::backend::Backend;
 use sessionwatch::backend::sqlite::Sqlite;
+use sessionwatch::cli;
 use sessionwatch::config::{Config, LogFormat};
+use sessionwatch::demo::{DemoArgs, populate};
+use sessionwatch::monitor::ended;
 use sessionwatch::server::Server;
 use sessionwatch::token_command::{self, TokenCommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,9 +30,22 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Serve (what happens without a command)
-    Serve(Config),
+    Serve(Box<Config>),
     /// List, rotate or revoke the tokens that remote access takes
     Token(TokenCommand),
+    /// Serve a throwaway database with simulated apps on it, to look around
+    Demo(Demo),
+    #[command(flatten)]
+    Client(cli::Command),
+}
+
+#[derive(Args)]
+struct Demo {
+    #[command(flatten)]
+    cast: DemoArgs,
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, env = "SESSIONWATCH_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
 }
 
 #[tokio::main]
@@ -38,12 +56,39 @@ async fn main() -> ExitCode {
         Some(Command::Serve(config)) => serve(&config).await,
         Some(Command::Token(command)) => match token_command::run(&command) {
             Ok(text) => {
-                show(&text);
+                print(&text);
                 ExitCode::SUCCESS
             }
             Err(why) => fail(&why),
         },
+        Some(Command::Demo(demo)) => show(&demo).await,
+        Some(Command::Client(command)) => cli::execute(command).await,
     }
+}
+
+/// Serves a database that nobody will miss, and fills it with life. Silence shows after
+/// 20 s rather than two minutes, so that a newcomer sees every state while looking.
+async fn show(demo: &Demo) -> ExitCode {
+    let folder = match tempfile::Builder::new().prefix("sessionwatch-demo-").tempdir() {
+        Ok(folder) => folder,
+        Err(error) => return fail(&format!("cannot make a folder for the demo's database: {error}")),
+    };
+    let mut config = Arguments::parse_from(["sessionwatch"]).config;
+    config.listen = demo.listen;
+    config.db = folder.path().join("demo.db");
+    (config.heartbeat_interval, config.stale_after, config.expire_after) =
+        (Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(100));
+    log(config.log_format);
+    let server = match start(&config).await {
+        Ok(server) => server,
+        Err(why) => return fail(&why),
+    };
+    announce(&server);
+    let monitor = server.monitor().clone();
+    let mut ending = monitor.ending();
+    let life = populate(server.url(), demo.cast.sessions, async move { ended(&mut ending).await });
+    tokio::join!(server.run(asked_to_end()), life);
+    ExitCode::SUCCESS
 }
 
 fn log(format: LogFormat) {
@@ -85,7 +130,7 @@ fn announce(server: &Server) {
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
-fn show(text: &str) {
+fn print(text: &str) {
     print!("{text}");
 }
 

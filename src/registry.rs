@@ -78,7 +78,7 @@ fn order(session: &Session) -> Order {
 }
 
 /// How many live sessions are in each state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Counts {
     /// Idle and seen.
     pub idle: u64,

@@ -114,21 +114,28 @@ impl Visibility {
 }
 
 /// One administrator's wish that a session end, and how far it got.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Kill {
     /// Names this kill in frames, answers and the log.
+    #[schema(value_type = String)]
     pub kill_id: Arc<str>,
     /// When it was committed.
+    #[schema(value_type = String, format = DateTime)]
     pub requested_at: Timestamp,
     /// Who asked: a token's name, what the caller said, or `local`.
+    #[schema(value_type = String)]
     pub requested_by: Arc<str>,
     /// Why, in the administrator's words.
+    #[schema(value_type = Option<String>)]
     pub reason: Option<Arc<str>>,
     /// When the client was told.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub delivered_at: Option<Timestamp>,
     /// When the client said that its clean-up is done.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub acknowledged_at: Option<Timestamp>,
     /// Past this moment a kill that is not done is shown as unconfirmed.
+    #[schema(value_type = String, format = DateTime)]
     pub confirm_by: Timestamp,
 }
 

@@ -15,9 +15,10 @@ pub const MINUTES: usize = 24 * 60;
 
 /// The counts of one minute: of the states as they were last in it, and of what
 /// happened in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Minute {
     /// The minute's start.
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// Live sessions by state.
     #[serde(flatten)]

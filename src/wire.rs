@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::clock::{Now, Timestamp};
 use crate::registry::View;
@@ -12,12 +13,14 @@ use crate::session::{Kill, Session, Visibility};
 pub const SERVER: &str = concat!("sessionwatch ", env!("CARGO_PKG_VERSION"));
 
 /// A session as the contract writes it: the original system's ten fields first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct SessionJson<'a> {
     session_id: &'a str,
     app_name: &'a str,
     user_id: Option<&'a str>,
+    #[schema(value_type = String, format = DateTime)]
     start_time: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
     last_heartbeat: Timestamp,
     duration_seconds: i64,
     status: &'a str,
@@ -25,14 +28,19 @@ pub struct SessionJson<'a> {
     is_stale: bool,
     kill_requested: bool,
     reported_status: &'a str,
+    #[schema(value_type = Option<String>, format = DateTime)]
     task_started_at: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
     status_since: Timestamp,
     connected: bool,
     visibility: Option<&'static str>,
+    #[schema(value_type = f64)]
     heartbeat_interval: Seconds,
     client: Option<&'a str>,
     remote_addr: Option<&'a str>,
+    #[schema(value_type = Object)]
     meta: &'a RawValue,
+    #[schema(value_type = Option<Kill>)]
     kill: Option<&'a Kill>,
 }
 

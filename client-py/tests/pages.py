@@ -27,6 +27,7 @@ window.opens = 0; window.closes = [];
 window.WebSocket = class extends window.WebSocket {
   constructor(...given) {
     super(...given);
+    window.asked = given;
     this.addEventListener('open', () => { window.opens += 1; });
     this.addEventListener('close', (event) => {
       window.closes.push({ code: event.code, reason: event.reason, at: Date.now() });
@@ -94,6 +95,10 @@ class Page:
         self.context = browser.new_context()
         self.page = self.context.new_page()
         self.page.add_init_script(SPY)
+        self.open(url)
+
+    def open(self, url: str) -> None:
+        """Load the app, anew: another session."""
         self.page.goto(url)
         self.page.wait_for_function("window.opens > 0")
         self.page.get_by_text("ready").wait_for()
@@ -110,6 +115,10 @@ class Page:
     def wait_closed(self, count: int = 1, timeout: float = 10.0) -> dict:
         self.page.wait_for_function(f"window.closes.length >= {count}", timeout=timeout * 1000)
         return self.closes()[count - 1]
+
+    def come_back(self) -> None:
+        """Connect once more, with the address and the token that BokehJS used."""
+        self.page.evaluate("void new WebSocket(...window.asked)")
 
     def wait_notified(self) -> str:
         toast = self.page.locator(".notyf__disconnect")

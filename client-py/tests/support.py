@@ -79,7 +79,8 @@ class Process:
         self._grown = threading.Condition()
         environment = {**os.environ, "PYTHONPATH": str(CLIENT), "PYTHONUNBUFFERED": "1", **(env or {})}
         self.process = subprocess.Popen(
-            arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+            start_new_session=True,
         )
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -203,6 +204,21 @@ class Monitor:
 def python(script: str, env: dict[str, str] | None = None) -> Process:
     """Run a Python program given as text."""
     return Process([sys.executable, "-c", script], env)
+
+
+class AppServer(Process):
+    """An app under its framework's own server, on the machine's Python."""
+
+    def __init__(self, monitor: Monitor, app_name: str, port: int, *command: str) -> None:
+        self.port = port
+        super().__init__([sys.executable, *command], {"MONITOR_URL": monitor.url, "SESSIONWATCH_URL": monitor.url,
+                                                      "APP_NAME": app_name, "PYTHONPATH": f"{CLIENT}:{APPS}"})
+        eventually(self._listens, 40, "the app's server")
+
+    def _listens(self) -> bool:
+        assert self.process.poll() is None, self.output()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 class Gate:

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from pages import CLOSE_REASON, SPY
-from support import APPS, CLIENT, Monitor, Process, eventually, free_port
-
-
-class AppServer(Process):
-    """One of the apps here under its framework's own server."""
-
-    def __init__(self, monitor: Monitor, app_name: str, port: int, *command: str) -> None:
-        self.port = port
-        super().__init__([sys.executable, *command], {"MONITOR_URL": monitor.url, "APP_NAME": app_name,
-                                                      "PYTHONPATH": f"{CLIENT}:{APPS}"})
-        eventually(self._listens, 40, "the app's server")
-
-    def _listens(self) -> bool:
-        import socket
-
-        assert self.process.poll() is None, self.output()
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+from support import APPS, AppServer, Monitor, eventually, free_port
 
 
 def open_page(browser, port: int):

@@ -7,6 +7,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_a_kill_closes_the_page_for_good(shared_monitor, served, browser):
         assert served.output().count("CALLBACK") - before[0] == 2, "each callback once"
         assert served.output().count("DESTROYED") - before[1] == 1
         kinds = [event["kind"] for event in shared_monitor.events(target["session_id"])]
-        assert kinds[-4:] == ["kill_requested", "kill_delivered", "kill_acknowledged", "removed"]
+        assert [kind for kind in kinds if kind.startswith("kill_") or kind == "removed"] == ["kill_requested", "kill_delivered", "kill_acknowledged", "removed"]
         assert shared_monitor.events(target["session_id"])[-1]["cause"] == "killed"
 
         assert bystander.closes() == []
@@ -112,7 +113,8 @@ def test_200_pages_of_one_process_share_one_thread_and_one_socket(shared_monitor
             assert await asyncio.to_thread(server.table) == []
 
     with Gate(shared_monitor) as gate, PanelServer(gate, app_name) as server:
-        asyncio.run(open_them_all())
+        with ThreadPoolExecutor(1) as beside_playwright:
+            beside_playwright.submit(asyncio.run, open_them_all()).result()
 
 
 @pytest.mark.slow
@@ -120,8 +122,8 @@ def test_kills_reach_the_page_fast(shared_monitor, served, browser, capsys):
     """From the request that the dashboard sends to the close event in the browser, as p50 and p99 of 20."""
     eventually(lambda: shared_monitor.sessions("panel") == [])
     taken = []
-    for _ in range(20):
-        with Page(browser, served.url) as page:
+    with Page(browser, served.url) as page:
+        for _ in range(20):
             row = shared_monitor.only("panel", connected=True)
             asked_at = time.time()
             shared_monitor.kill(row["session_id"])
@@ -129,6 +131,7 @@ def test_kills_reach_the_page_fast(shared_monitor, served, browser, capsys):
             assert (closed["code"], closed["reason"]) == (1001, CLOSE_REASON)
             taken.append(closed["at"] - asked_at * 1000)
             shared_monitor.gone(row["session_id"])
+            page.open(served.url)
     taken.sort()
     p50, p99 = statistics.median(taken), taken[-1]
     with capsys.disabled():

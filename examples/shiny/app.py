@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import os
 
 from shiny import App, reactive, render, ui
 
@@ -19,7 +20,10 @@ app_ui = ui.page_fluid(
 
 
 def server(input, output, session):
-    tracker = SessionClient.get_tracker(app_name="shiny_report")
+    tracker = SessionClient.get_tracker(
+        app_name="shiny_report",
+        server_url=os.environ.get("SESSIONWATCH_URL", "http://localhost:8000"),
+    )
     done = reactive.value("Idle.")
 
     @render.text

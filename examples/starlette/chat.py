@@ -7,18 +7,21 @@ Try it with `python -m websockets ws://localhost:8080/chat?user=ada`; a kill end
 1001. Plain Starlette works the same way.
 """
 
+import os
+
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from session_adapters import websocket_session
 
 app = FastAPI()
 present: set[WebSocket] = set()
+SETTINGS = {"app_name": "chat", "server_url": os.environ.get("SESSIONWATCH_URL", "http://localhost:8000")}
 
 
 @app.websocket("/chat")
 async def chat(websocket: WebSocket, user: str = "somebody"):
     await websocket.accept()
-    async with websocket_session(websocket, app_name="chat", user_id=user) as tracker:
+    async with websocket_session(websocket, user_id=user, **SETTINGS) as tracker:
         present.add(websocket)
         try:
             while True:

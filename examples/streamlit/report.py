@@ -4,13 +4,17 @@
     streamlit run examples/streamlit/report.py
 """
 
+import os
 import time
 
 import streamlit as st
 
 from session_client import SessionClient
 
-tracker = SessionClient.get_tracker(app_name="streamlit_report")  # the same one at each run of this user's script
+tracker = SessionClient.get_tracker(  # the same one at each run of this user's script
+    app_name="streamlit_report",
+    server_url=os.environ.get("SESSIONWATCH_URL", "http://localhost:8000"),
+)
 
 st.title("Report")
 seconds = st.slider("Duration in seconds", 1, 60, 5)

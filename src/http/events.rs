@@ -2,15 +2,18 @@
 
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
-use serde::Deserialize;
-use serde_json::json;
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
 use super::error::Answer;
+use super::openapi::Refusals;
 use crate::change::Kind;
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::{log, stats};
+use crate::log;
+use crate::registry::Counts;
+use crate::stats::{self, Minute};
 
 /// Lines that one answer holds at most.
 const LINES_MAX: usize = 1_000;
@@ -32,6 +35,37 @@ pub(super) struct LogQuery {
     limit: Option<usize>,
 }
 
+/// A page of the log.
+#[derive(Serialize, ToSchema)]
+pub(super) struct LogPage {
+    events: Vec<log::Entry>,
+    /// What `before` takes for the next page; null at the end.
+    next: Option<u64>,
+}
+
+/// All that happened to one session.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Timeline {
+    session_id: String,
+    events: Vec<log::Entry>,
+}
+
+/// Counts of the last minutes.
+#[derive(Serialize, ToSchema)]
+pub(super) struct StatsBody {
+    #[schema(value_type = String, format = DateTime)]
+    now: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    current: Counts,
+    ended_24h: u64,
+    /// Oldest first; minutes in which the server was down are absent.
+    minutes: Vec<Minute>,
+    /// When servers started on this database.
+    #[schema(value_type = Vec<String>)]
+    restarts: Vec<Timestamp>,
+}
+
 fn kinds(list: Option<&str>) -> Result<Vec<String>> {
     let known = |kind: &str| Kind::LOGGED.iter().any(|known| known.as_str() == kind);
     let asked = list.into_iter().flat_map(|list| list.split(',')).map(str::trim).filter(|kind| !kind.is_empty());
@@ -46,6 +80,7 @@ fn kinds(list: Option<&str>) -> Result<Vec<String>> {
 }
 
 /// `GET /events`
+#[utoipa::path(get, path = "/events", tag = "administrators", params(LogQuery), responses((status = 200, description = "the log, newest first", body = LogPage), Refusals))]
 pub(super) async fn log(
     State(app): State<Shared>,
     query: std::result::Result<Query<LogQuery>, axum::extract::rejection::QueryRejection>,
@@ -65,10 +100,11 @@ pub(super) async fn log(
     let more = events.len() > limit;
     events.truncate(limit);
     let next = events.last().filter(|_| more).map(|event| event.seq);
-    Ok(axum::Json(json!({ "events": events, "next": next })).into_response())
+    Ok(axum::Json(LogPage { events, next }).into_response())
 }
 
 /// `GET /sessions/{id}/timeline`
+#[utoipa::path(get, path = "/sessions/{id}/timeline", tag = "administrators", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "oldest first", body = Timeline), Refusals))]
 pub(super) async fn timeline(State(app): State<Shared>, Path(id): Path<String>) -> Answer {
     let asked = log::Query { session_id: Some(id.clone()), limit: TIMELINE_MAX, ..log::Query::default() };
     let mut events = app.monitor.events(asked).await?;
@@ -77,7 +113,7 @@ pub(super) async fn timeline(State(app): State<Shared>, Path(id): Path<String>) 
         // Alive, but so old that the log has forgotten it; or never there.
         app.monitor.session(&id)?;
     }
-    Ok(axum::Json(json!({ "session_id": id, "events": events })).into_response())
+    Ok(axum::Json(Timeline { session_id: id, events }).into_response())
 }
 
 /// Which minutes.
@@ -88,6 +124,7 @@ pub(super) struct StatsQuery {
 }
 
 /// `GET /stats`
+#[utoipa::path(get, path = "/stats", tag = "administrators", params(StatsQuery), responses((status = 200, description = "counts a minute", body = StatsBody), Refusals))]
 pub(super) async fn stats(
     State(app): State<Shared>,
     query: std::result::Result<Query<StatsQuery>, axum::extract::rejection::QueryRejection>,
@@ -98,13 +135,13 @@ pub(super) async fn stats(
     let now = monitor.clock().now().wall;
     let current = monitor.registry().counts();
     monitor.stats().tick(now, current);
-    Ok(axum::Json(json!({
-        "now": now,
-        "started_at": monitor.started_at(),
-        "current": current,
-        "ended_24h": monitor.stats().ended(now),
-        "minutes": monitor.stats().minutes(now, count),
-        "restarts": monitor.stats().starts(now, count),
-    }))
-    .into_response())
+    let body = StatsBody {
+        now,
+        started_at: monitor.started_at(),
+        current,
+        ended_24h: monitor.stats().ended(now),
+        minutes: monitor.stats().minutes(now, count),
+        restarts: monitor.stats().starts(now, count),
+    };
+    Ok(axum::Json(body).into_response())
 }

@@ -6,15 +6,16 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
 use super::body::Maybe;
 use super::error::Answer;
 use super::gate::Caller;
+use super::openapi::Refusals;
 use crate::change::Actor;
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::fields;
 
@@ -27,6 +28,29 @@ pub(super) struct KillBody {
     by: Option<String>,
 }
 
+/// A kill that is under way.
+#[derive(Serialize, ToSchema)]
+pub(super) struct KillRequested<'a> {
+    status: &'static str,
+    kill_id: &'a str,
+    #[schema(value_type = String, format = DateTime)]
+    requested_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    confirm_by: Timestamp,
+}
+
+/// How many sessions were asked to end.
+#[derive(Serialize, ToSchema)]
+pub(super) struct KilledCount {
+    killed_count: usize,
+}
+
+/// How many sessions were removed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeletedCount {
+    deleted_count: usize,
+}
+
 impl KillBody {
     fn check(&self, caller: &Caller) -> Result<(Option<Arc<str>>, Actor)> {
         let reason = fields::optional("reason", self.reason.as_deref(), fields::REASON_MAX)?;
@@ -36,6 +60,7 @@ impl KillBody {
 }
 
 /// `POST /sessions/{id}/kill`
+#[utoipa::path(post, path = "/sessions/{id}/kill", tag = "administrators", params(("id" = String, Path, description = "The session")), request_body = Option<KillBody>, responses((status = 200, description = "asked to end, now or before", body = KillRequested), Refusals))]
 pub(super) async fn one(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -45,16 +70,17 @@ pub(super) async fn one(
     let (reason, actor) = body.check(&caller)?;
     let id = app.monitor.session(&id)?.id.clone();
     let kill = app.monitor.kill(id, reason, actor).await?;
-    Ok(axum::Json(json!({
-        "status": "kill_requested",
-        "kill_id": kill.kill_id,
-        "requested_at": kill.requested_at,
-        "confirm_by": kill.confirm_by,
-    }))
-    .into_response())
+    let answer = KillRequested {
+        status: "kill_requested",
+        kill_id: &kill.kill_id,
+        requested_at: kill.requested_at,
+        confirm_by: kill.confirm_by,
+    };
+    Ok(axum::Json(answer).into_response())
 }
 
 /// `POST /apps/{app_name}/kill-all`
+#[utoipa::path(post, path = "/apps/{app_name}/kill-all", tag = "administrators", params(("app_name" = String, Path, description = "The app")), request_body = Option<KillBody>, responses((status = 200, description = "how many were not asked before", body = KilledCount), Refusals))]
 pub(super) async fn app(
     State(app): State<Shared>,
     Path(name): Path<String>,
@@ -62,8 +88,9 @@ pub(super) async fn app(
     Maybe(body): Maybe<KillBody>,
 ) -> Answer {
     let (reason, actor) = body.check(&caller)?;
-    let count = app.monitor.kill_app(fields::text("the app's name", &name, fields::NAME_MAX)?, reason, actor).await?;
-    Ok(axum::Json(json!({ "killed_count": count })).into_response())
+    let name = fields::text("the app's name", &name, fields::NAME_MAX)?;
+    let killed_count = app.monitor.kill_app(name, reason, actor).await?;
+    Ok(axum::Json(KilledCount { killed_count }).into_response())
 }
 
 /// How old is old.
@@ -79,6 +106,7 @@ fn ten() -> f64 {
 }
 
 /// `DELETE /sessions/stale`
+#[utoipa::path(delete, path = "/sessions/stale", tag = "administrators", params(StaleQuery), responses((status = 200, description = "how many were removed", body = DeletedCount), Refusals))]
 pub(super) async fn stale(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -88,6 +116,6 @@ pub(super) async fn stale(
     let Query(query) = query.map_err(|_| wrong())?;
     let age = Duration::try_from_secs_f64(query.older_than_minutes * 60.0).map_err(|_| wrong())?;
     let before = app.monitor.clock().now().wall.minus(age);
-    let count = app.monitor.remove_silent(before, caller.actor(None)).await?;
-    Ok(axum::Json(json!({ "deleted_count": count })).into_response())
+    let deleted_count = app.monitor.remove_silent(before, caller.actor(None)).await?;
+    Ok(axum::Json(DeletedCount { deleted_count }).into_response())
 }

@@ -1,16 +1,15 @@
 //! Reading the live view: filtered, paged, as JSON or CSV; never from the store.
 
-use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::error::Answer;
-use super::gate::Caller;
+use super::openapi::Refusals;
 use super::{Shared, csv};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -58,8 +57,9 @@ fn contains(session: &Session, needle: &str) -> bool {
     texts.into_iter().flatten().any(|text| text.to_lowercase().contains(needle))
 }
 
-#[derive(Serialize)]
-struct Page<'a> {
+/// A page of the live view.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Page<'a> {
     sessions: Vec<SessionJson<'a>>,
     total: usize,
     next: Option<String>,
@@ -84,6 +84,7 @@ fn parse_cursor(text: &str) -> Result<(Timestamp, SessionId)> {
 const LARGE: usize = 2_000;
 
 /// `GET /sessions`
+#[utoipa::path(get, path = "/sessions", tag = "administrators", params(ListQuery), responses((status = 200, description = "the live view", content((Page = "application/json"), (String = "text/csv"))), Refusals))]
 pub(super) async fn list(
     State(app): State<Shared>,
     headers: HeaderMap,
@@ -142,7 +143,8 @@ fn render(
 }
 
 /// `GET /sessions/{id}`
-pub(super) async fn one(State(app): State<Shared>, Path(id): Path<String>, Extension(_): Extension<Caller>) -> Answer {
+#[utoipa::path(get, path = "/sessions/{id}", tag = "administrators", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "it", body = SessionJson), Refusals))]
+pub(super) async fn one(State(app): State<Shared>, Path(id): Path<String>) -> Answer {
     let session = app.monitor.session(&id)?;
     Ok(axum::Json(SessionJson::new(&session, app.monitor.clock().now().wall)).into_response())
 }

@@ -10,14 +10,16 @@ use super::Shared;
 use super::body::Json;
 use super::error::{Answer, Problem};
 use super::gate::{COOKIE, Caller, cookie};
+use super::openapi::Refusals;
 
 /// A secret.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 pub(super) struct LoginBody {
     token: String,
 }
 
 /// `POST /login`
+#[utoipa::path(post, path = "/login", tag = "the page", request_body = LoginBody, responses((status = 204, description = "logged in by a cookie"), Refusals))]
 pub(super) async fn log_in(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -36,6 +38,7 @@ pub(super) async fn log_in(
 }
 
 /// `POST /logout`
+#[utoipa::path(post, path = "/logout", tag = "the page", responses((status = 204, description = "logged out"), Refusals))]
 pub(super) async fn log_out(State(app): State<Shared>, headers: HeaderMap) -> Answer {
     if let Some(cookie) = cookie(&headers) {
         app.gate.tokens.log_out(cookie);

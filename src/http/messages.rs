@@ -3,18 +3,20 @@
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Shared;
 use super::body::Json;
 use super::error::Answer;
 use super::gate::Caller;
+use super::openapi::Refusals;
 use crate::change::{Message, Target};
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::fields;
 use crate::monitor::fresh_id;
+use crate::session::SessionId;
 
 /// What to say.
 #[derive(Deserialize, ToSchema)]
@@ -25,6 +27,25 @@ pub(super) struct MessageBody {
     level: Option<String>,
     /// Who says it, where no token does.
     by: Option<String>,
+}
+
+/// How far a note came.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SentBody {
+    message_id: String,
+    /// Clients that it went to.
+    sent: usize,
+    /// Sessions without a socket.
+    unreachable: usize,
+    deliveries: Vec<Delivered>,
+}
+
+/// When one client has shown a note; null where it has not said so yet.
+#[derive(Serialize, ToSchema)]
+struct Delivered {
+    session_id: String,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    delivered_at: Option<Timestamp>,
 }
 
 async fn send(app: &Shared, caller: &Caller, target: Target, body: &MessageBody) -> Answer {
@@ -42,18 +63,18 @@ async fn send(app: &Shared, caller: &Caller, target: Target, body: &MessageBody)
         by: actor.by.clone(),
     };
     let sent = app.monitor.send(target, message, actor).await?;
-    let deliveries: Vec<_> =
-        sent.deliveries.iter().map(|(id, at)| json!({ "session_id": id, "delivered_at": at })).collect();
-    Ok(axum::Json(json!({
-        "message_id": sent.message_id,
-        "sent": sent.sent,
-        "unreachable": sent.unreachable,
-        "deliveries": deliveries,
-    }))
-    .into_response())
+    let delivered = |(id, delivered_at): (SessionId, _)| Delivered { session_id: id.to_string(), delivered_at };
+    let body = SentBody {
+        message_id: sent.message_id.to_string(),
+        sent: sent.sent,
+        unreachable: sent.unreachable,
+        deliveries: sent.deliveries.into_iter().map(delivered).collect(),
+    };
+    Ok(axum::Json(body).into_response())
 }
 
 /// `POST /sessions/{id}/message`
+#[utoipa::path(post, path = "/sessions/{id}/message", tag = "administrators", params(("id" = String, Path, description = "The session")), request_body = MessageBody, responses((status = 200, description = "how far it came", body = SentBody), Refusals))]
 pub(super) async fn one(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -65,6 +86,7 @@ pub(super) async fn one(
 }
 
 /// `POST /apps/{app_name}/message`
+#[utoipa::path(post, path = "/apps/{app_name}/message", tag = "administrators", params(("app_name" = String, Path, description = "The app")), request_body = MessageBody, responses((status = 200, description = "how far it came", body = SentBody), Refusals))]
 pub(super) async fn app(
     State(app): State<Shared>,
     Path(name): Path<String>,

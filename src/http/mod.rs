@@ -10,6 +10,7 @@ mod kills;
 mod list;
 mod login;
 mod messages;
+mod openapi;
 mod owner;
 mod pages;
 mod ping;
@@ -84,9 +85,9 @@ pub fn routes() -> Vec<Route> {
         route(put, "/sessions/{id}/status", Own, sessions::status),
         route(get.clone(), "/sessions/{id}/events", Own, sse::events),
         route(get.clone(), "/ping/{app_name}/{id}", Register, ping::beat),
-        route(post.clone(), "/ping/{app_name}/{id}", Register, ping::beat),
+        route(post.clone(), "/ping/{app_name}/{id}", Register, ping::beat_post),
         route(get.clone(), "/ping/{app_name}/{id}/{what}", Register, ping::step),
-        route(post.clone(), "/ping/{app_name}/{id}/{what}", Register, ping::step),
+        route(post.clone(), "/ping/{app_name}/{id}/{what}", Register, ping::step_post),
         route(get.clone(), "/ws/client", Register, crate::ws::client::upgrade),
         route(get.clone(), "/client.js", Script, pages::client_module),
         route(get.clone(), "/client.iife.js", Script, pages::client_script),

@@ -10,6 +10,7 @@ use utoipa::IntoParams;
 use super::Shared;
 use super::error::{Answer, Problem};
 use super::gate::Caller;
+use super::openapi::Refusals;
 use super::sessions::{RegisterBody, may_register};
 use crate::change::{Actor, Cause, Report};
 use crate::error::{Error, Result};
@@ -40,6 +41,7 @@ fn checked(query: Asked) -> Result<PingQuery> {
 }
 
 /// `GET` or `POST /ping/{app_name}/{id}`
+#[utoipa::path(get, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
 pub(super) async fn beat(
     State(app): State<Shared>,
     Path((name, id)): Path<(String, String)>,
@@ -50,7 +52,19 @@ pub(super) async fn beat(
     ping(&app, &caller, &name, &id, &query, None).await
 }
 
+/// The same by POST.
+#[utoipa::path(post, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
+pub(super) async fn beat_post(
+    app: State<Shared>,
+    path: Path<(String, String)>,
+    caller: Extension<Caller>,
+    query: Asked,
+) -> Answer {
+    beat(app, path, caller, query).await
+}
+
 /// `GET` or `POST /ping/{app_name}/{id}/{start,fail,EXIT}`
+#[utoipa::path(get, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
 pub(super) async fn step(
     State(app): State<Shared>,
     Path((name, id, what)): Path<(String, String, String)>,
@@ -76,6 +90,17 @@ pub(super) async fn step(
     let id = fields::session_id(&id)?;
     app.monitor.remove(id, cause, Actor::default()).await?;
     Ok(answer)
+}
+
+/// The same by POST.
+#[utoipa::path(post, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
+pub(super) async fn step_post(
+    app: State<Shared>,
+    path: Path<(String, String, String)>,
+    caller: Extension<Caller>,
+    query: Asked,
+) -> Answer {
+    step(app, path, caller, query).await
 }
 
 async fn ping(

@@ -14,6 +14,7 @@ use super::Shared;
 use super::body::{Json, Maybe};
 use super::error::{Answer, Problem};
 use super::gate::Caller;
+use super::openapi::Refusals;
 use crate::change::{Cause, Registration, Report};
 use crate::error::{Error, Result};
 use crate::monitor::Registered;
@@ -26,10 +27,12 @@ use crate::{fields, secret};
 #[derive(Default, Deserialize, ToSchema)]
 pub struct RegisterBody {
     /// The app, 1 to 256 characters.
+    #[schema(required = true, nullable = false, min_length = 1, max_length = 256)]
     pub app_name: Option<String>,
     /// Who uses it.
     pub user_id: Option<String>,
     /// The client's own id.
+    #[schema(pattern = "^[A-Za-z0-9._:-]{1,128}$")]
     pub session_id: Option<String>,
     /// The token of a session that it resumes.
     pub session_token: Option<String>,
@@ -130,6 +133,7 @@ async fn enter(app: &Shared, caller: &Caller, body: &RegisterBody, id: Option<Se
 }
 
 /// `POST /sessions`
+#[utoipa::path(post, path = "/sessions", tag = "apps", request_body = RegisterBody, responses((status = 201, description = "made", body = RegisteredBody, headers(("location" = String))), (status = 200, description = "already there", body = RegisteredBody), Refusals))]
 pub(super) async fn register(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
@@ -139,6 +143,7 @@ pub(super) async fn register(
 }
 
 /// `PUT /sessions/{id}`
+#[utoipa::path(put, path = "/sessions/{id}", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = RegisterBody, responses((status = 201, description = "made", body = RegisteredBody), (status = 200, description = "already there", body = RegisteredBody), Refusals))]
 pub(super) async fn put(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -209,16 +214,19 @@ fn own(app: &Shared, caller: &Caller, id: &str, token: Option<&str>) -> Result<A
     Ok(session)
 }
 
-#[derive(Serialize)]
-struct Beaten<'a> {
+/// What a heartbeat is answered with.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Beaten<'a> {
     kill_requested: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     kill_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     reason: Option<Option<&'a str>>,
 }
 
 /// `POST /sessions/{id}/heartbeat`
+#[utoipa::path(post, path = "/sessions/{id}/heartbeat", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = Option<ReportBody>, responses((status = 200, description = "taken", body = Beaten), Refusals))]
 pub(super) async fn heartbeat(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -236,6 +244,7 @@ pub(super) async fn heartbeat(
 }
 
 /// `PUT /sessions/{id}/status`
+#[utoipa::path(put, path = "/sessions/{id}/status", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = ReportBody, responses((status = 200, description = "taken", body = Said), Refusals))]
 pub(super) async fn status(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -262,6 +271,7 @@ pub struct TokenBody {
 }
 
 /// `DELETE /sessions/{id}`
+#[utoipa::path(delete, path = "/sessions/{id}", tag = "apps", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "gone", body = Said), Refusals))]
 pub(super) async fn delete(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -272,6 +282,7 @@ pub(super) async fn delete(
 }
 
 /// `POST /sessions/{id}/end`
+#[utoipa::path(post, path = "/sessions/{id}/end", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = Option<TokenBody>, responses((status = 200, description = "gone", body = Said), Refusals))]
 pub(super) async fn end(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -292,7 +303,13 @@ async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, ca
     Ok(said("deleted"))
 }
 
-/// `{"status":"…"}`, the original's way to say that it is done.
-pub(super) fn said(what: &str) -> Response {
-    axum::Json(serde_json::json!({ "status": what })).into_response()
+/// The original's way to say that it is done.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Said {
+    status: &'static str,
+}
+
+/// `{"status":"…"}`
+pub(super) fn said(status: &'static str) -> Response {
+    axum::Json(Said { status }).into_response()
 }

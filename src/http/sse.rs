@@ -15,9 +15,11 @@ use tokio::sync::mpsc;
 use super::Shared;
 use super::error::Answer;
 use super::gate::Caller;
+use super::openapi::Refusals;
 use crate::monitor::{Push, ended};
 
 /// `GET /sessions/{id}/events`
+#[utoipa::path(get, path = "/sessions/{id}/events", tag = "apps", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "server-sent events: kill, message, removed", body = String, content_type = "text/event-stream"), Refusals))]
 pub(super) async fn events(
     State(app): State<Shared>,
     Path(id): Path<String>,

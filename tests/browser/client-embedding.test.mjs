@@ -6,8 +6,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
-import { ROOT, launchBrowser, servePages, startServer } from './support.mjs';
-import { TERMINATED, inState, kill, openSession, session, sessionPage, sessions, until } from './client-pages.mjs';
+import { ROOT, api, launchBrowser, servePages, startServer } from './support.mjs';
+import { TERMINATED, inState, kill, session, sessionPage, sessions, until } from './client-pages.mjs';
 
 const CLIENT = { type: 'text/javascript', body: readFileSync(join(ROOT, 'client-js/client.js'), 'utf8') };
 
@@ -28,31 +28,41 @@ after(async () => {
   await server?.stop();
 });
 
-/** Serves the pages, opens `path` on `host`, and gathers what the console says. */
-async function visit(pages, { host = '127.0.0.1', path = '/' } = {}) {
+/** A page of an app that serves `pages`, until the test `t` ends; `open` goes there, and what the console says is gathered. */
+async function app(t, pages, host = '127.0.0.1') {
   const site = await servePages(pages);
   const context = await browser.newContext();
+  t.after(async () => { await context.close(); await site.close(); });
   const page = await context.newPage();
-  const lines = [], errors = [];
+  const lines = [], errors = [], opened = [];
   page.on('console', message => lines.push(message.text()));
   page.on('pageerror', error => errors.push(error));
-  await page.goto(site.url.replace('127.0.0.1', host) + path);
-  return { page, lines, errors, close: () => Promise.all([context.close(), site.close()]) };
+  page.on('websocket', socket => opened.push(socket.url()));
+  const url = site.url.replace('127.0.0.1', host);
+  return { page, lines, errors, opened, origin: url, open: (path = '/') => page.goto(url + path) };
+}
+
+/** A server of the test's own. */
+async function another(t, args) {
+  const server = await startServer(args);
+  t.after(() => server.stop());
+  return server;
 }
 
 describe('embedded', { concurrency: 3 }, () => {
-  test('a page on another loopback origin may connect, and its client finds the server by itself', LIMIT, async () => {
-    const { page, close } = await visit({ '/': sessionPage(server) }, { host: 'localhost' });
+  test('a page on another loopback origin may connect, and its client finds the server by itself', LIMIT, async t => {
+    const { page, open } = await app(t, { '/': sessionPage(server) }, 'localhost');
+    await open();
     assert.equal(await page.evaluate(() => session.ready.then(({ state }) => state)), 'online');
     assert.equal(await page.evaluate(() => sockets[0].url), `${server.url.replace('http', 'ws')}/ws/client`);
-    await close();
   });
 
-  test('a page on an origin that is not allowed gets one clear line, and the app goes on', LIMIT, async () => {
-    const { page, lines, errors, close } = await visit({
+  test('a page on an origin that is not allowed gets one clear line, and the app goes on', LIMIT, async t => {
+    const { page, lines, errors, open } = await app(t, {
       '/client.js': CLIENT,
       '/': sessionPage({ url: '' }, `server: '${server.url}'`),
-    }, { host: 'app.example' });
+    }, 'app.example');
+    await open();
     await inState(page, 'offline');
     // Long enough for further attempts, each of which Chrome itself writes a line about.
     await page.waitForFunction(() => closes.length >= 4, null, { timeout: 20_000 });
@@ -63,38 +73,56 @@ describe('embedded', { concurrency: 3 }, () => {
     assert.equal(await page.evaluate(() => session.task('goes on', () => 7)), 7);
     assert.deepEqual(errors, []);
     assert.ok(!(await sessions(server)).some(({ current_task }) => current_task === 'goes on'));
-    await close();
   });
 
-  test('the same origin, once allowed, connects', LIMIT, async () => {
+  test('the same origin, once allowed, connects', LIMIT, async t => {
     const pages = { '/client.js': CLIENT };
-    const site = await servePages(pages);
-    const origin = site.url.replace('127.0.0.1', 'app.example');
-    const open = await startServer(['--allow-origin', origin]);
-    pages['/'] = sessionPage({ url: '' }, `server: '${open.url}'`);
-    const context = await browser.newContext();
-    const page = await openSession(context, origin);
-    assert.equal((await session(open, page.sessionId)).connected, true);
-    await context.close();
-    await Promise.all([site.close(), open.stop()]);
+    const { page, origin, open } = await app(t, pages, 'app.example');
+    const allowing = await another(t, ['--allow-origin', origin]);
+    pages['/'] = sessionPage({ url: '' }, `server: '${allowing.url}'`);
+    await open();
+    await inState(page, 'online');
+    assert.equal((await sessions(allowing)).length, 1);
   });
 
-  test('a server that is not there costs one line, and nothing else', LIMIT, async () => {
-    const { page, lines, errors, close } = await visit({
+  test('where the server asks for a token, a wrong one gets nowhere and the right one in', LIMIT, async t => {
+    const strict = await another(t, ['--strict']);
+    const tokens = JSON.parse(readFileSync(`${strict.db}.tokens`, 'utf8'));
+    const { token } = tokens.find(({ role }) => role === 'ingest');
+    const { page, lines, open } = await app(t, {
+      '/': sessionPage(strict, `token: async () => globalThis.token ?? 'wrong'`),
+    });
+    await open();
+    await inState(page, 'offline');
+    assert.deepEqual(await page.evaluate(() => closes[0]), [1006, '']);
+    assert.equal(lines.filter(line => line.startsWith('sessionwatch')).length, 1);
+    await page.evaluate(token => { globalThis.token = token; session.reconnect(); }, token);
+    await inState(page, 'online');
+    // What the page sends when it is left needs that session's own token only.
+    const id = await page.evaluate(() => session.id);
+    const admin = { authorization: `Bearer ${tokens.find(({ role }) => role === 'admin').token}` };
+    const ids = async () => (await api(strict.url, 'GET', '/sessions', undefined, admin)).sessions.map(({ session_id }) => session_id);
+    assert.deepEqual(await ids(), [id]);
+    await page.goto('about:blank');
+    await until('it is removed', async () => (await ids()).length === 0, 2_000);
+  });
+
+  test('a server that is not there costs one line, and nothing else', LIMIT, async t => {
+    const { page, lines, errors, open } = await app(t, {
       '/client.js': CLIENT,
       // Port 9 is discard, which nobody serves.
       '/': sessionPage({ url: '' }, `server: 'http://127.0.0.1:9'`),
     });
+    await open();
     await page.waitForFunction(() => session.state === 'offline');
     await page.evaluate(async () => { await session.task('work', () => {}); session.setStatus('waiting'); session.end(); });
     assert.equal(lines.filter(line => line.startsWith('sessionwatch')).length, 1);
     assert.deepEqual(errors, []);
-    await close();
   });
 
-  test('a page under a strict CSP works without violations, up to the kill and its notice', LIMIT, async () => {
+  test('a page under a strict CSP works without violations, up to the kill and its notice', LIMIT, async t => {
     const ws = server.url.replace('http', 'ws');
-    const { page, lines, errors, close } = await visit({
+    const { page, lines, errors, open } = await app(t, {
       '/': {
         body: '<!doctype html><title>strict</title><script type="module" src="/app.js"></script>',
         headers: {
@@ -107,6 +135,7 @@ describe('embedded', { concurrency: 3 }, () => {
         const { monitorSession } = await import('${server.url}/client.js');
         globalThis.session = monitorSession({ app: 'strict', notice: true });` },
     });
+    await open();
     await page.waitForFunction(() => globalThis.session?.state === 'online');
     const id = await page.evaluate(() => session.id);
     await page.evaluate(() => session.task('work', () => {}));
@@ -115,31 +144,41 @@ describe('embedded', { concurrency: 3 }, () => {
     await until('it is removed', async () => !(await session(server, id)));
     assert.deepEqual(await page.evaluate(() => violations), []);
     assert.deepEqual([errors, lines.filter(line => /Content Security Policy|sessionwatch/.test(line))], [[], []]);
-    await close();
   });
 
-  test('the classic script starts from its tag, and works by hand', LIMIT, async () => {
-    const { page, close } = await visit({
+  test('the classic script starts from its tag, and works by hand', LIMIT, async t => {
+    const { page, open } = await app(t, {
       '/': `<!doctype html><title>classic</title><script src="${server.url}/client.iife.js" data-app="shop" data-user="eve"></script>`,
     });
+    await open();
     const id = await page.evaluate(() => sessionwatch.session.ready.then(({ id }) => id));
     const { app_name, user_id } = await session(server, id);
     assert.deepEqual([app_name, user_id], ['shop', 'eve']);
     const other = await page.evaluate(() => sessionwatch.monitorSession({ app: 'second' }).ready.then(({ id }) => id));
     assert.notEqual(other, id);
-    await close();
+    await page.close({ runBeforeUnload: true });
     await until('both are removed', async () =>
       !(await sessions(server)).some(({ session_id }) => session_id === id || session_id === other));
   });
 
-  test('the plain page of the examples runs its task, and saves its notes when it is killed', LIMIT, async () => {
+  test('the classic script is loaded from an allowed origin elsewhere, with `crossorigin`', LIMIT, async t => {
+    const pages = {};
+    const { page, origin, open } = await app(t, pages, 'app.example');
+    const allowing = await another(t, ['--allow-origin', origin]);
+    pages['/'] = `<!doctype html><script src="${allowing.url}/client.iife.js" crossorigin data-app="far"></script>`;
+    await open();
+    await page.waitForFunction(() => globalThis.sessionwatch?.session.state === 'online');
+  });
+
+  test('the plain page of the examples runs its task, and saves its notes when it is killed', LIMIT, async t => {
     const file = name => readFileSync(join(ROOT, 'examples/plain-page', name), 'utf8')
       .replaceAll('http://localhost:8000', server.url);
-    const { page, errors, close } = await visit({
+    const { page, errors, open } = await app(t, {
       '/': file('index.html'),
       '/page.js': { type: 'text/javascript', body: file('page.js') },
       '/page.css': { type: 'text/css', body: file('page.css') },
     });
+    await open();
     await page.getByRole('status').filter({ hasText: 'online' }).waitFor();
     const mine = async () => (await sessions(server)).find(({ meta }) => meta.page === 'plain');
     await page.getByLabel('Notes').fill('half a sentence');
@@ -151,36 +190,30 @@ describe('embedded', { concurrency: 3 }, () => {
     assert.ok(await page.evaluate(() => document.querySelector('progress').value < 100), 'the task stopped half-way');
     assert.equal(await page.evaluate(() => localStorage.notes), 'half a sentence');
     assert.deepEqual(errors, []);
-    await close();
   });
 
-  test('React\'s StrictMode, which mounts twice, makes one socket and one row', LIMIT, async () => {
+  test('React\'s StrictMode, which mounts twice, makes one socket and one row', LIMIT, async t => {
     const example = join(ROOT, 'examples/react');
     const esbuild = join(example, 'node_modules/.bin/esbuild');
     assert.ok(existsSync(esbuild), 'run `npm ci` in examples/react');
     const bundle = execFileSync(esbuild, ['app.jsx', '--bundle', '--format=esm', '--jsx=automatic', '--define:process.env.NODE_ENV="development"'],
       { cwd: example, encoding: 'utf8', maxBuffer: 1 << 26 });
-    const site = await servePages({
+    const { page, opened, open } = await app(t, {
       '/': readFileSync(join(example, 'index.html'), 'utf8'),
       '/out/app.js': { type: 'text/javascript', body: bundle },
     });
-    const context = await browser.newContext();
-    const page = await context.newPage();
-    const opened = [];
-    page.on('websocket', socket => opened.push(socket.url()));
-    await page.goto(`${site.url}/?server=${server.url}`);
+    await open(`/?server=${server.url}`);
     await page.getByText('is online').waitFor();
     await page.getByRole('button').click();
     const row = await until('its task', async () =>
-      (await sessions(server)).find(({ app_name, current_task }) => app_name === 'reports' && current_task === 'Q4 report'));
+      (await sessions(server)).find(({ meta, current_task }) => !meta.page && current_task === 'Q4 report'));
     assert.equal(opened.length, 1);
     await kill(server, row.session_id);
     await page.getByText('is killed').waitFor();
     assert.equal(opened.length, 1);
-    await Promise.all([context.close(), site.close()]);
   });
 
-  test('under Node the same module is a session, ended by a kill', LIMIT, async () => {
+  test('under Node the same module is a session, ended by a kill', LIMIT, async t => {
     const program = `
       import { monitorSession } from ${JSON.stringify(join(ROOT, 'client-js/client.js'))};
       const session = monitorSession({ app: 'node', server: '${server.url}' });

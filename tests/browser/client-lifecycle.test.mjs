@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { servePages, startServer } from './support.mjs';
-import { history, inState, launchPlainBrowser, openSession, session, sessionPage, until, wire } from './client-pages.mjs';
+import { history, inState, launchPlainBrowser, openSession, reached, session, sessionPage, until, wire } from './client-pages.mjs';
 
 // Scaled down: a server that calls a session stale after 4 s of silence instead of 2 minutes. `wire` reaches it by
 // another port, so by another Host than its own.
@@ -119,9 +119,11 @@ describe('the network', () => {
     const site = await servePages({ '/': sessionPage(server, `server: '${line.url}'`) });
     try {
       const page = await openSession(browser.context, site.url);
+      line.refuse(true);
       line.cut();
       await inState(page, 'offline');
       await page.evaluate(() => { session.setStatus('loading'); session.setStatus('waiting'); });
+      line.refuse(false);
       await inState(page, 'online');
       const back = await until('the server has the newest', async () => {
         const now = await row(page);
@@ -129,6 +131,69 @@ describe('the network', () => {
       });
       assert.equal(back.connected, true);
       assert.ok(!(await history(server, page.sessionId)).some(({ status }) => status === 'loading'));
+      await page.close({ runBeforeUnload: true });
+    } finally { await Promise.all([line.close(), site.close()]); }
+  });
+
+  test('dead without a word is noticed by the ticks that stop, and the session goes on by another socket', LIMIT, async () => {
+    const line = await wire(server);
+    const site = await servePages({
+      // The 45 s without a tick that the client bears, scaled down as the server's limits are.
+      '/': `<script>
+        const later = setTimeout;
+        globalThis.setTimeout = (work, delay, ...rest) => later(work, delay === 45e3 ? 5e3 : delay, ...rest);
+      </script>${sessionPage(server, `server: '${line.url}'`)}`,
+    });
+    try {
+      const page = await openSession(browser.context, site.url);
+      await page.evaluate(() => {
+        globalThis.ticks = 0;
+        sockets[0].addEventListener('message', ({ data }) => { if (JSON.parse(data).type === 'tick') ticks++; });
+      });
+      await page.waitForFunction(() => ticks >= 7, null, { timeout: 20_000 });
+      assert.equal(await page.evaluate(() => sockets.length), 1, 'ticks keep it');
+      line.stall();
+      await reached(page, 'offline');
+      await inState(page, 'online');
+      await until('the session has its new socket', async () => (await row(page))?.connected);
+      assert.deepEqual(await page.evaluate(() => [session.id, sockets.length]), [page.sessionId, 2]);
+      await page.close({ runBeforeUnload: true });
+    } finally { await Promise.all([line.close(), site.close()]); }
+  });
+
+  test('back, or the page visible again, is tried at once; a hidden page waits until then', LIMIT, async () => {
+    const line = await wire(server);
+    const site = await servePages({ '/': sessionPage(server, `server: '${line.url}'`) });
+    try {
+      const page = await openSession(browser.context, site.url);
+      const attempts = () => page.evaluate(() => sockets.length);
+      // The longest waits there can be: after the fourth failure in a row it is 8 s.
+      await page.evaluate(() => { Math.random = () => 0.999; });
+      line.refuse(true);
+      line.cut();
+      await page.waitForFunction(() => closes.length === 5, null, { timeout: 20_000 });
+      line.refuse(false);
+      const devtools = await browser.context.newCDPSession(page);
+      const network = offline => devtools.send('Network.emulateNetworkConditions',
+        { offline, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
+      await network(true);
+      const begun = performance.now();
+      await network(false);
+      await inState(page, 'online');
+      assert.ok(performance.now() - begun < 4_000, `${performance.now() - begun} ms`);
+
+      const front = await browser.context.newPage();
+      await front.bringToFront();
+      await until('it is hidden', async () => (await row(page)).visibility === 'hidden');
+      const before = await attempts();
+      line.cut();
+      await inState(page, 'offline');
+      await new Promise(resolve => setTimeout(resolve, 5_000));
+      assert.equal(await attempts(), before);
+      await page.bringToFront();
+      await inState(page, 'online');
+      assert.equal(await attempts(), before + 1);
+      await front.close();
       await page.close({ runBeforeUnload: true });
     } finally { await Promise.all([line.close(), site.close()]); }
   });

@@ -15,7 +15,7 @@ export const TERMINATED = 'Session terminated by administrator';
 
 /**
  * An app's page that becomes a session as it loads: `session` is global, and `sockets` and `closes` hold the WebSockets
- * that the page made and the `[code, reason]` each ended with.
+ * that the page made and the `[code, reason]` each ended with, `states` what the session came to.
  *
  * @param {{ url: string }} server where the client comes from
  * @param {string} [options] further options for `monitorSession`, as source text
@@ -33,6 +33,8 @@ export const sessionPage = (server, options = '') => `<!doctype html><title>app<
       }
     }
     globalThis.session = monitorSession({ app: 'reports', WebSocket: Watched, ${options} });
+    globalThis.states = [];
+    session.addEventListener('statechange', ({ state }) => states.push(state));
   </script>`;
 
 /** Opens a page and waits until its session is online. Returns the page; `page.sessionId` is the session's id. */
@@ -43,9 +45,13 @@ export async function openSession(context, url) {
   return page;
 }
 
-/** Waits until the page's session is in this state. */
-export const inState = (page, state, timeout = 15_000) =>
-  page.waitForFunction(state => globalThis.session.state === state, state, { timeout });
+/** Waits until the page's session is in this state. Asks from outside, since a hidden page's own timers are late. */
+export const inState = (page, state, timeout = 20_000) =>
+  until(`the session is ${state}`, () => page.evaluate(state => globalThis.session?.state === state, state), timeout);
+
+/** Waits until the page's session has come to this state, which it may have left again. */
+export const reached = (page, state, timeout = 20_000) =>
+  until(`the session was ${state}`, () => page.evaluate(state => states.includes(state), state), timeout);
 
 /** The live sessions, as a dashboard has them. */
 export const sessions = async server => (await api(server.url, 'GET', '/sessions')).sessions;
@@ -117,12 +123,16 @@ export async function launchPlainBrowser(args = []) {
 /**
  * A wire to the server, by a port of its own, that can be cut as real ones are.
  *
- * @returns {Promise<{ url: string, stall: () => void, cut: () => void, close: () => Promise<void> }>} `stall` lets the
- *   connections of this moment carry nothing more, without either end being told; `cut` ends them
+ * @returns {Promise<{ url: string, stall: () => void, cut: () => void,
+ *   refuse: (refusing: boolean) => void, close: () => Promise<void> }>} `stall`
+ *   lets the connections of this moment carry nothing more, without either end being told; `cut` ends them; `refuse`
+ *   lets no further ones through
  */
 export async function wire(server) {
   const pairs = new Set();
+  let refusing = false;
   const listener = createServer(near => {
+    if (refusing) { near.destroy(); return; }
     const far = connect(server.port, '127.0.0.1');
     const pair = { near, far };
     pairs.add(pair);
@@ -145,6 +155,7 @@ export async function wire(server) {
       }
     },
     cut,
+    refuse(yes) { refusing = yes; },
     async close() { cut(); listener.close(); await once(listener, 'close'); },
   };
 }

@@ -16,6 +16,7 @@ before(async () => {
     '/': sessionPage(server, `userId: 'ana', meta: { env: 'test' }`),
     '/notice': sessionPage(server, 'notice: true'),
     '/own-id': sessionPage(server, `id: 'given-by-the-app'`),
+    '/own-id-twice': sessionPage(server, `id: 'given-to-two'`),
     '/own-sockets': sessionPage(server, 'sockets: globalThis.feeds = new Set()'),
     '/other': '<!doctype html>elsewhere',
   });
@@ -150,6 +151,21 @@ describe('in a page', { concurrency: 4 }, () => {
     await page.waitForFunction(() => closes.length === 1);
     assert.deepEqual(await page.evaluate(() => closes), [[1001, TERMINATED]]);
     assert.equal(await session(server, page.sessionId), undefined);
+  }));
+
+  test('an id that another tab has already becomes one of its own', LIMIT, withContext(async context => {
+    const pages = await Promise.all([1, 2].map(() => openSession(context, `${app.url}/own-id-twice`)));
+    const ids = pages.map(page => page.sessionId);
+    assert.equal(new Set(ids).size, 2);
+    assert.ok(ids.includes('given-to-two'));
+    assert.deepEqual(await Promise.all(pages.map(page => page.evaluate(() => sockets.length))), [1, 1]);
+  }));
+
+  test('a session that is deleted on the server is ended, and does not come back', LIMIT, withContext(async context => {
+    const page = await openSession(context, app.url);
+    await api(server.url, 'DELETE', `/sessions/${page.sessionId}`);
+    await inState(page, 'ended');
+    assert.equal(await page.evaluate(() => sockets.length), 1);
   }));
 
   test('a reload of a session that was not killed is a new session in its place', LIMIT, withContext(async context => {

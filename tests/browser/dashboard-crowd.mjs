@@ -43,14 +43,16 @@ function receive(socket, frame) {
 
 /** Registers `list` of registrations (the fields of POST /sessions), spread over the sockets. */
 async function register(list) {
-  while (sockets.length < SOCKETS) sockets.push(await open());
+  // No socket without a session: the server would close it.
+  while (sockets.length < Math.min(SOCKETS, list.length)) sockets.push(await open());
+  const most = Math.min(WINDOW, Math.ceil(list.length / sockets.length));
   let next = 0;
   await Promise.all(sockets.map(async socket => {
     let inFlight = 0;
     let wake = null;
     const settled = () => { inFlight -= 1; wake?.(); };
     while (next < list.length || inFlight > 0) {
-      while (next < list.length && inFlight < WINDOW) {
+      while (next < list.length && inFlight < most) {
         const fields = list[next];
         next += 1;
         inFlight += 1;

@@ -5,7 +5,9 @@
 
 mod support;
 
+mod cli;
 mod contract;
+mod documents;
 mod gate;
 mod lifetime;
 mod rest;

@@ -47,3 +47,9 @@ test('the page asks nothing of any other host, and has no inline script or style
 test('every file is small enough to be read', () => {
   for (const file of files) assert.ok(readFileSync(join(WEB, file), 'utf8').split('\n').length <= 500, file);
 });
+
+test('every module is named in the page, so that all are fetched at once', () => {
+  const page = readFileSync(join(WEB, 'index.html'), 'utf8');
+  const named = [...page.matchAll(/rel="modulepreload" href="\.\/assets\/([^"]+)"/g)].map(([, file]) => file);
+  assert.deepEqual(named.sort(), files.filter(file => file !== 'main.js').sort());
+});

@@ -28,6 +28,8 @@ export class DrawerView {
   #askedAt = 0;
   #seen = null;
   #dirty = false;
+  /** Whether something happened to the session since its timeline was asked for. */
+  #stale = false;
   #second = -1;
   #back = null;
   #parts;
@@ -100,7 +102,8 @@ export class DrawerView {
     this.#events = null;
     this.#error = null;
     this.#seen = null;
-    this.#askedAt = 0;
+    this.#askedAt = -PACE;
+    this.#stale = true;
     this.#dirty = true;
     this.#disarm();
     this.element.hidden = id === null;
@@ -116,6 +119,7 @@ export class DrawerView {
   async #load() {
     const id = this.#id;
     this.#askedAt = performance.now();
+    this.#stale = false;
     try {
       const answer = await timeline(id);
       if (id !== this.#id) return;
@@ -155,11 +159,12 @@ export class DrawerView {
     if (this.#id === null) return;
     const row = this.#row();
     const seen = row ? `${row.session.last_heartbeat}|${row.session.current_task}|${row.state}|${row.ended?.at}|${JSON.stringify(row.session.kill)}|${row.session.visibility}` : 'none';
-    if (seen !== this.#seen && performance.now() - this.#askedAt > PACE) {
+    if (seen !== this.#seen) {
       this.#seen = seen;
       this.#dirty = true;
-      this.#load();
+      this.#stale = true;
     }
+    if (this.#stale && performance.now() - this.#askedAt > PACE) this.#load();
     const second = Math.floor(now / 1000);
     if (!this.#dirty && second === this.#second) return;
     this.#second = second;

@@ -92,6 +92,8 @@ export class Grid {
       held.line = line;
       if (fresh || !bound) held.view.fill(line, index);
     }
+    // Hidden only now: most of those let go were needed again at once.
+    for (const views of this.#spare.values()) for (const view of views) if (!view.element.hidden) view.element.hidden = true;
     // The focused line out of view stays where it is, so that typing goes on and tabbing finds its way.
     if (focusedKey !== null && fresh) {
       const held = this.#views.get(focusedKey);
@@ -112,7 +114,6 @@ export class Grid {
       }
       if (held.view.element === focused) this.#refocusAt = held.index;
       this.#views.delete(key);
-      held.view.element.hidden = true;
       const spare = this.#spare.get(held.kind);
       if (spare) spare.push(held.view);
       else this.#spare.set(held.kind, [held.view]);
@@ -130,7 +131,7 @@ export class Grid {
       view.element.tabIndex = -1;
       this.body.append(view.element);
     }
-    view.element.hidden = false;
+    if (view.element.hidden) view.element.hidden = false;
     view.element.gridKey = key;
     return { view, kind, index: -1, top: -1, line: null };
   }

@@ -215,6 +215,12 @@ fn headers(
     headers
 }
 
+/// `X-Sessionwatch` there or not; it matters to writes alone, as the pure matrix shows.
+fn headers_for(method: &Method) -> impl Iterator<Item = bool> {
+    let writes = !matches!(*method, Method::GET | Method::HEAD);
+    [false, true].into_iter().filter(move |header| writes || !header)
+}
+
 /// The same over real HTTP, for the cells that a browser or a thief would send.
 async fn over_http(server: &Server, mode: Mode, host: &str) {
     let secrets = Secrets::of(server).await;
@@ -232,7 +238,7 @@ async fn over_http(server: &Server, mode: Mode, host: &str) {
                     Origin::Own => Site::SameOrigin,
                     _ => Site::CrossSite,
                 };
-                for header in [false, true] {
+                for header in headers_for(&method) {
                     let cell =
                         Cell { method: method.as_str(), path, mode, shown, origin, site, host: Host::Address, header };
                     ids += 1;

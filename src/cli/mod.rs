@@ -1,0 +1,63 @@
+//! The command line beside `serve`: wrap a command as a session, look at the live sessions, end some of them.
+//!
+//! Every command is a client of the same HTTP and socket interfaces as anybody's; nothing here knows the server's
+//! inside. What came from outside is printed through [`text::escape`].
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+pub mod client;
+pub mod error;
+pub mod feed;
+mod kill;
+mod ls;
+mod output;
+mod run;
+mod screen;
+pub mod server;
+mod sessions;
+pub mod store;
+pub mod table;
+mod tail;
+pub mod text;
+mod watch;
+pub mod wire;
+
+use error::CliError;
+
+/// What the command line can do besides serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a command as a session: it shows on the dashboard while it runs, and can be ended there
+    Run(run::RunArgs),
+    /// List the live sessions
+    Ls(ls::LsArgs),
+    /// Watch the live sessions in the terminal
+    Watch(watch::WatchArgs),
+    /// Ask sessions to end, and see whether they do
+    Kill(kill::KillArgs),
+    /// Follow the event log
+    Tail(tail::TailArgs),
+}
+
+/// Does what `command` says, and gives the exit status: 0 when done, 1 with a sentence on standard error when not.
+/// `run` gives its command's own (126 and 127 where it cannot be started), `kill` 3 for a session that did not confirm.
+pub async fn execute(command: Command) -> ExitCode {
+    let outcome = match command {
+        Command::Run(args) => Box::pin(run::run(args)).await,
+        Command::Ls(args) => ls::ls(args).await,
+        Command::Watch(args) => Box::pin(watch::watch(args)).await,
+        Command::Kill(args) => Box::pin(kill::kill(args)).await,
+        Command::Tail(args) => Box::pin(tail::tail(args)).await,
+    };
+    match outcome {
+        Ok(code) => code,
+        // `sessionwatch ls | head` is no error.
+        Err(CliError::OutputClosed) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The live view of a dashboard: frames in, rows and what changed out. No I/O, no clock.
+//!
+//! The frames come from [`super::feed`], which lets none through that does not follow what was seen last.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::wire::{DashboardFrame, Removal, Session};
+
+/// A session and the JSON it came as.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// What the terminal shows of it.
+    pub session: Session,
+    /// All of it, for `--json`.
+    pub raw: Value,
+}
+
+impl Row {
+    /// The row that `raw` describes; none where it is no session.
+    #[must_use]
+    pub fn new(raw: Value) -> Option<Self> {
+        let session = Session::deserialize(&raw).ok()?;
+        Some(Self { session, raw })
+    }
+}
+
+/// What a frame changed in the view.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delta {
+    /// It was there when we came.
+    Present(Box<Row>),
+    /// It is new or has changed; `before` is what we knew of it.
+    Upserted {
+        /// As it was, where we knew it.
+        before: Option<Session>,
+        /// As it is.
+        row: Box<Row>,
+    },
+    /// It is gone.
+    Removed {
+        /// As it was, where we knew it.
+        before: Option<Session>,
+        /// How it went; without cause and time where it went while we were not connected.
+        removal: Removal,
+    },
+}
+
+/// What we know of the live sessions.
+#[derive(Debug, Default)]
+pub struct Store {
+    rows: HashMap<String, Row>,
+    /// The parts of a snapshot that is not complete yet; until then the rows stay what they were.
+    staged: HashMap<String, Row>,
+    /// Whether a snapshot was ever complete.
+    filled: bool,
+    /// How far the server's clock is ahead of ours.
+    clock_ahead: chrono::TimeDelta,
+}
+
+impl Store {
+    /// The live sessions, in no order.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values()
+    }
+
+    /// One live session.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Row> {
+        self.rows.get(id)
+    }
+
+    /// Whether the view has been complete since the program began.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        self.filled
+    }
+
+    /// The time by the server's clock when ours shows `local`.
+    #[must_use]
+    pub fn server_time(&self, local: DateTime<Utc>) -> DateTime<Utc> {
+        local + self.clock_ahead
+    }
+
+    /// Takes in one frame that arrived at `local` by our clock, and tells what it changed.
+    pub fn apply(&mut self, frame: DashboardFrame, local: DateTime<Utc>) -> Vec<Delta> {
+        match frame {
+            DashboardFrame::Hello { now, .. } => {
+                self.clock_ahead = now - local;
+                Vec::new()
+            }
+            DashboardFrame::Snapshot { part, parts, sessions, .. } => {
+                if part <= 1 {
+                    self.staged.clear();
+                }
+                self.staged
+                    .extend(sessions.into_iter().filter_map(Row::new).map(|row| (row.session.session_id.clone(), row)));
+                if part < parts { Vec::new() } else { self.replace() }
+            }
+            DashboardFrame::Changes { upserted, removed, .. } => {
+                let removed: Vec<Delta> = removed.into_iter().map(|removal| self.remove(removal)).collect();
+                let upserted = upserted.into_iter().filter_map(Row::new).filter_map(|row| self.upsert(row));
+                upserted.collect::<Vec<_>>().into_iter().chain(removed).collect()
+            }
+            DashboardFrame::Beats { beats, .. } => {
+                for (id, at) in beats {
+                    if let Some(row) = self.rows.get_mut(&id) {
+                        row.session.last_heartbeat = row.session.last_heartbeat.max(at);
+                    }
+                }
+                Vec::new()
+            }
+            DashboardFrame::Unknown => Vec::new(),
+        }
+    }
+
+    /// Makes the complete snapshot the view, and tells the difference.
+    fn replace(&mut self) -> Vec<Delta> {
+        let fresh = std::mem::take(&mut self.staged);
+        if !self.filled {
+            self.filled = true;
+            self.rows = fresh;
+            let mut present: Vec<&Row> = self.rows.values().collect();
+            present.sort_by(|a, b| {
+                (a.session.start_time, &a.session.session_id).cmp(&(b.session.start_time, &b.session.session_id))
+            });
+            return present.into_iter().cloned().map(Box::new).map(Delta::Present).collect();
+        }
+        let missing: Vec<String> = self.rows.keys().filter(|id| !fresh.contains_key(*id)).cloned().collect();
+        let gone =
+            missing.into_iter().map(|session_id| Removal { session_id, cause: None, at: None, by: None, reason: None });
+        let mut deltas: Vec<Delta> = gone.map(|removal| self.remove(removal)).collect();
+        deltas.extend(fresh.into_values().filter_map(|row| self.upsert(row)));
+        deltas
+    }
+
+    fn upsert(&mut self, row: Row) -> Option<Delta> {
+        let before = self.rows.insert(row.session.session_id.clone(), row.clone());
+        if before.as_ref() == Some(&row) {
+            return None;
+        }
+        Some(Delta::Upserted { before: before.map(|row| row.session), row: Box::new(row) })
+    }
+
+    fn remove(&mut self, removal: Removal) -> Delta {
+        let before = self.rows.remove(&removal.session_id).map(|row| row.session);
+        Delta::Removed { before, removal }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    pub(crate) fn session(id: &str, more: Value) -> Value {
+        let mut session = json!({
+            "session_id": id, "app_name": "risk", "user_id": "ana", "start_time": "2026-11-22T08:00:00.000Z",
+            "last_heartbeat": "2026-11-22T08:10:00.000Z", "duration_seconds": 600, "status": "idle", "current_task": null,
+            "is_stale": false, "kill_requested": false, "reported_status": "idle", "task_started_at": null,
+            "connected": true, "visibility": null, "heartbeat_interval": 30, "client": null, "remote_addr": null,
+            "meta": {}, "kill": null
+        });
+        if let (Some(fields), Value::Object(more)) = (session.as_object_mut(), more) {
+            fields.extend(more);
+        }
+        session
+    }
+
+    pub(crate) fn frame(value: Value) -> DashboardFrame {
+        match serde_json::from_value(value) {
+            Ok(frame) => frame,
+            Err(error) => panic!("a frame of the contract: {error}"),
+        }
+    }
+
+    pub(crate) fn time(text: &str) -> DateTime<Utc> {
+        match text.parse() {
+            Ok(time) => time,
+            Err(error) => panic!("{text} is no time: {error}"),
+        }
+    }
+
+    fn apply(store: &mut Store, value: Value) -> Vec<Delta> {
+        store.apply(frame(value), time("2026-11-22T08:10:00Z"))
+    }
+
+    fn hello(epoch: &str) -> Value {
+        json!({"type": "hello", "protocol": 1, "server": "sessionwatch 0.1.0", "epoch": epoch, "seq": 7,
+               "now": "2026-11-22T08:10:05.000Z", "role": "admin", "stale_after": 120, "expire_after": 600})
+    }
+
+    fn ids(store: &Store) -> Vec<&str> {
+        let mut ids: Vec<&str> = store.rows().map(|row| row.session.session_id.as_str()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub(crate) fn filled() -> Store {
+        let mut store = Store::default();
+        apply(&mut store, hello("e"));
+        apply(
+            &mut store,
+            json!({"type": "snapshot", "seq": 7, "part": 1, "parts": 2, "sessions": [session("a", json!({}))]}),
+        );
+        assert!(!store.is_filled() && ids(&store).is_empty(), "half a snapshot is none");
+        let present = apply(
+            &mut store,
+            json!({"type": "snapshot", "seq": 7, "part": 2, "parts": 2, "sessions": [session("b", json!({}))]}),
+        );
+        assert_eq!(present.len(), 2);
+        store
+    }
+
+    #[test]
+    fn a_snapshot_counts_only_when_it_is_complete() {
+        let store = filled();
+        assert!(store.is_filled());
+        assert_eq!(ids(&store), ["a", "b"]);
+    }
+
+    #[test]
+    fn changes_move_the_view_and_say_what_was_before() {
+        let mut store = filled();
+        let deltas = apply(
+            &mut store,
+            json!({"type": "changes", "from": 7, "seq": 9, "at": "2026-11-22T08:10:06.000Z",
+            "upserted": [session("a", json!({"reported_status": "running"})), session("c", json!({}))],
+            "removed": [{"session_id": "b", "cause": "killed", "at": "2026-11-22T08:10:06.000Z", "by": "eve", "reason": null}]}),
+        );
+        assert_eq!(ids(&store), ["a", "c"]);
+        let told: Vec<(bool, &str)> = deltas
+            .iter()
+            .map(|delta| match delta {
+                Delta::Present(row) => (true, row.session.session_id.as_str()),
+                Delta::Upserted { before, row } => (before.is_some(), row.session.session_id.as_str()),
+                Delta::Removed { before, removal } => (before.is_some(), removal.session_id.as_str()),
+            })
+            .collect();
+        assert_eq!(told, [(true, "a"), (false, "c"), (true, "b")]);
+    }
+
+    #[test]
+    fn a_second_snapshot_tells_only_the_difference() {
+        let mut store = filled();
+        apply(&mut store, hello("other"));
+        let deltas = apply(
+            &mut store,
+            json!({"type": "snapshot", "seq": 1, "part": 1, "parts": 1,
+            "sessions": [session("a", json!({})), session("c", json!({}))]}),
+        );
+        assert_eq!(ids(&store), ["a", "c"]);
+        assert_eq!(deltas.len(), 2, "b is gone, c is new, a is as it was: {deltas:?}");
+    }
+
+    #[test]
+    fn beats_only_move_forward_and_the_servers_clock_is_used() {
+        let mut store = filled();
+        let beats = json!({"type": "beats", "at": "2026-11-22T08:10:07.000Z",
+            "beats": {"a": "2026-11-22T08:10:06.000Z", "b": "2026-11-22T08:09:00.000Z", "gone": "2026-11-22T08:09:00.000Z"}});
+        assert!(apply(&mut store, beats).is_empty());
+        let beat = |id: &str| store.get(id).map(|row| row.session.last_heartbeat);
+        assert_eq!(beat("a"), Some(time("2026-11-22T08:10:06Z")));
+        assert_eq!(beat("b"), Some(time("2026-11-22T08:10:00Z")));
+        assert_eq!(store.server_time(time("2026-11-22T08:10:00Z")), time("2026-11-22T08:10:05Z"));
+    }
+
+    #[test]
+    fn a_frame_of_a_later_version_is_skipped() {
+        assert!(apply(&mut filled(), json!({"type": "weather", "of": "tomorrow"})).is_empty());
+    }
+}

@@ -1,0 +1,208 @@
+//! `sessionwatch tail`: the end of the event log, and what comes after it.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Args;
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    client::Api,
+    error::CliError,
+    feed::{self, Feed},
+    output::{Output, complain},
+    server::ServerArgs,
+    text::escape,
+    wire::{DashboardFrame, EventPage},
+};
+
+/// Under a storm of changes the log is asked for at most this often.
+const FETCH_GAP: Duration = Duration::from_millis(100);
+/// How many events one page asks for when catching up.
+const PAGE: usize = 500;
+
+/// Arguments of `tail`.
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Only events of this app
+    #[arg(long)]
+    app: Option<String>,
+    /// Only events of these kinds, such as kill_requested,removed
+    #[arg(long, value_delimiter = ',')]
+    kind: Vec<String>,
+    /// How many of the last events to begin with
+    #[arg(short = 'n', long = "lines", default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    lines: u16,
+    /// One line of JSON for each event, with all its fields
+    #[arg(long)]
+    json: bool,
+}
+
+/// The log behind the last event that was printed.
+struct Log {
+    api: Api,
+    app: Option<String>,
+    kinds: String,
+    last: Option<u64>,
+}
+
+pub(super) async fn tail(args: TailArgs) -> Result<ExitCode, CliError> {
+    let output = Output::standard();
+    let api = Api::new(&args.server)?;
+    // The socket is opened before the log is read, so that nothing falls in between.
+    let mut frames = feed::follow(api.clone());
+    let mut log = Log { api, app: args.app.clone(), kinds: args.kind.join(","), last: None };
+    for event in log.newest(usize::from(args.lines)).await? {
+        print(&event, args.json, output)?;
+    }
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut connected = false;
+    loop {
+        let feed = tokio::select! {
+            feed = frames.recv() => feed,
+            _ = terminated.recv() => return Ok(ExitCode::SUCCESS),
+            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+        };
+        match feed {
+            Some(Feed::Frame(frame)) => {
+                connected = true;
+                let mut news = tells_of_news(&frame);
+                // Frames that have gathered meanwhile are answered by one request.
+                while let Ok(Feed::Frame(frame)) = frames.try_recv() {
+                    news |= tells_of_news(&frame);
+                }
+                if !news {
+                    continue;
+                }
+                match log.further().await {
+                    Ok(events) => {
+                        for event in events {
+                            print(&event, args.json, output)?;
+                        }
+                    }
+                    // The socket will notice too, come back, and its snapshot makes us ask again.
+                    Err(error @ CliError::Unreachable { .. }) => complain(&error.to_string()),
+                    // Busy; the next change asks again for all that is missing.
+                    Err(CliError::Refused { status: 503, .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                tokio::time::sleep(FETCH_GAP).await;
+            }
+            Some(Feed::Lost { error, .. }) if connected => complain(&error.to_string()),
+            Some(Feed::Lost { error, .. } | Feed::Refused(error)) => return Err(error),
+            None => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Whether the log may hold more after this frame: changes do, and so may the hello after a break.
+fn tells_of_news(frame: &DashboardFrame) -> bool {
+    matches!(frame, DashboardFrame::Changes { .. } | DashboardFrame::Hello { .. })
+}
+
+fn seq(event: &Value) -> u64 {
+    event.get("seq").and_then(Value::as_u64).unwrap_or_default()
+}
+
+impl Log {
+    async fn page(&self, before: Option<u64>, limit: usize) -> Result<EventPage, CliError> {
+        let (limit, before) = (limit.to_string(), before.map(|seq| seq.to_string()));
+        let mut query = vec![("limit", limit.as_str())];
+        query.extend(before.as_deref().map(|before| ("before", before)));
+        query.extend(self.app.as_deref().map(|app| ("app_name", app)));
+        if !self.kinds.is_empty() {
+            query.push(("kind", &self.kinds));
+        }
+        self.api.events(&query).await
+    }
+
+    /// The last `count` events, oldest first.
+    async fn newest(&mut self, count: usize) -> Result<Vec<Value>, CliError> {
+        // Even where none are to be printed, the newest tells where to go on.
+        let mut events = self.page(None, count.max(1)).await?.events;
+        self.last = Some(events.first().map_or(0, seq));
+        events.truncate(count);
+        events.reverse();
+        Ok(events)
+    }
+
+    /// What came after the last event that was printed, oldest first.
+    async fn further(&mut self) -> Result<Vec<Value>, CliError> {
+        let Some(last) = self.last else {
+            return self.newest(PAGE).await;
+        };
+        let mut page = self.page(None, PAGE).await?;
+        let newest = page.events.first().map(seq);
+        // A log that ends before what we have printed is another one: the server has a new database.
+        let known = if newest.is_some_and(|newest| newest < last) { 0 } else { last };
+        let mut fresh = Vec::new();
+        loop {
+            let complete = page.events.iter().any(|event| seq(event) <= known);
+            fresh.extend(page.events.into_iter().filter(|event| seq(event) > known));
+            match page.next {
+                Some(next) if !complete => page = self.page(Some(next), PAGE).await?,
+                _ => break,
+            }
+        }
+        self.last = newest.or(self.last);
+        fresh.reverse();
+        Ok(fresh)
+    }
+}
+
+fn print(event: &Value, json: bool, output: Output) -> Result<(), CliError> {
+    if json { output.json(event) } else { output.text(&line(event)) }
+}
+
+/// An event as a line: time, kind, app, user, id, and what this kind adds.
+fn line(event: &Value) -> String {
+    let field = |name: &str| event.get(name).and_then(Value::as_str).map(escape).filter(|text| !text.is_empty());
+    let or_dash = |name: &str| field(name).unwrap_or("–".into());
+    let mut line = format!(
+        "{}  {:<17}  {:<12}  {:<12}  {}",
+        or_dash("at"),
+        or_dash("kind"),
+        or_dash("app_name"),
+        or_dash("user_id"),
+        or_dash("session_id")
+    );
+    let notes = [
+        ("", field("status")),
+        ("", field("visibility")),
+        ("task ", field("current_task")),
+        ("", field("cause")),
+        ("by ", field("by")),
+        ("from ", field("from")),
+        ("because ", field("reason")),
+        ("says ", field("text")),
+    ];
+    let notes: Vec<String> = notes.into_iter().filter_map(|(word, value)| Some(format!("{word}{}", value?))).collect();
+    if !notes.is_empty() {
+        line.push_str("  ");
+        line.push_str(&notes.join(", "));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_event_reads_as_a_line_and_cannot_steer_the_terminal() {
+        let event = json!({"seq": 3, "at": "2026-11-22T08:10:10.730Z", "kind": "kill_requested", "session_id": "a1", "app_name": "risk",
+            "user_id": "ana\u{1b}]0;x\u{7}", "by": "eve", "reason": "month end", "cause": null, "from": "127.0.0.1"});
+        assert_eq!(
+            line(&event),
+            "2026-11-22T08:10:10.730Z  kill_requested     risk          ana\\u{1b}]0;x\\u{7}  a1  by eve, from 127.0.0.1, because month end"
+        );
+    }
+
+    #[test]
+    fn missing_fields_are_dashes() {
+        assert_eq!(line(&json!({"kind": "stale"})), "–  stale              –             –             –");
+    }
+}

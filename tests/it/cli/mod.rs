@@ -1,0 +1,7 @@
+//! The command line beside `serve`, as its users have it: the real binary against a real server.
+
+mod demo;
+mod kill;
+mod look;
+mod run;
+mod support;
