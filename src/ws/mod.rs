@@ -29,6 +29,7 @@ pub struct PerAddress {
 }
 
 /// One place of an address; given back when dropped.
+#[derive(Debug)]
 pub struct Place(Option<(Arc<DashMap<IpAddr, usize>>, IpAddr)>);
 
 impl PerAddress {
@@ -119,7 +120,7 @@ mod tests {
     fn an_address_has_256_places_and_gets_them_back() {
         let places = PerAddress::default();
         let take = |address: &str| places.take(address.parse().expect("an address"));
-        let taken: Vec<Place> = (0..PER_ADDRESS).map(|_| take("192.0.2.7").ok().expect("a place")).collect();
+        let taken: Vec<Place> = (0..PER_ADDRESS).map(|_| take("192.0.2.7").expect("a place")).collect();
         assert_eq!(take("192.0.2.7").err().map(|problem| problem.status()), Some(StatusCode::SERVICE_UNAVAILABLE));
         assert!(take("192.0.2.8").is_ok(), "another address has its own");
         drop(taken);
@@ -132,7 +133,7 @@ mod tests {
         let places = PerAddress::default();
         let take = |address: String| places.take(address.parse().expect("an address"));
         let taken: Vec<Place> =
-            (0..PER_ADDRESS).map(|n| take(format!("2001:db8:0:1::{n:x}")).ok().expect("a place")).collect();
+            (0..PER_ADDRESS).map(|n| take(format!("2001:db8:0:1::{n:x}")).expect("a place")).collect();
         assert!(take("2001:db8:0:1:ffff::1".to_owned()).is_err());
         assert!(take("2001:db8:0:2::1".to_owned()).is_ok());
         let local: Vec<_> = (0..=PER_ADDRESS).map(|_| take("127.0.0.1".to_owned())).collect();

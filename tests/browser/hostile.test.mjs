@@ -93,8 +93,7 @@ after(async () => {
 
 /**
  * A page of that origin, the status of every answer that the server gave it and the cookies of ours that were sent, by
- * the wire's own account: of what the
- * browser hides from the page, Playwright hears nothing either.
+ * the wire's own account: of what the browser hides from the page, Playwright hears nothing either.
  */
 async function pageAt(context, origin) {
   const page = await context.newPage();

@@ -266,7 +266,7 @@ async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed
     let mut round = 0_u32;
     let mut change_all = async || {
         round += 1;
-        let word = if round % 2 == 0 { "idle" } else { "running" };
+        let word = if round.is_multiple_of(2) { "idle" } else { "running" };
         let report = json!({ "status": word, "current_task": format!("round {round}") });
         let paths: Vec<String> = ids.iter().map(|id| format!("/sessions/{id}/status")).collect();
         join_all(paths.iter().map(|path| server.ask(Method::PUT, path, Some(report.clone())))).await;

@@ -63,7 +63,7 @@ impl Raw {
 
     /// Reads some; false at the end.
     pub async fn read(&mut self) -> bool {
-        let mut buffer = [0_u8; 16_384];
+        let mut buffer = vec![0_u8; 16_384];
         let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("in time");
         match read {
             Ok(count) if count > 0 => {
@@ -198,7 +198,7 @@ async fn what_is_merely_wrong_is_answered_and_the_socket_stays() {
     for text in wrong {
         socket.0.send(Message::text(text)).await.expect("the frame goes out");
         let error = socket.next().await;
-        assert_eq!((&error["type"], &error["status"]), (&"error".into(), &422.into()), "{:.60}", text);
+        assert_eq!((&error["type"], &error["status"]), (&"error".into(), &422.into()), "{text:.60}");
     }
     socket.send(serde_json::json!({ "type": "register", "app_name": "a" })).await;
     assert_eq!(socket.next().await["type"], "registered");
