@@ -31,10 +31,10 @@ struct Arguments {
 enum Command {
     /// Serve (what happens without a command)
     Serve(Box<Config>),
-    /// List, rotate or revoke the tokens that remote access takes
-    Token(TokenCommand),
     /// Serve a throwaway database with simulated apps on it, to look around
     Demo(Demo),
+    /// List, rotate or revoke the tokens that remote access takes
+    Token(TokenCommand),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -54,15 +54,15 @@ async fn main() -> ExitCode {
     match arguments.command {
         None => serve(&arguments.config).await,
         Some(Command::Serve(config)) => serve(&config).await,
+        Some(Command::Demo(demo)) => show(&demo).await,
+        Some(Command::Client(command)) => cli::execute(command).await,
         Some(Command::Token(command)) => match token_command::run(&command) {
             Ok(text) => {
-                print(&text);
+                tell(&text);
                 ExitCode::SUCCESS
             }
             Err(why) => fail(&why),
         },
-        Some(Command::Demo(demo)) => show(&demo).await,
-        Some(Command::Client(command)) => cli::execute(command).await,
     }
 }
 
@@ -130,7 +130,7 @@ fn announce(server: &Server) {
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
-fn print(text: &str) {
+fn tell(text: &str) {
     print!("{text}");
 }
 

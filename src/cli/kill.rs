@@ -252,6 +252,12 @@ impl Watcher {
             if leaving.gone || leaving.unconfirmed || leaving.deadline() > now {
                 continue;
             }
+            if self.store.get(id).is_none() {
+                // It went while we were not looking, and before we knew it.
+                leaving.gone = true;
+                self.output.text(&format!("{}  gone", leaving.name(id)))?;
+                continue;
+            }
             leaving.unconfirmed = true;
             let far = match &leaving.kill {
                 Some(kill) if kill.acknowledged_at.is_some() => "acknowledged, but not gone",

@@ -242,7 +242,7 @@ export class Grid {
     return Math.ceil(this.#scrollTop / this.#lineHeight);
   }
 
-  /** How many elements exist for lines, in use or spare. */
+  /** Gives all elements back, for a table that is not shown; the next render makes what it needs. */
   clear() {
     for (const held of this.#views.values()) held.view.element.remove();
     for (const views of this.#spare.values()) for (const view of views) view.element.remove();

@@ -78,7 +78,7 @@ impl Child {
     ///
     /// # Errors
     /// Where the system cannot wait for it or has no more signal handlers.
-    pub(super) async fn see_through(mut self, mut kills: mpsc::Receiver<Kill>, grace: Duration) -> io::Result<i32> {
+    pub(super) async fn see_through(mut self, mut kills: mpsc::Receiver<Kill>, grace: Duration) -> io::Result<Ending> {
         let mut deadline: Option<Instant> = None;
         let status = loop {
             tokio::select! {
@@ -104,7 +104,9 @@ impl Child {
         if let Some(terminal) = &self.terminal {
             terminal.take_back();
         }
-        Ok(exit_code(status))
+        let lent = self.terminal.is_some_and(|terminal| terminal.lent.load(Ordering::Relaxed));
+        let interrupted = lent && status.signal() == Some(libc::SIGINT);
+        Ok(Ending { code: exit_code(status), interrupted })
     }
 
     fn signal_group(&self, signal: Signal) {
@@ -190,6 +192,27 @@ fn kill_notice(kill: &Kill) -> String {
     }
 }
 
+/// How the command ended, and so how we do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    /// The exit status as a shell tells it.
+    pub(super) code: i32,
+    /// Ctrl-C on the terminal ended it.
+    interrupted: bool,
+}
+
+impl Ending {
+    /// Ends this program the same way.
+    pub(super) fn exit(self) -> ! {
+        if self.interrupted {
+            // To whoever looks at `$?` this is 130 as well; but only so a shell's loop around us ends with Ctrl-C.
+            set_handling(Signal::INT, libc::SIG_DFL);
+            let _ = kill_process(getpid(), Signal::INT);
+        }
+        std::process::exit(self.code);
+    }
+}
+
 /// The status as a shell tells it: 128 and the signal's number where one ended the command.
 fn exit_code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
@@ -207,7 +230,9 @@ impl Terminal {
     /// The controlling terminal, where there is one.
     fn open(theirs: Pid) -> Option<Self> {
         let file = File::options().read(true).write(true).open("/dev/tty").ok()?;
-        ignore_background_writes();
+        // Taking the terminal back from the background would stop us otherwise. The command was started before, so
+        // that it does not inherit this.
+        set_handling(Signal::TTOU, libc::SIG_IGN);
         Some(Self { file, theirs, lent: AtomicBool::new(false) })
     }
 
@@ -235,12 +260,12 @@ impl Terminal {
     }
 }
 
-/// Taking the terminal back from the background would stop us, unless SIGTTOU is ignored.
-#[allow(unsafe_code, reason = "no safe call sets a signal to be ignored")]
-fn ignore_background_writes() {
-    // SAFETY: SIG_IGN runs no code of ours; the command was started before, so that it does not inherit this.
+/// Sets a signal to be ignored (`SIG_IGN`) or to do what it does by itself (`SIG_DFL`).
+#[allow(unsafe_code, reason = "no safe call sets how a signal is handled")]
+fn set_handling(kind: Signal, handling: libc::sighandler_t) {
+    // SAFETY: neither of the two runs code of ours.
     unsafe {
-        libc::signal(libc::SIGTTOU, libc::SIG_IGN);
+        libc::signal(kind.as_raw(), handling);
     }
 }
 

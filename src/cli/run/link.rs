@@ -20,7 +20,7 @@ use super::{
         text::escape,
         wire::SessionFrame,
     },
-    complain, is_verbose,
+    complain,
 };
 
 /// How long the server may take to answer a registration.
@@ -35,6 +35,8 @@ pub(super) struct Registration {
     pub(super) task: String,
     pub(super) user: Option<String>,
     pub(super) meta: Map<String, Value>,
+    /// Tell what goes wrong with the monitor, which is not the command's affair.
+    pub(super) verbose: bool,
 }
 
 /// A request to end the command.
@@ -80,7 +82,7 @@ pub(super) async fn keep(
             let _ = (&mut over).await;
             return;
         }
-        if is_verbose() {
+        if link.registration.verbose {
             complain(&lost.to_string());
         }
         let wait = pause(failures);
@@ -109,7 +111,7 @@ struct Link {
 impl Link {
     /// The registration as both interfaces take it.
     fn body(&self) -> Value {
-        let Registration { app, task, user, meta } = &self.registration;
+        let Registration { app, task, user, meta, .. } = &self.registration;
         json!({ "app_name": app, "user_id": user, "meta": meta, "status": "running", "current_task": task, "client": concat!("run/", env!("CARGO_PKG_VERSION")) })
     }
 
@@ -199,7 +201,7 @@ impl Link {
             SessionFrame::Error { status, detail, .. } if !registered => {
                 return Err(CliError::Refused { status, detail });
             }
-            SessionFrame::Error { detail, .. } if is_verbose() => complain(&escape(&detail)),
+            SessionFrame::Error { detail, .. } if self.registration.verbose => complain(&escape(&detail)),
             SessionFrame::Error { .. } | SessionFrame::Unknown => {}
         }
         Ok(None)
@@ -253,7 +255,7 @@ impl Link {
                 }
             }
         };
-        if let (Err(error), true) = (told, is_verbose()) {
+        if let (Err(error), true) = (told, self.registration.verbose) {
             complain(&error.to_string());
         }
     }
@@ -321,7 +323,7 @@ impl Link {
     fn closed(&mut self, code: u16) -> CliError {
         let refused = |status: u16, detail: &str| CliError::Refused { status, detail: detail.to_owned() };
         match code {
-            4401 => refused(401, "The server wants a token: give it with --token or SESSIONWATCH_TOKEN."),
+            4401 => refused(401, "The server wants another token"),
             4403 => refused(403, "The token is not one that may register sessions."),
             1002 | 1003 | 1007 | 1009 => self.lost("the server could not read our frames"),
             1012 => self.lost("the server restarts"),

@@ -4,7 +4,6 @@
 //! not there; [`link`] tells the monitor about it and hears of kills. The monitor being away is the link's affair only.
 
 use std::{
-    env,
     ffi::OsString,
     io::{self, ErrorKind},
     path::Path,
@@ -47,6 +46,9 @@ pub struct RunArgs {
     /// How long the command may take to end after SIGTERM before it gets SIGKILL
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = humantime::parse_duration)]
     kill_grace: Duration,
+    /// Tell on standard error what happens between us and the monitor
+    #[arg(long, short)]
+    verbose: bool,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -80,6 +82,7 @@ impl RunArgs {
             task: self.task.clone().or(program).unwrap_or_default(),
             user: self.user.clone().filter(|user| !user.is_empty()),
             meta,
+            verbose: self.verbose,
         }
     }
 }
@@ -98,14 +101,14 @@ pub(super) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let (kills, asked) = mpsc::channel(1);
     let (gone, over) = oneshot::channel();
     let mut link = tokio::spawn(link::keep(api, args.registration(child.id()), kills, over));
-    let code = child.see_through(asked, args.kill_grace).await?;
+    let ending = child.see_through(asked, args.kill_grace).await?;
     // The command is over; what is left is to tell how it went, and nobody waits long for that.
-    let _ = gone.send(code);
+    let _ = gone.send(ending.code);
     if timeout(FAREWELL, &mut link).await.is_err() {
         link.abort();
     }
     // A name that is still being resolved keeps a thread which the runtime's end would wait for, and with it our caller.
-    std::process::exit(code);
+    ending.exit();
 }
 
 /// As `env` and `nohup` have it: 127 where the command is not there, 126 where it cannot be run.
@@ -113,11 +116,6 @@ fn cannot_start(command: &[OsString], error: &io::Error) -> ExitCode {
     let name = command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     complain(&format!("Cannot run {}: {error}.", escape(&name)));
     ExitCode::from(if error.kind() == ErrorKind::NotFound { 127 } else { 126 })
-}
-
-/// Whether to tell what happens between us and the monitor, which is nobody's business in a cron job's mail.
-fn is_verbose() -> bool {
-    env::var_os("SESSIONWATCH_VERBOSE").is_some_and(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -5,3 +5,5 @@ mod kill;
 mod look;
 mod run;
 mod support;
+mod terminal;
+mod tokens;

@@ -126,6 +126,15 @@ impl Server {
         events.iter().map(told).collect()
     }
 
+    /// The server's own token for `role`, where it was started with `--strict`.
+    pub(super) fn token(&self, role: &str) -> String {
+        let file = self.db.path().join("sessions.db.tokens");
+        let text = std::fs::read_to_string(file).expect("the token file");
+        let tokens: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        let found = tokens.iter().find(|token| token["role"] == role).and_then(|token| token["token"].as_str());
+        found.expect("a token for every role").to_owned()
+    }
+
     /// A client's session on a socket, registered.
     pub(super) async fn client(&self, app: &str, shared: bool) -> Client {
         let mut socket = self.api().socket(&["ws", "client"], &[]).await.expect("a socket");

@@ -47,7 +47,7 @@ pub enum Origin {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::enum_variant_names, reason = "the header's own words")]
+#[expect(clippy::enum_variant_names, reason = "the values' own names")]
 pub enum Site {
     Absent,
     SameOrigin,

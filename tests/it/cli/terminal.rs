@@ -1,0 +1,155 @@
+//! On a terminal: `watch` draws and leaves it as it was, and a command under `run` has it as if we were not there.
+
+use std::process::Stdio;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    time::timeout,
+};
+
+use super::support::*;
+
+/// A shell on a terminal of 70 columns and 12 rows, with our binary in `$S`.
+struct Terminal {
+    script: Child,
+    keys: ChildStdin,
+    screen: ChildStdout,
+    /// All that was written to the terminal.
+    seen: String,
+}
+
+impl Terminal {
+    fn run(url: &str, line: &str) -> Self {
+        let mut script = Command::new("script")
+            .args(["--quiet", "--return", "--command", &format!("stty rows 12 cols 70; {line}"), "/dev/null"])
+            .env("S", env!("CARGO_BIN_EXE_sessionwatch"))
+            .env("SESSIONWATCH_SERVER", url)
+            .env("TERM", "xterm")
+            .env("SHELL", "/bin/sh")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("script, of util-linux");
+        let keys = script.stdin.take().expect("a pipe");
+        let screen = script.stdout.take().expect("a pipe");
+        Self { script, keys, screen, seen: String::new() }
+    }
+
+    /// Waits until `text` was written, since the beginning or since `seen` was cleared.
+    async fn until(&mut self, text: &str) {
+        let mut some = [0; 4096];
+        let reading = async {
+            while !self.seen.contains(text) {
+                let read = self.screen.read(&mut some).await.expect("a terminal");
+                assert!(read > 0, "it ended before {text:?} came: {:?}", self.seen);
+                self.seen.push_str(&String::from_utf8_lossy(&some[..read]));
+            }
+        };
+        let come = timeout(LIMIT, reading).await.is_ok();
+        assert!(come, "{text:?} never came: {:?}", self.seen);
+    }
+
+    async fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).await.expect("a terminal");
+        self.keys.flush().await.expect("a terminal");
+    }
+
+    /// The exit status, when it has ended.
+    async fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = Vec::new();
+        timeout(LIMIT, self.screen.read_to_end(&mut rest)).await.expect("it ends in time").expect("a terminal");
+        self.seen.push_str(&String::from_utf8_lossy(&rest));
+        let status = timeout(LIMIT, self.script.wait()).await.expect("it ends in time").expect("it can be waited for");
+        (status.code(), self.seen)
+    }
+}
+
+/// A command under `run` that never meets a monitor.
+fn run(line: &str) -> Terminal {
+    Terminal::run("http://127.0.0.1:1", line)
+}
+
+#[tokio::test]
+async fn watch_draws_on_a_screen_of_its_own_and_leaves_the_terminal_as_it_was() {
+    let mut server = Server::start().await;
+    let client = server.client("risk", false).await;
+    let mut terminal = Terminal::run(&server.url, "\"$S\" watch");
+    terminal.until("\x1b[?1049h").await;
+    terminal.until("1 session\u{1b}").await;
+    terminal.until("q quit").await;
+    terminal.until(&client.id[..8]).await;
+    assert!(terminal.seen.contains("● Live"), "{:?}", terminal.seen);
+    let _second = server.client("shop", false).await;
+    terminal.until("2 sessions").await;
+    server.crash().await;
+    terminal.until("Reconnecting").await;
+    terminal.seen.clear();
+    server.restart().await;
+    terminal.until("● Live").await;
+    terminal.press("q").await;
+    let (code, seen) = terminal.end().await;
+    assert_eq!(code, Some(0));
+    assert!(seen.ends_with("\x1b[?1049l") || seen.contains("\x1b[?1049l"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_command_reads_from_the_terminal_and_ctrl_c_reaches_it_once() {
+    let mut terminal = run("\"$S\" run --app tty -- sh -c 'echo name?; read name; echo hello $name'");
+    terminal.until("name?").await;
+    terminal.press("bob\n").await;
+    terminal.until("hello bob").await;
+    assert_eq!(terminal.end().await.0, Some(0));
+    let twice =
+        "n=0; c() { n=$((n+1)); echo caught $n; }; trap c INT; sleep 0.5; echo ready; until read x; do :; done; exit 6";
+    let mut terminal = run(&format!("\"$S\" run --app tty -- sh -c '{twice}'"));
+    terminal.until("ready").await;
+    terminal.press("\x03").await;
+    terminal.until("caught 1").await;
+    terminal.press("on\n").await;
+    let (code, seen) = terminal.end().await;
+    assert!(code == Some(6) && !seen.contains("caught 2"), "{code:?} {seen:?}");
+}
+
+#[tokio::test]
+async fn ctrl_z_stops_the_whole_job_and_fg_brings_it_back() {
+    let mut terminal = run("bash --norc -i");
+    terminal
+        .press("PS1='prompt'\"> \"; \"$S\" run --app tty -- sh -c 'echo read''y; read name; echo hello $name'\n")
+        .await;
+    terminal.until("ready").await;
+    terminal.press("\x1a").await;
+    terminal.until("Stopped").await;
+    terminal.press("echo st''ill here; fg\n").await;
+    terminal.until("still here").await;
+    terminal.press("bob\n").await;
+    terminal.until("hello bob").await;
+    terminal.press("exit 5\n").await;
+    assert_eq!(terminal.end().await.0, Some(5));
+}
+
+#[tokio::test]
+async fn a_neighbour_in_the_pipe_keeps_the_terminal() {
+    // What stands behind the pipe reads its keys from the terminal, as a pager does.
+    let mut terminal =
+        run("\"$S\" run --app tty -- echo data | sh -c 'cat; echo more?; read key </dev/tty; echo key $key'");
+    terminal.until("more?").await;
+    terminal.press("x\n").await;
+    terminal.until("key x").await;
+    assert!(terminal.seen.contains("data"));
+    assert_eq!(terminal.end().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_shells_loop_around_the_command_too() {
+    let mut terminal = run("bash --norc -i");
+    // Both words are put together by the shell, so that its echo of the line is not taken for its output.
+    let each = "echo st''art $n; sleep 1000";
+    terminal.press(&format!("for n in 1 2; do \"$S\" run --app tty -- sh -c \"{each}\"; done; echo co''de $?\n")).await;
+    terminal.until("start 1").await;
+    terminal.press("\x03").await;
+    terminal.press("echo af''ter; exit 3\n").await;
+    let (code, seen) = terminal.end().await;
+    assert!(code == Some(3) && seen.contains("after") && !seen.contains("start 2"), "{code:?} {seen:?}");
+}
