@@ -299,6 +299,8 @@ async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed
         assert!(begun.elapsed() < Duration::from_secs(45), "they are still there");
     }
     let took = begun.elapsed();
+    // Ten seconds from when they could take no more, which they had to be sent first.
+    assert!(took < Duration::from_secs(20), "they have stayed for {took:?}");
     let each = most.saturating_sub(before) / STALLED;
     assert!(each < 1_024, "each has cost {each} KiB");
     server.ask(Method::DELETE, "/sessions/s0", None).await;

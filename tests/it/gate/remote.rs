@@ -200,6 +200,10 @@ async fn a_rotated_or_revoked_token_closes_its_sockets_within_a_second() {
     let mut by_cookie = server.socket("/ws", &[("cookie", &cookie)]).await;
     let (mut viewer, mut client) = (open("/ws", &view).await, open("/ws/client", &ingest).await);
     let mut staying = open("/ws", &admin).await;
+    remote.status(Some(&ingest), "GET", "/ping/a/job", None).await;
+    let stream = server.client.get(format!("{}/sessions/job/events", server.url)).bearer_auth(&ingest);
+    let stream = stream.send().await.expect("an answer");
+    assert_eq!(stream.status(), StatusCode::OK);
 
     let (done, shown) = remote.token_command(&["rotate", "view", "--reason", "it was in a screenshot"]).await;
     let begun = Instant::now();
@@ -218,6 +222,7 @@ async fn a_rotated_or_revoked_token_closes_its_sockets_within_a_second() {
     let begun = Instant::now();
     assert!(done && !shown.contains(&ingest), "{shown}");
     assert_eq!(client.closed().await.expect("a close frame").code, 4401.into());
+    let _ = tokio::time::timeout(PATIENCE, stream.bytes()).await.expect("the stream ends too");
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(remote.status(Some(&ingest), "POST", "/sessions", Some(json!({ "app_name": "a" }))).await, 401);
 

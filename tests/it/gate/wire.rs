@@ -63,7 +63,7 @@ impl Raw {
 
     /// Reads some; false at the end.
     pub async fn read(&mut self) -> bool {
-        let mut buffer = [0_u8; 16_384];
+        let mut buffer = vec![0_u8; 16_384];
         let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("in time");
         match read {
             Ok(count) if count > 0 => {
