@@ -150,9 +150,8 @@ async fn a_neighbour_in_the_pipe_keeps_the_terminal() {
 async fn ctrl_c_ends_a_shells_loop_around_the_command_too() {
     let mut terminal = run("PS1='at your service' bash --norc -i");
     terminal.until("service").await;
-    terminal.press("for n in 1 2; do \"$S\" run --app tty -- cat; done\n").await;
-    // So says bash when it has given the terminal back to who is to run.
-    terminal.until("\x1b[?2004l").await;
+    terminal.press("for n in 1 2; do \"$S\" run --app tty -- sh -c 'echo go; exec cat'; done\n").await;
+    terminal.until("go\r\n").await;
     terminal.press("one\n").await;
     // Once by the terminal and once by the command, which so has the terminal.
     terminal.until("one\r\none\r\n").await;
