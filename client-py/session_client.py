@@ -77,6 +77,7 @@ EXIT_PATIENCE = 1.5  # what the end of the process may wait for the last words
 PAGE_FAREWELL = 0.5  # between the closing of a page's sockets and the end of its session on the server
 
 RESERVED_STATUSES = frozenset({"stale", "killed", "expired", "ended"})
+VISIBILITIES = frozenset({"visible", "hidden", "frozen", "suspended"})
 CHANGES_KEPT = 64  # status changes waiting to be sent; beyond these only the newest matter
 
 
@@ -144,6 +145,8 @@ class SessionClient:
             raise ValueError("app_name must not be empty")
         url = _clean_url(server_url)
         token = token or os.environ.get("SESSIONWATCH_TOKEN") or None
+        while _registry.forgotten:
+            _registry.forgotten.popleft().stop()
         host = _present_host()
         key = (url, token, str(app_name), host.key)
         with _registry.lock:
@@ -204,7 +207,9 @@ class SessionClient:
             self._changed(meta=self._fields["meta"])
 
     def set_visibility(self, visibility: str) -> None:
-        """Declare whether the user can see the page: `visible`, `hidden`, `frozen` or `suspended`."""
+        """Declare whether the user can see the page: `visible`, `hidden`, `frozen` or `suspended`; else `ValueError`."""
+        if visibility not in VISIBILITIES:
+            raise ValueError(f"visibility is one of {', '.join(sorted(VISIBILITIES))}, not {visibility!r}")
         with self._lock:
             if self._fields.get("visibility") != visibility:
                 self._fields["visibility"] = visibility
@@ -448,7 +453,7 @@ class _Link:
     def __init__(self, url: str, token: str | None) -> None:
         self.url, self.token = url, token
         self.up = False
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = threading.Condition()  # reentrant: a signal handler may come in between
         self._trackers: dict[str, SessionClient] = {}
         self._dirty: set[SessionClient] = set()
         self._flushing: set[SessionClient] = set()
@@ -490,7 +495,8 @@ class _Link:
         wanted = [(tracker, tracker._version) for tracker in trackers]
 
         def seen() -> bool:
-            return all(tracker._settled >= version for tracker, version in wanted)
+            said_goodbye = all(t._wire.stage == _DONE for t in trackers if t._wire.leaving)
+            return said_goodbye and all(tracker._settled >= version for tracker, version in wanted)
 
         def hopeless() -> bool:
             return self._refused or (hopeful and self._failures > 0) or all(t._wire.stage == _DONE for t in trackers)
@@ -1137,6 +1143,11 @@ class BokehHost(LoopHost):
         cls._of_document[document] = host = cls(document, loop)
         return host
 
+    @classmethod
+    def known(cls) -> bool:
+        """Whether this process serves pages."""
+        return len(cls._of_document) > 0
+
     def user(self) -> str | None:
         if panel := sys.modules.get("panel"):
             with contextlib.suppress(Exception):
@@ -1157,7 +1168,8 @@ class BokehHost(LoopHost):
         if document is None or document.session_context is None:
             return
         document.on_session_destroyed(lambda session_context: tracker.stop())
-        weakref.finalize(document, tracker.stop).atexit = False  # a document that was never served is only collected
+        # A document that was never served is only collected. That may happen anywhere, also where locks are held.
+        weakref.finalize(document, _registry.forgotten.append, tracker).atexit = False
         _notice_closed_pages_in_fastapi()
         self.loop.call_soon_threadsafe(self._follow, tracker)  # by then Bokeh has made the session of a running script
 
@@ -1312,6 +1324,7 @@ class _Registry:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.trackers: dict[tuple, SessionClient] = {}
+        self.forgotten: collections.deque[SessionClient] = collections.deque()
         self.links: dict[tuple, _Link] = {}
 
     def link(self, url: str, token: str | None) -> _Link:
@@ -1356,6 +1369,9 @@ def _present_host() -> Host:
             import session_adapters
             if (host := session_adapters.current_host()) is not None:
                 return host
+    if BokehHost.known() and threading.current_thread() is not threading.main_thread():
+        log.warning("get_tracker was called in a thread of which nobody knows the page, so this is the process's tracker; "
+                    "get the tracker in the page's own code and hand it to the thread")
     return Host()
 
 

@@ -1,7 +1,7 @@
 //! Every setting, its default, its environment variable.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -86,6 +86,19 @@ pub struct Config {
     pub insecure_http: bool,
 }
 
+/// The token file: the one that was named, else the one beside the database.
+#[must_use]
+pub fn token_path(named: Option<&Path>, db: &Path) -> PathBuf {
+    named.map_or_else(
+        || {
+            let mut name = db.as_os_str().to_owned();
+            name.push(".tokens");
+            PathBuf::from(name)
+        },
+        Path::to_owned,
+    )
+}
+
 impl Config {
     /// The intervals, if they make sense together.
     ///
@@ -127,14 +140,48 @@ impl Config {
         self.listen.ip().is_loopback()
     }
 
+    /// The origins of `--allow-origin`, exactly as browsers will send them.
+    ///
+    /// # Errors
+    /// One that no browser would ever send, such as `*` or one with a path: it would
+    /// silently allow nothing.
+    pub fn allowed_origins(&self) -> Result<Vec<String>, String> {
+        let checked = |origin: &String| {
+            let uri: Option<http::Uri> = origin.parse().ok();
+            let parts = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?.as_str())));
+            match parts {
+                Some((scheme @ ("http" | "https"), name))
+                    if format!("{scheme}://{name}") == origin.trim_end_matches('/')
+                        && !name.contains(['@', '*'])
+                        && *name == name.to_ascii_lowercase() =>
+                {
+                    Ok(format!("{scheme}://{name}"))
+                }
+                _ => Err(format!("--allow-origin {origin:?} is no origin; write it like https://app.example.com")),
+            }
+        };
+        self.allow_origin.iter().map(checked).collect()
+    }
+
+    /// Where a browser finds the server: by the first `--allow-host`, since that is its
+    /// name, else by its address.
+    #[must_use]
+    pub fn public_url(&self, address: SocketAddr, base: &str) -> String {
+        let behind_proxy = !self.trust_proxy.is_empty();
+        let scheme = if self.tls_cert.is_some() || behind_proxy { "https" } else { "http" };
+        let host = match self.allow_host.first() {
+            Some(name) if behind_proxy || name.contains(':') => name.clone(),
+            Some(name) => format!("{name}:{}", address.port()),
+            None if address.ip().is_unspecified() => format!("localhost:{}", address.port()),
+            None => address.to_string(),
+        };
+        format!("{scheme}://{host}{base}")
+    }
+
     /// Where the tokens are kept.
     #[must_use]
     pub fn token_path(&self) -> PathBuf {
-        self.token_file.clone().unwrap_or_else(|| {
-            let mut name = self.db.as_os_str().to_owned();
-            name.push(".tokens");
-            PathBuf::from(name)
-        })
+        token_path(self.token_file.as_deref(), &self.db)
     }
 
     /// Refuses what would be unsafe without having been asked for.
@@ -149,5 +196,66 @@ impl Config {
             "--listen {} can be reached from the network: add --tls-cert and --tls-key, or --trust-proxy with the address of the proxy that speaks TLS, or --insecure-http if everybody on the way may read the tokens",
             self.listen
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn config(args: &[&str]) -> Config {
+        Arguments::parse_from(["sessionwatch"].iter().chain(args)).config
+    }
+
+    #[test]
+    fn an_origin_that_no_browser_sends_is_refused() {
+        for good in ["https://app.example.com", "http://[2001:db8::1]:8080", "http://192.0.2.1:3000"] {
+            assert_eq!(config(&["--allow-origin", good]).allowed_origins(), Ok(vec![good.to_owned()]));
+        }
+        let slash = config(&["--allow-origin", "https://app.example.com/"]).allowed_origins();
+        assert_eq!(slash, Ok(vec!["https://app.example.com".to_owned()]));
+        for bad in [
+            "*",
+            "null",
+            "app.example.com",
+            "https://*.example.com",
+            "https://App.example.com",
+            "https://a/b",
+            "https://u@a",
+            "file:///x",
+        ] {
+            assert!(config(&["--allow-origin", bad]).allowed_origins().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_remote_listen_needs_tls_a_proxy_or_a_plain_word() {
+        let all = ["--listen", "0.0.0.0:80"];
+        let with = |more: &[&str]| config(&[&all[..], more].concat()).check_exposure();
+        assert!(with(&[]).is_err_and(|why| why.contains("--insecure-http")));
+        assert!(with(&["--insecure-http"]).is_ok());
+        assert!(with(&["--trust-proxy", "192.0.2.1"]).is_ok());
+        assert!(with(&["--tls-cert", "c", "--tls-key", "k"]).is_ok());
+        assert!(config(&["--listen", "[::1]:80"]).check_exposure().is_ok());
+    }
+
+    #[test]
+    fn the_link_names_the_server_as_the_gate_will_accept_it() {
+        let address = "0.0.0.0:8000".parse().expect("an address");
+        let url = |args: &[&str]| config(args).public_url(address, "/m");
+        assert_eq!(url(&[]), "http://localhost:8000/m");
+        assert_eq!(url(&["--allow-host", "mon.example.com"]), "http://mon.example.com:8000/m");
+        let proxied = ["--allow-host", "mon.example.com", "--trust-proxy", "192.0.2.1"];
+        assert_eq!(url(&proxied), "https://mon.example.com/m");
+        let own = config(&[]).public_url("127.0.0.1:8000".parse().expect("an address"), "");
+        assert_eq!(own, "http://127.0.0.1:8000");
     }
 }

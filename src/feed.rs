@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::change::{Event, Kind};
@@ -34,7 +34,7 @@ pub struct Batch {
 }
 
 /// Frames that a dashboard may lag behind before it is given a new snapshot.
-const LAG_MAX: usize = 64;
+const LAG_MAX: usize = 128;
 /// Events that one frame tells at most.
 const FRAME_EVENTS: usize = 1_000;
 /// Frames, and bytes of them, kept for those who resume.
@@ -48,6 +48,9 @@ const CATCH_UP_MAX: usize = 20_000;
 const BEATS_AT_ONCE: usize = 4_096;
 /// A snapshot is shared by all who come within this time: at most two encodes a second.
 const SNAPSHOT_SHARED: Duration = Duration::from_millis(500);
+/// A snapshot of so many parts costs a millisecond or two: it is made anew whenever it
+/// has to be.
+const SMALL_PARTS: usize = 2;
 /// What sending one frame to one dashboard costs, roughly. Frames come no faster
 /// than they can be sent to all who watch.
 const SEND_COST: Duration = Duration::from_micros(20);
@@ -62,9 +65,18 @@ struct Frame {
     touched: Vec<Touched>,
 }
 
+#[derive(Clone)]
 enum Touched {
     Changed(SessionId, Timestamp),
     Removed(SessionId, Arc<RemovedJson>),
+}
+
+impl Touched {
+    fn id(&self) -> &SessionId {
+        match self {
+            Self::Changed(id, _) | Self::Removed(id, _) => id,
+        }
+    }
 }
 
 /// What every dashboard receives.
@@ -95,6 +107,7 @@ struct Snapshot {
 pub struct Feed {
     state: Mutex<State>,
     sender: broadcast::Sender<Published>,
+    published: watch::Sender<u64>,
     snapshot: tokio::sync::Mutex<Option<Snapshot>>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -116,10 +129,10 @@ pub struct Joined {
 /// The missed changes, before they are encoded.
 enum Missed {
     Frames(Vec<Utf8Bytes>),
+    /// The sessions, each with where it was touched last.
     Conflated {
         view: View,
-        touched: HashMap<SessionId, Option<Arc<RemovedJson>>>,
-        started: HashMap<SessionId, Timestamp>,
+        touched: Vec<(u64, Touched)>,
     },
     Unknown,
 }
@@ -128,6 +141,7 @@ impl Feed {
     /// Begins with what was restored.
     #[must_use]
     pub fn new(view: View, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let published = watch::channel(view.seq).0;
         let state = State {
             view,
             ring: VecDeque::new(),
@@ -138,6 +152,7 @@ impl Feed {
         Self {
             state: Mutex::new(state),
             sender: broadcast::channel(LAG_MAX).0,
+            published,
             snapshot: tokio::sync::Mutex::new(None),
             clock,
             metrics,
@@ -188,6 +203,24 @@ impl Feed {
         let Some(newest) = gathered.last() else { return };
         let now = self.clock.now().wall;
         let events: Vec<&Event> = gathered.iter().flat_map(|batch| batch.events.iter()).collect();
+        let mut state = self.state.lock();
+        let mut from = state.view.seq;
+        let parts = cut(&events);
+        for (index, part) in parts.iter().enumerate() {
+            let last = if index + 1 == parts.len() { None } else { part.last() };
+            let seq = last.map_or(newest.view.seq, |event| event.seq);
+            self.publish_part(&mut state, from, seq, now, part);
+            from = seq;
+        }
+        state.view = newest.view.clone();
+        drop(state);
+        self.published.send_replace(newest.view.seq);
+        for batch in gathered {
+            self.metrics.published(batch.applied_at.elapsed(), batch.events.len());
+        }
+    }
+
+    fn publish_part(&self, state: &mut State, from: u64, seq: u64, now: Timestamp, events: &[&Event]) {
         // Each session at most once, as it was last.
         let mut seen = HashSet::with_capacity(events.len());
         let mut upserted: Vec<&Session> = Vec::new();
@@ -206,19 +239,12 @@ impl Feed {
                 upserted.push(&event.session);
             }
         }
-        let mut state = self.state.lock();
-        let (from, seq) = (state.view.seq, newest.view.seq);
         let watched = self.watchers() > 0;
         let text: Utf8Bytes =
             if watched { wire::changes(from, seq, now, upserted.into_iter(), &removed).into() } else { "".into() };
-        state.view = newest.view.clone();
         state.remember(Frame { from, seq, at: now, text: text.clone(), touched });
         if watched {
             let _ = self.sender.send(Published::Changes(text));
-        }
-        drop(state);
-        for batch in gathered {
-            self.metrics.published(batch.applied_at.elapsed(), batch.events.len());
         }
     }
 
@@ -248,12 +274,15 @@ impl Feed {
         let _ = self.sender.send(Published::Beats(text.into()));
     }
 
-    /// Joins a dashboard that has nothing.
-    pub async fn join(&self) -> Joined {
+    /// Joins a dashboard that has nothing. What it is sent first holds everything up to
+    /// `at_least`, so that who has just been answered finds their change in it.
+    pub async fn join(&self, at_least: u64) -> Joined {
+        // The feed is behind the registry by as much as it gathers.
+        let _ = self.published.subscribe().wait_for(|seq| *seq >= at_least).await;
         loop {
-            let (seq, at, parts) = self.shared_snapshot().await;
-            if let Some(joined) = self.resume_since(seq, Some(at.wall)) {
-                return Joined { snapshot: Some(parts), ..joined };
+            let (seq, now, parts) = self.shared_snapshot(at_least).await;
+            if let Some(joined) = self.resume_since(seq, Some(now.wall)) {
+                return Joined { snapshot: Some(parts), seq, ..joined };
             }
             // So much happened since that it cannot be caught up with: another snapshot.
             self.snapshot.lock().await.take();
@@ -267,19 +296,28 @@ impl Feed {
         self.resume_since(seq, None)
     }
 
-    async fn shared_snapshot(&self) -> (u64, Now, Arc<Vec<Utf8Bytes>>) {
-        // The lock is held while encoding: all who come meanwhile share the result.
+    /// A snapshot that holds everything up to `at_least`: the last one, where it does;
+    /// else a new one. A large one is made at most twice a second: who comes earlier
+    /// waits, and then shares it with all who came meanwhile.
+    async fn shared_snapshot(&self, at_least: u64) -> (u64, Now, Arc<Vec<Utf8Bytes>>) {
+        // The lock is held while waiting and encoding.
         let mut shared = self.snapshot.lock().await;
-        if let Some(snapshot) = shared.as_ref().filter(|snapshot| snapshot.made.elapsed() < SNAPSHOT_SHARED) {
-            return (snapshot.seq, snapshot.now, snapshot.parts.clone());
+        if let Some(snapshot) = shared.as_ref() {
+            if snapshot.seq >= at_least && snapshot.made.elapsed() < SNAPSHOT_SHARED {
+                return (snapshot.seq, snapshot.now, snapshot.parts.clone());
+            }
+            if snapshot.parts.len() > SMALL_PARTS {
+                tokio::time::sleep_until(snapshot.made + SNAPSHOT_SHARED).await;
+            }
         }
         let view = self.state.lock().view.clone();
         let now = self.clock.now();
         let seq = view.seq;
         self.snapshots_encoded.fetch_add(1, Ordering::Relaxed);
+        let made = Instant::now();
         let encode = move || wire::snapshot(&view, now).into_iter().map(Utf8Bytes::from).collect::<Vec<_>>();
         let parts = Arc::new(tokio::task::spawn_blocking(encode).await.unwrap_or_default());
-        *shared = Some(Snapshot { seq, now, made: Instant::now(), parts: parts.clone() });
+        *shared = Some(Snapshot { seq, now, made, parts: parts.clone() });
         (seq, now, parts)
     }
 
@@ -304,15 +342,15 @@ impl Feed {
         let mut frames = match missed {
             Missed::Unknown => return None,
             Missed::Frames(frames) => frames,
-            Missed::Conflated { view, touched, started } => vec![conflate(seq, &view, &touched, &started, now)],
+            Missed::Conflated { view, touched } => conflate(seq, &view, touched, now),
         };
         // Heartbeats are no changes, so those of the time away are told here. One beats
         // frame a second, hence the slack.
         let since = since.minus(Timing::BEATS_EVERY * 2);
         let moved: Vec<&Session> =
             view.sessions().map(|session| &**session).filter(|session| session.pulse.wall() >= since).collect();
-        if !moved.is_empty() {
-            frames.push(wire::beats(now, moved.into_iter()).into());
+        for moved in moved.chunks(BEATS_AT_ONCE) {
+            frames.push(wire::beats(now, moved.iter().copied()).into());
         }
         Some(Joined { snapshot: None, frames, receiver, seq: view.seq })
     }
@@ -328,16 +366,74 @@ fn removed_json(event: &Event) -> RemovedJson {
     }
 }
 
-fn conflate(
-    from: u64,
-    view: &View,
-    touched: &HashMap<SessionId, Option<Arc<RemovedJson>>>,
-    started: &HashMap<SessionId, Timestamp>,
-    now: Timestamp,
-) -> Utf8Bytes {
-    let upserted = started.iter().filter_map(|(id, started_at)| view.get(*started_at, id));
-    let removed: Vec<RemovedJson> = touched.values().flatten().map(|gone| (**gone).clone()).collect();
-    wire::changes(from, view.seq, now, upserted.map(|session| &**session), &removed).into()
+/// Cuts events into runs whose frames are not too large for a socket's write buffer,
+/// which is small so that a dashboard that no longer reads costs little.
+fn cut<'a, 'b>(mut events: &'a [&'b Event]) -> Vec<&'a [&'b Event]> {
+    let mut runs = Vec::new();
+    let (mut weight, mut length) = (0, 0);
+    while let Some(event) = events.get(length) {
+        weight += wire::weight(&event.session);
+        if weight > wire::FRAME_MAX && length > 0 {
+            let (run, rest) = events.split_at(length);
+            runs.push(run);
+            (events, weight, length) = (rest, 0, 0);
+        } else {
+            length += 1;
+        }
+    }
+    runs.push(events);
+    runs
+}
+
+/// What one conflated frame tells.
+#[derive(Default)]
+struct Conflated<'a> {
+    upserted: Vec<&'a Session>,
+    removed: Vec<RemovedJson>,
+    weight: usize,
+}
+
+impl<'a> Conflated<'a> {
+    fn add(&mut self, touched: &Touched, view: &'a View) {
+        match touched {
+            Touched::Removed(_, gone) => {
+                self.weight += gone.weight();
+                self.removed.push((**gone).clone());
+            }
+            Touched::Changed(id, started_at) => {
+                let session = view.get(*started_at, id).map(|session| &**session);
+                self.weight += session.map_or(0, wire::weight);
+                self.upserted.extend(session);
+            }
+        }
+    }
+}
+
+/// Tells what was touched last at each position, in frames that are not too large. Each
+/// leads to the position of what it tells last: who resumes there has missed only what
+/// the later frames tell.
+fn conflate(mut from: u64, view: &View, mut touched: Vec<(u64, Touched)>, now: Timestamp) -> Vec<Utf8Bytes> {
+    touched.sort_unstable_by_key(|(at, _)| *at);
+    let mut frames = Vec::new();
+    let mut part = Conflated::default();
+    let mut reached = from;
+    let mut encode = |part: Conflated<'_>, seq: u64| {
+        frames.push(wire::changes(from, seq, now, part.upserted.into_iter(), &part.removed).into());
+        from = seq;
+    };
+    for together in touched.chunk_by(|one, next| one.0 == next.0) {
+        let mut more = Conflated::default();
+        together.iter().for_each(|(_, touched)| more.add(touched, view));
+        if part.weight > 0 && part.weight + more.weight > wire::FRAME_MAX {
+            encode(std::mem::take(&mut part), reached);
+        }
+        part.upserted.append(&mut more.upserted);
+        part.removed.append(&mut more.removed);
+        part.weight += more.weight;
+        reached = together[0].0;
+    }
+    encode(part, view.seq);
+    frames
 }
 
 impl State {
@@ -372,24 +468,16 @@ impl State {
         if at_boundary && bytes <= REPLAY_BYTES && missed().all(|frame| !frame.text.is_empty()) {
             return Missed::Frames(missed().map(|frame| frame.text.clone()).collect());
         }
-        let mut touched = HashMap::new();
-        let mut started = HashMap::new();
-        for touch in missed().flat_map(|frame| &frame.touched) {
-            match touch {
-                Touched::Changed(id, started_at) => {
-                    touched.insert(id.clone(), None);
-                    started.insert(id.clone(), *started_at);
-                }
-                Touched::Removed(id, gone) => {
-                    touched.insert(id.clone(), Some(gone.clone()));
-                    started.remove(id);
-                }
+        let mut touched: HashMap<SessionId, (u64, Touched)> = HashMap::new();
+        for frame in missed() {
+            for touch in &frame.touched {
+                touched.insert(touch.id().clone(), (frame.seq, touch.clone()));
             }
         }
         if touched.len() > CATCH_UP_MAX {
             return Missed::Unknown;
         }
-        Missed::Conflated { view: self.view.clone(), touched, started }
+        Missed::Conflated { view: self.view.clone(), touched: touched.into_values().collect() }
     }
 }
 

@@ -6,8 +6,8 @@
 pub mod clock;
 pub mod timing;
 pub mod error;
-pub mod fields;
 pub mod session;
+pub mod fields;
 pub mod secret;
 pub mod change;
 pub mod log;
@@ -24,6 +24,8 @@ pub mod tokens;
 pub mod config;
 pub mod http;
 pub mod ws;
+pub mod places;
 pub mod server;
+pub mod token_command;
 pub mod cli;
 pub mod demo;

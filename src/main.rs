@@ -13,6 +13,7 @@ use sessionwatch::config::{Config, LogFormat};
 use sessionwatch::demo::{DemoArgs, populate};
 use sessionwatch::monitor::ended;
 use sessionwatch::server::Server;
+use sessionwatch::token_command::{self, TokenCommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -32,6 +33,8 @@ enum Command {
     Serve(Box<Config>),
     /// Serve a throwaway database with simulated apps on it, to look around
     Demo(Demo),
+    /// List, rotate or revoke the tokens that remote access takes
+    Token(TokenCommand),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -53,6 +56,13 @@ async fn main() -> ExitCode {
         Some(Command::Serve(config)) => serve(&config).await,
         Some(Command::Demo(demo)) => show(&demo).await,
         Some(Command::Client(command)) => cli::execute(command).await,
+        Some(Command::Token(command)) => match token_command::run(&command) {
+            Ok(text) => {
+                tell(&text);
+                ExitCode::SUCCESS
+            }
+            Err(why) => fail(&why),
+        },
     }
 }
 
@@ -105,6 +115,8 @@ async fn serve(config: &Config) -> ExitCode {
 async fn start(config: &Config) -> Result<Server, String> {
     // What is wrong with the arguments is said before anything is made on the disk.
     config.timing()?;
+    config.base()?;
+    config.allowed_origins()?;
     config.check_exposure()?;
     let store = Sqlite::open(&config.db).await.map_err(|error| error.to_string())?;
     Server::bind(config, Arc::new(store) as Arc<dyn Backend>).await
@@ -112,10 +124,14 @@ async fn start(config: &Config) -> Result<Server, String> {
 
 #[expect(clippy::print_stdout, reason = "the first line is for whoever started the server")]
 fn announce(server: &Server) {
-    println!("sessionwatch is listening on {}", server.url());
-    if let Some(link) = server.link() {
-        println!("log in, once, with {link}");
-    }
+    // In one write, so that who waits for the first line has the second one too.
+    let link = server.link().map_or_else(String::new, |link| format!("\nlog in, once, with {link}"));
+    println!("sessionwatch is listening on {}{link}", server.url());
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn tell(text: &str) {
+    print!("{text}");
 }
 
 #[expect(clippy::print_stderr, reason = "a refusal to start is told to who started it, not to the log")]

@@ -357,7 +357,8 @@ impl Registry {
             due.push(Due::Stale(session.id.clone()));
             return now.mono.plus((expire_after - silence).min(Duration::from_secs(1)));
         }
-        now.mono.plus(expire_after - silence)
+        // Not only when it expires: it may recover, and go silent again long before that.
+        now.mono.plus((expire_after - silence).min(stale_after))
     }
 }
 

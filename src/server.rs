@@ -11,7 +11,7 @@ use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::http::gate::Gate;
 use crate::http::{App, Peer, Shared, router};
 use crate::monitor::{Monitor, ended};
+use crate::places::{Placed, Places};
 use crate::timing::Timing;
 use crate::tokens::Tokens;
 
@@ -39,6 +40,7 @@ pub struct Server {
     app: Shared,
     base: String,
     tls: Option<TlsAcceptor>,
+    public: String,
     token_link: Option<String>,
 }
 
@@ -51,7 +53,7 @@ impl Server {
         config.check_exposure()?;
         let base = config.base()?;
         let timing = config.timing()?;
-        let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        let listener = listen(config.listen).map_err(|error| {
             format!("cannot listen on {}: {error}; is another server running there?", config.listen)
         })?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
@@ -60,12 +62,13 @@ impl Server {
             _ => None,
         };
         let needs_tokens = !config.loopback() || config.strict || !config.trust_proxy.is_empty();
-        let tokens = Arc::new(if needs_tokens || config.token_file.is_some() {
-            Tokens::open(&config.token_path())?
-        } else {
-            Tokens::none()
-        });
+        if config.insecure_http && !config.loopback() && tls.is_none() {
+            tracing::warn!("listening on the network without TLS: everybody on the way can read tokens and sessions");
+        }
+        // On a local server too: what a proxy forwards takes a token there as well.
+        let tokens = Arc::new(Tokens::open(&config.token_path())?);
         let token_link = needs_tokens.then(|| tokens.issue_once());
+        let public = config.public_url(address, &base);
         let monitor = Monitor::start(backend, timing, Clock::system(), config.max_sessions)
             .await
             .map_err(|error| error.to_string())?;
@@ -75,12 +78,12 @@ impl Server {
             strict: config.strict,
             tls: tls.is_some(),
             allow_hosts: allowed_hosts(config, address),
-            allow_origins: config.allow_origin.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect(),
+            allow_origins: config.allowed_origins()?,
             trust_proxies: config.trust_proxy.iter().map(std::net::IpAddr::to_canonical).collect(),
             tokens,
         };
         let app = Arc::new(App { monitor, gate, sockets: crate::ws::PerAddress::default() });
-        Ok(Self { listener, app, base, tls, token_link })
+        Ok(Self { listener, app, base, tls, public, token_link })
     }
 
     /// Where it can be reached, with the real port.
@@ -94,7 +97,7 @@ impl Server {
     /// The link that logs an administrator in, once; none where no token is needed.
     #[must_use]
     pub fn link(&self) -> Option<String> {
-        self.token_link.as_ref().map(|once| format!("{}/#t={once}", self.url()))
+        self.token_link.as_ref().map(|once| format!("{}/#t={once}", self.public))
     }
 
     /// The monitor inside.
@@ -114,10 +117,11 @@ impl Server {
             service = Router::new().nest(&base, service.clone()).merge(service);
         }
         let mut connections = JoinSet::new();
+        let places = Places::of_this_process();
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
+                accepted = accept(&listener, &places) => match accepted {
                     Ok((stream, peer)) => {
                         let connection = connection(stream, peer, tls.clone(), service.clone(), app.monitor.ending());
                         connections.spawn(connection);
@@ -140,6 +144,26 @@ impl Server {
     }
 }
 
+/// What the kernel keeps for one connection that does not read; a dashboard that has
+/// stalled is noticed when this is full.
+const SEND_BUFFER: u32 = 256 * 1_024;
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    // Connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(1_024)
+}
+
+async fn accept(listener: &TcpListener, places: &Places) -> io::Result<(Placed, SocketAddr)> {
+    let place = places.take().await;
+    let (stream, peer) = listener.accept().await?;
+    let _ = stream.set_nodelay(true);
+    Ok((Placed::new(stream, place), peer))
+}
+
 /// Without descriptors every accept fails at once: wait a little rather than spin, and
 /// go on when some are given back.
 async fn pause_after(error: &io::Error) {
@@ -154,13 +178,12 @@ async fn pause_after(error: &io::Error) {
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: Placed,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     service: Router,
     ending: watch::Receiver<bool>,
 ) {
-    let _ = stream.set_nodelay(true);
     match tls {
         None => serve(stream, peer, service, ending).await,
         Some(acceptor) => {
@@ -200,7 +223,7 @@ async fn watch_tokens(tokens: Arc<Tokens>, mut ending: watch::Receiver<bool>) {
             () = ended(&mut ending) => return,
         }
         match tokens.reload() {
-            Ok(true) => tracing::info!("the tokens were read"),
+            Ok(true) => tracing::info!("the tokens have changed; who came with an old one is sent away"),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "the tokens stay as they were"),
         }

@@ -5,16 +5,17 @@
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::secret;
 use crate::session::Digest;
 
@@ -57,15 +58,41 @@ pub struct Line {
     pub token: String,
 }
 
+/// Who changed which token, from where, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// When, RFC 3339.
+    pub at: String,
+    /// `made`, `rotated` or `revoked`.
+    pub what: String,
+    /// Which token.
+    pub name: String,
+    /// Who.
+    pub by: String,
+    /// From where.
+    pub from: String,
+    /// Why, in their words.
+    pub reason: Option<String>,
+}
+
+/// The token file: the tokens that are valid, and how they came to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// The valid ones.
+    pub tokens: Vec<Line>,
+    /// Every change, oldest first.
+    pub changes: Vec<Changed>,
+}
+
 /// Reads the token file; an absent one is empty.
 ///
 /// # Errors
 /// It cannot be read, or is not what this program wrote.
-pub fn read(path: &Path) -> Result<Vec<Line>, String> {
+pub fn read(path: &Path) -> Result<File, String> {
     match std::fs::read_to_string(path) {
         Ok(text) => serde_json::from_str(&text)
             .map_err(|error| format!("{} is not a token file ({error}); mend it or move it away", path.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
         Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
     }
 }
@@ -74,15 +101,15 @@ pub fn read(path: &Path) -> Result<Vec<Line>, String> {
 ///
 /// # Errors
 /// It cannot be written.
-pub fn write(path: &Path, lines: &[Line]) -> Result<(), String> {
+pub fn write(path: &Path, content: &File) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{} cannot be written: {error}", path.display());
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let beside = PathBuf::from(name);
-    let text = serde_json::to_string_pretty(lines).map_err(|error| error.to_string())?;
-    let mut file =
-        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside).map_err(failed)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let text = serde_json::to_string_pretty(content).map_err(|error| error.to_string())?;
+    // What a crash left there goes first, since its mode might be another.
+    let _ = std::fs::remove_file(&beside);
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     std::fs::rename(&beside, path).map_err(failed)
@@ -115,6 +142,10 @@ const COOKIE_LIFE: Duration = Duration::from_secs(12 * 3_600);
 /// Browsers that may be logged in at once.
 const COOKIES_MAX: usize = 1_024;
 
+/// What tells one state of the file from another (inode, time of change, length);
+/// `None` where there is no file, and so no valid token.
+type Seen = Option<(u64, i64, i64, u64)>;
+
 /// All secrets that are valid now.
 pub struct Tokens {
     path: Option<PathBuf>,
@@ -122,7 +153,8 @@ pub struct Tokens {
     cookies: RwLock<HashMap<Digest, Cookie>>,
     once: RwLock<Option<Digest>>,
     changed: watch::Sender<u64>,
-    read_at: RwLock<Option<SystemTime>>,
+    seen: RwLock<Option<Seen>>,
+    changes_told: RwLock<usize>,
 }
 
 impl Tokens {
@@ -135,7 +167,8 @@ impl Tokens {
             cookies: RwLock::default(),
             once: RwLock::default(),
             changed: watch::channel(0).0,
-            read_at: RwLock::default(),
+            seen: RwLock::default(),
+            changes_told: RwLock::default(),
         }
     }
 
@@ -144,8 +177,18 @@ impl Tokens {
     /// # Errors
     /// The file cannot be read or written.
     pub fn open(path: &Path) -> Result<Self, String> {
-        if read(path)?.is_empty() {
-            write(path, &Role::ALL.map(|role| fresh(role.as_str(), role)))?;
+        if !path.exists() {
+            let tokens = Role::ALL.map(|role| fresh(role.as_str(), role)).to_vec();
+            let made = |line: &Line| Changed {
+                at: Clock::system().now().wall.to_string(),
+                what: "made".to_owned(),
+                name: line.name.clone(),
+                by: "local".to_owned(),
+                from: "the first start".to_owned(),
+                reason: None,
+            };
+            let changes = tokens.iter().map(made).collect();
+            write(path, &File { tokens, changes })?;
         }
         let tokens = Self { path: Some(path.to_owned()), ..Self::none() };
         tokens.reload()?;
@@ -158,16 +201,27 @@ impl Tokens {
     /// The file cannot be read; the tokens stay as they were.
     pub fn reload(&self) -> Result<bool, String> {
         let Some(path) = &self.path else { return Ok(false) };
-        let modified = std::fs::metadata(path).and_then(|data| data.modified()).ok();
-        if modified.is_some() && modified == *self.read_at.read() {
+        // A file that was put in its place may be as old to the clock, but is another one.
+        let seen = std::fs::metadata(path).map(|data| (data.ino(), data.mtime(), data.mtime_nsec(), data.len())).ok();
+        if Some(seen) == *self.seen.read() {
             return Ok(false);
         }
+        if let Ok(data) = std::fs::metadata(path)
+            && data.permissions().mode() & 0o077 != 0
+        {
+            tracing::warn!(file = %path.display(), "others may read the tokens; chmod 600 it");
+        }
+        let File { tokens, changes } = read(path)?;
         let identity =
             |line: Line| Identity { name: line.name.into(), role: line.role, token: secret::digest(&line.token) };
-        let known: Vec<Identity> = read(path)?.into_iter().map(identity).collect();
+        let known: Vec<Identity> = tokens.into_iter().map(identity).collect();
         self.cookies.write().retain(|_, cookie| known.contains(&cookie.identity));
         *self.known.write() = known;
-        *self.read_at.write() = modified;
+        let first = self.seen.write().replace(seen).is_none();
+        let told = std::mem::replace(&mut *self.changes_told.write(), changes.len());
+        for Changed { what, name, by, from, reason, .. } in changes.iter().skip(told).filter(|_| !first) {
+            tracing::info!(what, name, by, from, reason, "a token was changed");
+        }
         self.changed.send_modify(|generation| *generation += 1);
         Ok(true)
     }
@@ -199,6 +253,16 @@ impl Tokens {
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Waits until who was let in with this would no longer be; for ever without a token.
+    pub async fn voided(&self, identity: Option<&Identity>) {
+        let mut changed = self.changed();
+        while identity.is_none_or(|identity| self.still_valid(identity)) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// A new one-time secret for the start-up link; the one before is void.
@@ -253,8 +317,10 @@ mod tests {
         let tokens = Tokens::open(&path).expect("made");
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let mut lines = read(&path).expect("readable");
+        let mut file = read(&path).expect("readable");
+        let lines = &mut file.tokens;
         assert_eq!(lines.len(), 3);
+        assert_eq!(file.changes.len(), 3);
         let admin = tokens.identify(&secret::digest(&lines[2].token)).expect("known");
         assert_eq!(admin.role, Role::Admin);
 
@@ -263,8 +329,7 @@ mod tests {
         assert!(tokens.exchange(&lines[0].token).is_none(), "ingest may not");
 
         lines[2] = fresh("admin", Role::Admin);
-        write(&path, &lines).expect("written");
-        *tokens.read_at.write() = None;
+        write(&path, &file).expect("written");
         assert!(tokens.reload().expect("read"));
         assert!(!tokens.still_valid(&admin));
         assert!(tokens.identify_cookie(&secret::digest(&cookie)).is_none(), "its cookies go with it");

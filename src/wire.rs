@@ -117,6 +117,34 @@ fn append(out: &mut Vec<u8>, value: &impl Serialize) {
     let _ = serde_json::to_writer(out, value);
 }
 
+/// Largest `changes` frame, in bytes: half of what a socket's write buffer takes, since
+/// a frame that does not fit there ends the socket.
+pub const FRAME_MAX: usize = 512 * 1_024;
+
+/// How many bytes a session takes in a frame, at most: every character may be escaped.
+#[must_use]
+pub fn weight(session: &Session) -> usize {
+    const FIELDS: usize = 800;
+    let length = |text: &Option<std::sync::Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+    let kill = session.kill.as_deref();
+    let texts = session.id.as_str().len()
+        + session.app.len()
+        + session.status.as_str().len()
+        + [&session.user, &session.task, &session.client, &session.remote_addr].map(length).iter().sum::<usize>()
+        + kill.map_or(0, |kill| length(&kill.reason) + kill.requested_by.len());
+    // The tags are kept as they are sent.
+    FIELDS + 2 * texts + length(&session.meta)
+}
+
+impl RemovedJson {
+    /// As [`weight`].
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        160 + self.session_id.len() + 2 * (length(&self.by) + length(&self.reason))
+    }
+}
+
 /// Encodes a `changes` frame: all that happened after `from` up to `seq`.
 pub fn changes<'a>(
     from: u64,

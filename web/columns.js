@@ -53,7 +53,7 @@ export const COLUMNS = {
   },
   beats: {
     title: 'Beats', track: '84px', ticks: true, beats: true,
-    compare: (a, b) => a.beats - b.beats,
+    compare: byNumber(missedBeats), down: true,
     text: (row, now) => row.strip(now),
     hover: (row, now) => stripWords(row.strip(now), row.interval),
   },
@@ -106,6 +106,13 @@ export const COLUMNS = {
 
 export const DEFAULT_COLUMNS = ['state', 'app', 'user', 'task', 'elapsed', 'beats', 'beat', 'age'];
 export const DEFAULT_SORT = [{ key: 'state', down: false }];
+
+/** How many of the last beats were missed, without those overdue by now. */
+function missedBeats(row) {
+  let came = 0;
+  for (let bits = row.beats; bits > 0; bits >>= 1) came += bits & 1;
+  return row.beatsKnown - came;
+}
 
 /** Running under its own word is shown by that word. */
 function stateWord(row) {

@@ -43,7 +43,6 @@ const given = fields => Object.fromEntries(Object.entries(fields).filter(([, val
 export const killSession = (id, { reason, by }) => request('POST', `./sessions/${part(id)}/kill`, given({ reason, by }));
 export const killApp = (app, { reason, by }) => request('POST', `./apps/${part(app)}/kill-all`, given({ reason, by }));
 export const messageSession = (id, { text, level, by }) => request('POST', `./sessions/${part(id)}/message`, given({ text, level, by }));
-export const session = id => request('GET', `./sessions/${part(id)}`);
 export const timeline = id => request('GET', `./sessions/${part(id)}/timeline`);
 export const stats = minutes => request('GET', `./stats?minutes=${minutes}`);
 export const login = token => request('POST', './login', { token });

@@ -21,7 +21,7 @@ export class Connection extends EventTarget {
   #timer = 0;
   #quiet = 0;
   #openedAt = 0;
-  #stopped = false;
+  #resyncedAt = 0;
 
   /** @param {{ url: () => URL, position: () => ({ epoch: string, seq: number }|null) }} how */
   constructor({ url, position }) {
@@ -34,17 +34,21 @@ export class Connection extends EventTarget {
     this.lostAt = 0;
   }
 
+  /** Connects, at the beginning and again after a login. */
   start() {
-    this.#stopped = false;
     addEventListener('online', this.#wake);
     document.addEventListener('visibilitychange', this.#wake);
     this.#connect();
   }
 
-  /** Starts over: at `null` from the store, with a snapshot. */
+  /** Something was missed: asks again from where the picture is still whole. */
   resync() {
     this.#close();
-    this.#connect();
+    // Once is at once; a server that keeps leaving gaps is not to be asked in a circle.
+    const again = Date.now() - this.#resyncedAt < STABLE;
+    this.#resyncedAt = Date.now();
+    if (again) this.#lost(1006, true);
+    else this.#connect();
   }
 
   /** Tries at once instead of waiting. */
@@ -112,7 +116,6 @@ export class Connection extends EventTarget {
 
   async #lost(code, opened) {
     this.#close();
-    if (this.#stopped) return;
     this.lostAt ||= Date.now();
     if (opened && Date.now() - this.#openedAt > STABLE) this.#attempt = 0;
     if (code === 4401 || code === 4403 || (!opened && await this.#refused())) {

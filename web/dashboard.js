@@ -151,8 +151,9 @@ export class Dashboard extends EventTarget {
     else this.#place(moving);
     if (this.#filter.timed && this.ordering.settled && now - this.#filteredAt > 1000 && !still) this.#refilter();
     this.ordering.work(expired);
-    if (this.ordering.settled) this.store.recycle();
     this.#regroup();
+    // A slot may hold another row only when neither the order nor the lines name it any more.
+    if (this.ordering.settled && this.#linesVersion === this.ordering.version) this.store.recycle();
   }
 
   #place(rows) {
@@ -178,11 +179,13 @@ export class Dashboard extends EventTarget {
       }
       this.#waiting.add(row);
       const inside = ordering.has(row.slot);
-      const stays = inside === ordering.matches(row) && (!inside || ordering.atHome(row, this.#home(row)));
+      const stays = inside === ordering.matches(row) && (!inside || ordering.atHome(row, this.#home(row), this.#leaves));
       if (stays && !row.ended) this.wouldMove.delete(row);
       else this.wouldMove.add(row);
     }
   }
+
+  #leaves = row => row === undefined || this.wouldMove.has(row);
 
   #home(row) {
     const { ordering } = this;
@@ -225,6 +228,7 @@ export class Dashboard extends EventTarget {
     for (const row of changed) this.facets.update(row, this.#filter.mask(row, this.now()));
     this.#place(changed);
     this.#linesAfter = 0;
+    this.#regroup();
     this.dispatchEvent(new Event('hold'));
   }
 
@@ -259,6 +263,7 @@ export class Dashboard extends EventTarget {
     // Small tables are sorted before the next frame is drawn; only large ones take slices.
     const start = performance.now();
     this.ordering.work(() => performance.now() - start > 8);
+    this.#regroup();
   }
 
   #recount = row => this.facets.update(row, this.#filter.mask(row, this.now()));

@@ -4,6 +4,7 @@
 
 const RUN = 512;
 const CHUNK = 2048;
+const REACH = 64;
 
 export class Ordering {
   #slots;
@@ -176,11 +177,20 @@ export class Ordering {
     this.version += 1;
   }
 
-  /** Whether `row` would still stand where it stands at `index`, among its neighbours as they are now. */
-  atHome(row, index) {
-    const before = index > 0 ? this.#slots[this.order[index - 1]] : null;
-    const after = index + 1 < this.length ? this.#slots[this.order[index + 1]] : null;
-    return (!before || this.compare(before, row) <= 0) && (!after || this.compare(row, after) <= 0);
+  /**
+   * Whether `row` would still stand where it stands at `index`, between the nearest rows that stay themselves.
+   * @param {(row) => boolean} leaves which rows do not count, because they are about to move
+   */
+  atHome(row, index, leaves) {
+    // Looking further than this costs more than an exact count of what waits is worth.
+    const first = Math.max(0, index - REACH);
+    const last = Math.min(this.length - 1, index + REACH);
+    let before = index - 1;
+    while (before >= first && leaves(this.#slots[this.order[before]])) before -= 1;
+    let after = index + 1;
+    while (after <= last && leaves(this.#slots[this.order[after]])) after += 1;
+    return (before < first || this.compare(this.#slots[this.order[before]], row) <= 0)
+      && (after > last || this.compare(row, this.#slots[this.order[after]]) <= 0);
   }
 
   #reserve(count) {

@@ -8,7 +8,7 @@
 // a release build), as the browser tests do.
 
 import { readFileSync, readdirSync } from 'node:fs';
-import { cpus } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { startServer, launchBrowser } from '../../tests/browser/support.mjs';
 import { population, startCrowd } from '../../tests/browser/dashboard-support.mjs';
@@ -93,7 +93,7 @@ const server = await startServer();
 const crowd = startCrowd(server);
 const browser = await launchBrowser();
 try {
-  console.log(`${cpus().length} × ${cpus()[0].model}, Chromium ${browser.version()}, ${SESSIONS} sessions, ${RATE} changes a second`);
+  console.log(`${cpus().length} × ${cpus()[0].model}, Chromium ${browser.version()}, ${SESSIONS} sessions, ${RATE} changes a second, load of the machine before: ${loadavg()[0].toFixed(1)}`);
   let start = Date.now();
   const people = population(SESSIONS);
   for (let i = 0; i < SESSIONS; i += 10_000) await crowd.tell({ register: people.slice(i, i + 10_000) });

@@ -46,7 +46,7 @@ class PanelServer(Process):
             command = [sys.executable, str(APPS / "mounted.py"), str(self.port)]
         else:
             command = [sys.executable, "-m", "panel", "serve", str(APPS / "page.py"), "--port", str(self.port),
-                       "--check-unused-sessions", "500", "--unused-session-lifetime", "1000",
+                       "--check-unused-sessions", "500", "--unused-session-lifetime", "3000",
                        "--plugins", "table", *options]
         self.url = f"http://localhost:{self.port}/page"
         super().__init__(command, {"MONITOR_URL": monitor.url, "APP_NAME": app_name, **env,

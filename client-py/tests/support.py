@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,7 +15,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,12 @@ def eventually(condition: Callable[[], Any], timeout: float = 10.0, what: str = 
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {what or condition}; last was {result!r}")
         time.sleep(0.01)
+
+
+def run_async(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end, in a thread without the event loop that Playwright keeps in this one."""
+    with ThreadPoolExecutor(1) as beside_playwright:
+        return beside_playwright.submit(asyncio.run, coroutine).result()
 
 
 class Process:

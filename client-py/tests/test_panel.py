@@ -7,12 +7,11 @@ import contextlib
 import statistics
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from pages import CLOSE_REASON, NOTIFICATION, Page, PanelServer, bare_page
-from support import Gate, Monitor, eventually
+from support import Gate, Monitor, eventually, run_async
 
 pytestmark = pytest.mark.browser
 
@@ -113,8 +112,7 @@ def test_200_pages_of_one_process_share_one_thread_and_one_socket(shared_monitor
             assert await asyncio.to_thread(server.table) == []
 
     with Gate(shared_monitor) as gate, PanelServer(gate, app_name) as server:
-        with ThreadPoolExecutor(1) as beside_playwright:
-            beside_playwright.submit(asyncio.run, open_them_all()).result()
+        run_async(open_them_all())
 
 
 @pytest.mark.slow

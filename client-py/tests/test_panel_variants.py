@@ -7,7 +7,7 @@ import time
 import pytest
 
 from pages import CLOSE_REASON, NOTIFICATION, Page, PanelServer
-from support import Monitor, eventually
+from support import APPS, AppServer, Monitor, eventually, free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.variants]
 
@@ -33,6 +33,7 @@ def test_a_page_that_reconnects_by_itself_stays_closed(shared_monitor: Monitor, 
 def test_a_user_who_asks_to_reconnect_is_turned_away(shared_monitor: Monitor, browser, app_name):
     with PanelServer(shared_monitor, app_name, RECONNECT="prompt") as server, Page(browser, server.url) as page:
         row = shared_monitor.only(app_name, connected=True)
+        runs = server.output().count("SCRIPT")
         shared_monitor.kill(row["session_id"])
         assert_killed(page.wait_closed())
         assert NOTIFICATION in page.wait_notified()
@@ -42,7 +43,7 @@ def test_a_user_who_asks_to_reconnect_is_turned_away(shared_monitor: Monitor, br
         page.page.get_by_text("Click here").click()  # later: Bokeh would make a new one under the same id
         assert_killed(page.wait_closed(3))
         assert server.table() == [] and shared_monitor.sessions(app_name) == []
-        assert server.output().count("SCRIPT") == 1, "the app must not start anew for a page that was ended"
+        assert server.output().count("SCRIPT") == runs, "the app must not start anew for a page that was ended"
 
 
 def test_a_held_document_lock_delays_nothing(shared_monitor: Monitor, browser, app_name):
@@ -131,3 +132,41 @@ def test_panel_mounted_in_fastapi(shared_monitor: Monitor, browser, app_name):
             row = shared_monitor.only(app_name, connected=True)
         shared_monitor.gone(row["session_id"])  # a closed tab is no ghost here either
         assert server.table() == []
+
+
+def test_bokeh_without_panel(shared_monitor: Monitor, browser, app_name):
+    port = free_port()
+    command = ["-m", "bokeh", "serve", str(APPS / "bokeh_page.py"), "--port", str(port)]
+    with AppServer(shared_monitor, app_name, port, *command) as server:
+        with Page(browser, f"http://localhost:{port}/bokeh_page") as page:
+            row = shared_monitor.only(app_name, connected=True)
+            page.click("Report")
+            eventually(lambda: "Generating Report" in [e.get("current_task") for e in shared_monitor.events(row["session_id"])])
+            shared_monitor.kill(row["session_id"])
+            assert_killed(page.wait_closed())
+            shared_monitor.gone(row["session_id"])
+            page.page.wait_for_timeout(2500)  # for as long as BokehJS would take to come back, twice
+            assert page.opened() == 1 and shared_monitor.sessions(app_name) == []
+        assert (server.output().count("CALLBACK"), server.output().count("DESTROYED")) == (1, 1)
+
+
+def test_the_user_is_the_one_that_panel_has_signed_in(shared_monitor: Monitor, browser, app_name):
+    with PanelServer(shared_monitor, app_name, "--basic-auth", "secret", "--cookie-secret", "cookies") as server:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(server.url)
+        page.fill("input[name=username]", "ada")
+        page.fill("input[name=password]", "secret")
+        page.keyboard.press("Enter")
+        page.get_by_text("ready").wait_for()
+        assert shared_monitor.only(app_name, connected=True)["user_id"] == "ada"
+        context.close()
+
+
+def test_a_thread_of_the_apps_own_is_never_taken_for_another_page(shared_monitor: Monitor, browser, app_name):
+    with PanelServer(shared_monitor, app_name) as server, Page(browser, server.url) as page:
+        shared_monitor.only(app_name, connected=True)
+        page.click("Ask in a thread")
+        assert server.wait_for_line("IN A THREAD") == "IN A THREAD Host"
+        assert server.wait_for_line("IN THE PAGE") == "IN THE PAGE True"
+        server.wait_for_line("of which nobody knows the page")

@@ -68,10 +68,10 @@ if child == 0:
     assert tracker.session_id != before
     with tracker.task("child's"):
         assert tracker.flush(5), "the child's own session is not seen"
-        print("child", tracker.session_id, flush=True)
+        print("CHILD", tracker.session_id, flush=True)
         sys.stdin.readline()
     os._exit(0)
-print("parent", before, flush=True)
+print("PARENT", before, flush=True)
 os.waitpid(child, 0)
 assert tracker.session_id == before and tracker.connected
 print("child has ended", flush=True)
@@ -83,8 +83,8 @@ time.sleep(60)
 @pytest.mark.parametrize("busy", [False, True], ids=["at rest", "while threads are busy"])
 def test_a_forked_child_is_a_session_of_its_own_and_leaves_the_parents_alone(monitor: Monitor, busy):
     with python(FORK.format(url=monitor.url, busy=busy)) as process:
-        child = process.wait_for_line("child ").split()[1]
-        parent = process.wait_for_line("parent ").split()[1]
+        child = process.wait_for_line("CHILD ").split()[1]
+        parent = process.wait_for_line("PARENT ").split()[1]
         assert {s["session_id"] for s in monitor.sessions()} == {parent, child}
         assert monitor.session(child)["current_task"] == "child's"
         assert monitor.session(parent)["current_task"] == "parent's"

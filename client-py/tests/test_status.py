@@ -9,7 +9,7 @@ import time
 import pytest
 
 from session_client import SessionClient
-from support import out_of_reach
+from support import out_of_reach, run_async
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -68,7 +68,7 @@ def test_async_tasks_may_end_in_any_order(tracker):
             assert shown(tracker) == ("running", "second")
         assert shown(tracker) == ("idle", None)
 
-    asyncio.run(both())
+    run_async(both())
 
 
 def test_one_task_object_can_be_entered_again_within_itself(tracker):
@@ -89,6 +89,11 @@ def test_a_status_that_the_monitor_reserves_changes_nothing(tracker, word, caplo
 def test_a_status_is_made_to_fit(tracker):
     tracker.set_status("Very Busy!")
     assert shown(tracker)[0] == "very-busy-"
+
+
+def test_a_visibility_of_ones_own_is_an_error(tracker):
+    with pytest.raises(ValueError, match="visibility is one of"):
+        tracker.set_visibility("half")
 
 
 def test_long_names_are_cut_not_refused(tracker):

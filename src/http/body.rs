@@ -12,6 +12,8 @@ use super::error::Problem;
 
 /// Largest body, in bytes.
 pub const BODY_MAX: usize = 16 * 1_024;
+/// How deep objects and lists may lie in each other; ours lie two deep.
+const DEPTH_MAX: usize = 32;
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -90,6 +92,12 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if depth(bytes) > DEPTH_MAX {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("the body lies more than {DEPTH_MAX} levels deep; send it flat"),
+        ));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         if error.is_data() {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the body has the wrong shape: {error}"))
@@ -97,4 +105,45 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Problem::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}"))
         }
     })
+}
+
+/// The depth of the deepest bracket outside strings, whether the JSON is whole or not.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::depth;
+
+    #[test]
+    fn depth_counts_brackets_outside_strings() {
+        let cases: [(&str, usize); 7] = [
+            ("", 0),
+            ("{}", 1),
+            (r#"{"a":[1,[2]],"b":[3]}"#, 3),
+            (r#"{"a":"[[[["}"#, 1),
+            (r#"{"a":"\"[[","b":[]}"#, 2),
+            (r#"{"a":"\\","b":[]}"#, 2),
+            ("]]]][", 1),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(depth(json.as_bytes()), expected, "{json}");
+        }
+    }
 }

@@ -98,8 +98,12 @@ fn refuse<T>(status: StatusCode, detail: &str) -> Result<T, Problem> {
     Err(Problem::new(status, detail))
 }
 
+/// A header's value. One that is no text, or that stands there twice, is like nothing
+/// that we look for.
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    Some(if values.next().is_none() { first.to_str().unwrap_or("?") } else { "?" })
 }
 
 impl Gate {
@@ -134,7 +138,8 @@ impl Gate {
         let peer = peer.ip().to_canonical();
         let proxied = self.trust_proxies.contains(&peer);
         let secure = self.tls || (proxied && text(headers, &X_FORWARDED_PROTO) == Some("https"));
-        let local = self.loopback && peer.is_loopback() && !self.strict && !is_forwarded(headers);
+        // A proxy that we were told of speaks for strangers, even where it adds no header.
+        let local = self.loopback && peer.is_loopback() && !self.strict && !proxied && !is_forwarded(headers);
         let origin = text(headers, &header::ORIGIN);
         let site = text(headers, &SEC_FETCH_SITE);
         let cors = if access.is_ingest() {
@@ -143,22 +148,19 @@ impl Gate {
             check_control(origin, site, headers, method, host, secure)?;
             None
         };
-        let from_browser = origin.is_some() || site.is_some();
-        let own_page = !access.is_ingest() || origin.is_none_or(|origin| is_own(origin, host, secure));
-        self.identify(
-            headers,
-            own_page,
-            Caller {
-                identity: None,
-                session_token: None,
-                local,
-                plain_local: local && !from_browser,
-                from: client_address(headers, peer, proxied),
-                cors: cors.and_then(|origin| HeaderValue::from_str(origin).ok()),
-                role: Role::Admin,
-                secure,
-            },
-        )
+        // What somebody typed into the address bar (`none`) is no page's doing.
+        let from_page = origin.is_some() || site.is_some_and(|site| site != "none");
+        let (identity, session_token) = self.identify(access, headers);
+        Ok(Caller {
+            identity,
+            session_token,
+            local,
+            plain_local: local && !from_page,
+            from: client_address(headers, peer, proxied),
+            cors: cors.and_then(|origin| HeaderValue::from_str(origin).ok()),
+            role: Role::Admin,
+            secure,
+        })
     }
 
     /// Exactly one Host, and it names us: a page that has its own name resolve to our
@@ -185,7 +187,7 @@ impl Gate {
     fn is_ours(&self, host: &str) -> bool {
         let (name, port) = split_port(host);
         let our_port = match port {
-            Some(port) => port.parse() == Ok(self.port),
+            Some(port) => number(port) == Some(self.port),
             None => self.port == if self.tls { 443 } else { 80 },
         };
         let name = name.to_ascii_lowercase();
@@ -220,19 +222,18 @@ impl Gate {
         }
     }
 
-    /// A cookie counts only for our own pages: on another port of this host it would be
-    /// sent along too.
-    fn identify(&self, headers: &HeaderMap, own_page: bool, mut caller: Caller) -> Result<Caller, Problem> {
-        if let Some(secret) = bearer(headers)?.or_else(|| from_subprotocol(headers)) {
+    /// Who a secret belongs to; or the digest of one that is none of ours, perhaps a
+    /// session's. A cookie counts for CONTROL alone: what INGEST does, pages of other
+    /// sites may ask for, and browsers send the cookie along from our other ports.
+    fn identify(&self, access: Access, headers: &HeaderMap) -> (Option<Identity>, Option<Digest>) {
+        if let Some(secret) = bearer(headers).map(str::to_owned).or_else(|| from_subprotocol(headers)) {
             let digest = secret::digest(&secret);
-            caller.identity = self.tokens.identify(&digest);
-            if caller.identity.is_none() {
-                caller.session_token = Some(digest);
-            }
-        } else if let Some(cookie) = cookie(headers).filter(|_| own_page) {
-            caller.identity = self.tokens.identify_cookie(&secret::digest(cookie));
+            let identity = self.tokens.identify(&digest);
+            let stranger = identity.is_none().then_some(digest);
+            return (identity, stranger);
         }
-        Ok(caller)
+        let cookie = cookie(headers).filter(|_| !access.is_ingest());
+        (cookie.and_then(|cookie| self.tokens.identify_cookie(&secret::digest(cookie))), None)
     }
 }
 
@@ -349,7 +350,12 @@ fn is_loopback_origin(origin: &str) -> bool {
         return false;
     };
     let (name, port) = split_port(host);
-    is_loopback_name(name) && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    is_loopback_name(name) && port.is_none_or(|port| number(port).is_some())
+}
+
+/// A port as browsers write it: digits only, where `parse` would take a sign too.
+fn number(port: &str) -> Option<u16> {
+    port.parse().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn is_own(origin: &str, host: &str, secure: bool) -> bool {
@@ -363,20 +369,16 @@ fn client_address(headers: &HeaderMap, peer: IpAddr, proxied: bool) -> IpAddr {
     if !proxied {
         return peer;
     }
-    let said = text(headers, &X_FORWARDED_FOR).and_then(|list| list.rsplit(',').next()?.trim().parse().ok());
-    said.unwrap_or(peer)
+    // Some proxies append to the header that came, others add one of their own below it.
+    let last = headers.get_all(&X_FORWARDED_FOR).iter().next_back().and_then(|value| value.to_str().ok());
+    let said = last.and_then(|list| list.rsplit(',').next()?.trim().parse().ok());
+    said.map_or(peer, |address: IpAddr| address.to_canonical())
 }
 
-fn bearer(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
-    let secret = value.to_str().ok().and_then(|value| {
-        let (scheme, secret) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
-    });
-    match secret {
-        Some(secret) if !secret.is_empty() => Ok(Some(secret.to_owned())),
-        _ => refuse(StatusCode::UNAUTHORIZED, "send Authorization as: Bearer TOKEN"),
-    }
+/// The bearer token. Other schemes are a proxy's own business.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, secret) = text(headers, &header::AUTHORIZATION)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim()).filter(|secret| !secret.is_empty())
 }
 
 fn from_subprotocol(headers: &HeaderMap) -> Option<String> {

@@ -88,7 +88,8 @@ pub(super) async fn app(
     Maybe(body): Maybe<KillBody>,
 ) -> Answer {
     let (reason, actor) = body.check(&caller)?;
-    let killed_count = app.monitor.kill_app(name.into(), reason, actor).await?;
+    let name = fields::text("the app's name", &name, fields::NAME_MAX)?;
+    let killed_count = app.monitor.kill_app(name, reason, actor).await?;
     Ok(axum::Json(KilledCount { killed_count }).into_response())
 }
 

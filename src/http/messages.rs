@@ -93,5 +93,6 @@ pub(super) async fn app(
     Extension(caller): Extension<Caller>,
     Json(body): Json<MessageBody>,
 ) -> Answer {
-    send(&app, &caller, Target::App(name.into()), &body).await
+    let name = fields::text("the app's name", &name, fields::NAME_MAX)?;
+    send(&app, &caller, Target::App(name), &body).await
 }

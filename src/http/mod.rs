@@ -30,7 +30,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::monitor::Monitor;
 use error::Problem;
-use gate::{Access, Gate};
+use gate::{Access, Caller, Gate};
 
 /// What every handler works with.
 pub struct App {
@@ -155,48 +155,57 @@ fn guarded(handler: MethodRouter<Shared>, app: &Shared, access: Access) -> Metho
 
 async fn pass_gate(
     State((app, access)): State<(Shared, Access)>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let Some(Peer(peer)) = request.extensions().get().copied() else {
         return Err(Problem::new(StatusCode::FORBIDDEN, "the connection has no address"));
     };
-    let caller = app.gate.admit(access, request.method(), request.uri(), request.headers(), peer)?;
-    let cors = caller.cors.clone();
-    let caller = match gate::authorize(access, caller) {
-        Ok(caller) => caller,
-        // A page learns nothing of a refused handshake, so a socket is refused by a close
-        // code, which it can read.
-        Err(problem) if crate::ws::is_handshake(request.headers()) => {
-            return Ok(crate::ws::refuse(request, problem).await);
-        }
-        Err(problem) => return Err(problem),
+    let admitted = app.gate.admit(access, request.method(), request.uri(), request.headers(), peer);
+    let (cors, mut response) = match admitted {
+        Ok(caller) => (caller.cors.clone(), pass(access, caller, request, next).await),
+        Err(problem) => (None, problem.into_response()),
     };
-    request.extensions_mut().insert(caller);
-    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
     if access.is_ingest() {
-        let headers = response.headers_mut();
         headers.append(header::VARY, HeaderValue::from_static("origin"));
         if let Some(origin) = cors {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("location, retry-after"));
         }
+    } else {
+        // No other site's page may take it in, not even as a picture or a script.
+        headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
     }
     Ok(response)
+}
+
+async fn pass(access: Access, caller: Caller, mut request: Request, next: Next) -> Response {
+    match gate::authorize(access, caller) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        // A page learns nothing of a refused handshake, so a socket is refused by a close
+        // code, which it can read.
+        Err(problem) if crate::ws::is_handshake(request.headers()) => crate::ws::refuse(request, problem).await,
+        Err(problem) => problem.into_response(),
+    }
 }
 
 /// What holds for every answer, those to unknown paths included.
 async fn in_front(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let mut response =
-        if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
-            Problem::new(StatusCode::BAD_REQUEST, "send either Content-Length or Transfer-Encoding, not both")
-                .into_response()
-        } else if let Err(problem) = app.gate.check_host(request.uri(), headers) {
-            problem.into_response()
-        } else {
-            next.run(request).await
-        };
+    // hyper reads by Transfer-Encoding alone and hides a Content-Length beside it. Where
+    // a proxy went by the other one, what follows is an attacker's: it is never read.
+    let ambiguous = headers.contains_key(header::TRANSFER_ENCODING);
+    let mut response = match app.gate.check_host(request.uri(), headers) {
+        Ok(_) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    if ambiguous {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

@@ -13,11 +13,14 @@ impl Caller {
     /// the header, since `sendBeacon` can send no header.
     #[must_use]
     pub fn proof(&self, in_body: Option<&str>) -> Proof {
-        match in_body.map(secret::digest).or(self.session_token) {
-            Some(digest) => Proof::Token(digest),
-            None if self.plain_local || self.is_admin() => Proof::Trusted,
-            // Who may ping at all may go on pinging what the same token has made.
-            None => self.identity.as_ref().map_or(Proof::Missing, |identity| Proof::Token(identity.token)),
+        match (in_body.map(secret::digest).or(self.session_token), &self.identity) {
+            (Some(digest), _) => Proof::Token(digest),
+            (None, Some(_)) if self.is_admin() => Proof::Trusted,
+            // Who may ping at all may go on pinging what the same token has made. A token
+            // that was given counts, though a plain local client might have left it out.
+            (None, Some(identity)) => Proof::Token(identity.token),
+            (None, None) if self.plain_local => Proof::Trusted,
+            (None, None) => Proof::Missing,
         }
     }
 

@@ -125,21 +125,16 @@ impl Client {
         loop {
             let wake = self.wake_at(begun, ping_at);
             let step = tokio::select! {
-                // In this order: a reply is told before the kill that came after it.
+                // In this order: a reply is told before the kill that came after it, and who
+                // floods the socket with frames does not outrun a deadline.
                 biased;
                 Some(reply) = self.replies.next(), if !self.replies.is_empty() => self.answer(socket, reply).await?,
                 push = pushes.recv() => match push {
                     Some(push) => self.push(socket, push).await?,
                     None => Some((CloseCode::Lagging, "too much waited for this socket; resume")),
                 },
-                received = socket.recv(), if self.replies.len() < IN_FLIGHT => match received {
-                    None | Some(Ok(Message::Close(_))) => return Ok(None),
-                    Some(Ok(message)) => {
-                        heard = Instant::now();
-                        self.message(socket, message).await?
-                    }
-                    Some(Err(error)) => return Ok(socket::code_of(error).map(|code| (code, "the frame was refused"))),
-                },
+                () = ended(&mut ending) => Some((CloseCode::Restart, "the server restarts")),
+                Ok(()) = tokens.changed() => self.token_changed(),
                 () = sleep_until(wake) => {
                     let now = Instant::now();
                     if now.duration_since(heard) > silence {
@@ -159,8 +154,14 @@ impl Client {
                         None
                     }
                 }
-                () = ended(&mut ending) => Some((CloseCode::Restart, "the server restarts")),
-                Ok(()) = tokens.changed() => self.token_changed(),
+                received = socket.recv(), if self.replies.len() < IN_FLIGHT => match received {
+                    None | Some(Ok(Message::Close(_))) => return Ok(None),
+                    Some(Ok(message)) => {
+                        heard = Instant::now();
+                        self.message(socket, message).await?
+                    }
+                    Some(Err(error)) => return Ok(socket::code_of(error).map(|code| (code, "the frame was refused"))),
+                },
             };
             if step.is_some() {
                 return Ok(step);

@@ -5,7 +5,7 @@ pub mod dashboard;
 pub mod protocol;
 mod socket;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -29,6 +29,7 @@ pub struct PerAddress {
 }
 
 /// One place of an address; given back when dropped.
+#[derive(Debug)]
 pub struct Place(Option<(Arc<DashMap<IpAddr, usize>>, IpAddr)>);
 
 impl PerAddress {
@@ -40,6 +41,7 @@ impl PerAddress {
         if address.is_loopback() {
             return Ok(Place(None));
         }
+        let address = subscriber(address);
         let mut open = self.open.entry(address).or_default();
         if *open >= PER_ADDRESS {
             return Err(Problem::new(
@@ -50,6 +52,14 @@ impl PerAddress {
         }
         *open += 1;
         Ok(Place(Some((self.open.clone(), address))))
+    }
+}
+
+/// Who an address stands for: an IPv6 subscriber has a whole /64 of them.
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
     }
 }
 
@@ -99,5 +109,35 @@ pub async fn refuse(request: Request, problem: Problem) -> Response {
             })
         }
         Err(_) => problem.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_256_places_and_gets_them_back() {
+        let places = PerAddress::default();
+        let take = |address: &str| places.take(address.parse().expect("an address"));
+        let taken: Vec<Place> = (0..PER_ADDRESS).map(|_| take("192.0.2.7").expect("a place")).collect();
+        assert_eq!(take("192.0.2.7").err().map(|problem| problem.status()), Some(StatusCode::SERVICE_UNAVAILABLE));
+        assert!(take("192.0.2.8").is_ok(), "another address has its own");
+        drop(taken);
+        assert!(take("192.0.2.7").is_ok());
+        assert!(places.open.is_empty(), "who has none open is forgotten");
+    }
+
+    #[test]
+    fn an_ipv6_subscriber_counts_as_one_and_loopback_is_not_counted() {
+        let places = PerAddress::default();
+        let take = |address: String| places.take(address.parse().expect("an address"));
+        let taken: Vec<Place> =
+            (0..PER_ADDRESS).map(|n| take(format!("2001:db8:0:1::{n:x}")).expect("a place")).collect();
+        assert!(take("2001:db8:0:1:ffff::1".to_owned()).is_err());
+        assert!(take("2001:db8:0:2::1".to_owned()).is_ok());
+        let local: Vec<_> = (0..=PER_ADDRESS).map(|_| take("127.0.0.1".to_owned())).collect();
+        assert!(local.iter().all(Result::is_ok));
+        drop(taken);
     }
 }

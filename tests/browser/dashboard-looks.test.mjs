@@ -115,6 +115,23 @@ test('an empty server shows how to join, with no violation', async () => {
   }
 });
 
+test('the theme follows the system until another is chosen, which a reload keeps', async () => {
+  const page = await openDashboard(browser, server, { colorScheme: 'dark' });
+  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  assert.equal(await ground(), 'rgb(13, 17, 23)');
+  await page.emulateMedia({ colorScheme: 'light' });
+  assert.equal(await ground(), 'rgb(255, 255, 255)');
+  await page.keyboard.press('t'); // light, whatever the system says
+  await page.keyboard.press('t'); // dark
+  assert.equal(await ground(), 'rgb(13, 17, 23)');
+  await page.reload();
+  await rowsThere(page);
+  assert.equal(await ground(), 'rgb(13, 17, 23)');
+  await page.keyboard.press('t'); // the system's again
+  assert.equal(await ground(), 'rgb(255, 255, 255)');
+  await page.context().close();
+});
+
 test('under reduced motion nothing moves by itself', async () => {
   const page = await openDashboard(browser, server, { reducedMotion: 'reduce' });
   await rowsThere(page);

@@ -2,6 +2,9 @@
 // and written down.
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { api, launchBrowser, startServer } from './support.mjs';
 import { isLive, openDashboard, rowOf, rowsInView, showsUsers, until } from './dashboard-support.mjs';
@@ -103,6 +106,42 @@ test('numbers and facets filter, and count what the rest of the filter leaves', 
   await facets.getByRole('button', { name: 'idle 2', exact: true }).waitFor();
   await page.getByRole('button', { name: 'Clear the filter' }).click();
   await page.getByText('4 sessions').waitFor();
+});
+
+test('the last hour is whole after a reload and a restart, and a range of it is a filter', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sessionwatch-stats-'));
+  server = await startServer([], { db: join(folder, 'x.db') });
+  const bob = await register({ user_id: 'bob' });
+  await register({ user_id: 'ana', status: 'running' });
+  await api(server.url, 'POST', `/sessions/${bob.session_id}/kill`, {});
+  await api(server.url, 'DELETE', `/sessions/${bob.session_id}`, undefined, { authorization: `Bearer ${bob.session_token}` });
+  page = await openDashboard(browser, server);
+  const ended = page.getByRole('region', { name: 'Sessions by state' }).getByRole('button', { name: 'Ended 24 h 1' });
+  const band = page.getByRole('img', { name: /Sessions by state in the last hour, .*now .*1 running/ });
+  await ended.waitFor();
+  await band.waitFor();
+  await page.locator('.mark.is-kill').first().waitFor({ state: 'attached' });
+  const { port, db } = server;
+  await server.stop();
+  server = await startServer([], { db, listen: `127.0.0.1:${port}` });
+  await page.reload();
+  await isLive(page);
+  await ended.waitFor();
+  await band.waitFor();
+  await page.locator('.mark.is-restart').first().waitFor({ state: 'attached' });
+
+  // Dragging over the first half hour leaves nobody; pressing once brings everybody back.
+  const box = await band.boundingBox();
+  await page.mouse.move(box.x + 5, box.y + 10);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width / 2, box.y + 10, { steps: 4 });
+  await page.mouse.up();
+  await page.getByText('0 of 1').waitFor();
+  assert.match(new URL(page.url()).searchParams.get('q'), /^started:\d{4}-\d\d-\d\dT\d\d:\d\d\.\.\d{4}-\d\d-\d\dT\d\d:\d\d$/);
+  await page.mouse.click(box.x + 5, box.y + 10);
+  await page.getByText('1 session', { exact: true }).waitFor();
+  await server.stop();
+  rmSync(folder, { recursive: true });
 });
 
 test('a session is ended by the keyboard alone, step by step, and stays struck through', async () => {

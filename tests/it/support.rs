@@ -63,6 +63,11 @@ impl Server {
         Self { url, port, child, db: db.to_owned(), client, lines: printed, args, folder: None }
     }
 
+    /// One that a test has started in its own way.
+    pub fn attached(child: Child, db: PathBuf, url: String, port: u16) -> Self {
+        Self { url, port, child, db, client: reqwest::Client::new(), lines: Vec::new(), args: Vec::new(), folder: None }
+    }
+
     /// Ends it as the power does, and starts it again on the same port and database.
     pub async fn kill9_and_restart(mut self) -> Self {
         self.kill9().await;

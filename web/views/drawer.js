@@ -97,7 +97,8 @@ export class DrawerView {
   #follow() {
     const id = this.#dashboard.view.session;
     if (id === this.#id) return;
-    if (this.#id === null) this.#back = document.activeElement;
+    const before = this.#id;
+    if (before === null) this.#back = document.activeElement;
     this.#id = id;
     this.#events = null;
     this.#error = null;
@@ -108,7 +109,8 @@ export class DrawerView {
     this.#disarm();
     this.element.hidden = id === null;
     if (id === null) {
-      if (this.#back?.isConnected) this.#back.focus({ preventScroll: true });
+      // Back to the row; its element may show another session by now.
+      if (!this.#page.focusRow(before) && this.#back?.isConnected && !this.#back.closest('tr')) this.#back.focus({ preventScroll: true });
       this.#back = null;
     } else {
       this.element.querySelector('.body').scrollTop = 0;

@@ -26,7 +26,7 @@ export class OutcomesView {
     this.#more = el('p', { class: 'soft' });
     this.#again = el('button', { type: 'button', class: 'button', text: 'Select the failures', on: { click: () => this.#select(page) } });
     this.#fold = el('button', { type: 'button', class: 'tool', text: '–', on: { click: () => { this.#folded = !this.#folded; this.#version = -1; page.changed(); } } });
-    this.element = el('section', { class: 'outcomes', 'aria-label': 'Kills', hidden: true },
+    this.element = el('section', { class: 'outcomes', 'aria-label': 'Kills', tabindex: '-1', hidden: true },
       el('header', {}, this.#title, el('span', { class: 'grow' }), this.#again, this.#fold,
         el('button', { type: 'button', class: 'tool', text: '✕', 'aria-label': 'Put the list away', on: { click: () => { dashboard.kills.clear(); page.changed(); } } })),
       this.#list, this.#more);
@@ -47,7 +47,10 @@ export class OutcomesView {
     this.#version = kills.version;
     this.#second = second;
     const all = [...kills.all.values()];
+    const appears = this.element.hidden && all.length > 0;
     this.element.hidden = all.length === 0;
+    // The dialog that asked is gone, and so may be the button that opened it.
+    if (appears && document.activeElement === document.body) this.element.focus({ preventScroll: true });
     if (all.length === 0) return;
     const gone = all.filter(kill => kill.state === 'gone').length;
     const failed = all.filter(kill => RANK[kill.state] === 0).length;

@@ -47,6 +47,7 @@ export class Page {
       say,
       help: () => showHelp(page),
       open: id => dashboard.show({ session: id }),
+      focusRow: id => dashboard.view.page === 'live' && this.table.focusRow(id),
       killMany: target => askKill(dashboard, target, page),
       message: rows => askMessage(dashboard, rows, page),
       csv: () => this.#csv(),

@@ -63,7 +63,8 @@ export class TableView {
   }
 
   #hold() {
-    this.#dashboard.hold(this.#pointer || this.#focus);
+    // Nobody points at a wall; a pointer that was left on it must not stop it.
+    this.#dashboard.hold(!this.#dashboard.view.wall && (this.#pointer || this.#focus));
     this.#ask.changed();
   }
 
@@ -110,6 +111,14 @@ export class TableView {
       killRows(this.#dashboard, [target], { reason, by: recall('by', '') });
       this.#ask.changed();
     });
+  }
+
+  /** Puts the focus on the row of a session, if it is in view. @returns {boolean} whether it is */
+  focusRow(id) {
+    const row = this.#dashboard.store.rows.get(id);
+    const element = row && this.grid.elementOf(row.slot)?.element;
+    element?.focus({ preventScroll: true });
+    return Boolean(element);
   }
 
   // Keys, handed on by the page

@@ -9,7 +9,7 @@ from panel.io.fastapi import add_applications
 
 app = FastAPI()
 panel = add_applications({"/page": str(Path(__file__).with_name("page.py"))}, app=app,
-                         check_unused_sessions_milliseconds=500, unused_session_lifetime_milliseconds=1000)
+                         check_unused_sessions_milliseconds=500, unused_session_lifetime_milliseconds=3000)
 
 
 @app.get("/table")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 
 import panel as pn
@@ -40,6 +41,7 @@ pn.state.on_session_destroyed(lambda context, say=say: say("DESTROYED"))
 hold = pn.widgets.Button(name="Hold the lock for 6 s")
 block = pn.widgets.Button(name="Block the loop for 3 s")
 report = pn.widgets.Button(name="Report")
+thread = pn.widgets.Button(name="Ask in a thread")
 shown = pn.pane.Markdown("ready")
 
 
@@ -65,7 +67,20 @@ async def make_report(event, sleep=asyncio.sleep):
     shown.object = "finished"
 
 
+def ask_in_a_thread(event, say=say):
+    """A thread that runs while this very handler does, so that Bokeh's curdoc() would find some page in it."""
+    def ask():
+        settings = {"app_name": os.environ["APP_NAME"] + "-thread", "server_url": os.environ["MONITOR_URL"]}
+        say("IN A THREAD", type(SessionClient.get_tracker(**settings)._host).__name__)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    asking.join()
+    say("IN THE PAGE", SessionClient.get_tracker(app_name=os.environ["APP_NAME"], server_url=os.environ["MONITOR_URL"]) is tracker)
+
+
+thread.on_click(ask_in_a_thread)
 hold.on_click(hold_the_lock)
 block.on_click(block_the_loop)
 report.on_click(make_report)
-pn.Column(hold, block, report, shown).servable()
+pn.Column(hold, block, report, thread, shown).servable()

@@ -1,0 +1,107 @@
+//! What is measured against: servers that do nothing but move the bytes, under the same
+//! settings. Each runs as a process of its own, this program in another role.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::extract::ws::{Message, WebSocketUpgrade};
+use axum::http::header;
+use axum::routing::{get, post};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt;
+
+use crate::socket::from_server;
+
+/// Serves in this role until it is killed.
+pub async fn serve(role: &str, args: &[String]) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    println!("listening on http://{}", listener.local_addr().expect("its address"));
+    match role {
+        "http" => http(listener).await,
+        "writer" => writer(listener, args[0].parse().expect("bytes"), 0).await,
+        "snapshots" => writer(listener, args[0].parse().expect("bytes"), args[1].parse().expect("frames")).await,
+        _ => panic!("no role {role:?}"),
+    }
+}
+
+/// A handler with a static reply, and a WebSocket that says the same back, under the
+/// settings that `src/server.rs` gives hyper.
+async fn http(listener: TcpListener) {
+    let reply = || async { ([(header::CONTENT_TYPE, "application/json")], r#"{"kill_requested":false}"#) };
+    let echo = |upgrade: WebSocketUpgrade| async move {
+        upgrade.read_buffer_size(1_024).write_buffer_size(0).on_upgrade(|mut socket| async move {
+            while let Some(Ok(message)) = socket.recv().await {
+                if matches!(message, Message::Text(_)) && socket.send(message).await.is_err() {
+                    return;
+                }
+            }
+        })
+    };
+    let router: Router = Router::new().route("/sessions/{id}/heartbeat", post(reply)).route("/echo", get(echo));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        let router = router.clone();
+        tokio::spawn(async move {
+            let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+                let request: Request = request.map(axum::body::Body::new);
+                let answer = router.clone().oneshot(request);
+                async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+            });
+            let mut http = hyper::server::conn::http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).max_buf_size(16 * 1_024);
+            let _ = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+        });
+    }
+}
+
+/// Sends one prepared frame of so many bytes to every socket, again and again (`count` 0)
+/// or so many times to each after a copy of it, which is what a shared snapshot costs at
+/// the least.
+async fn writer(listener: TcpListener, bytes: usize, count: usize) {
+    let frame: Arc<Vec<u8>> = Arc::new(from_server(&vec![b'x'; bytes]));
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else { continue };
+        let frame = frame.clone();
+        tokio::spawn(async move {
+            if handshake(&mut stream).await.is_none() {
+                return;
+            }
+            for sent in 0_usize.. {
+                if count > 0 && sent == count {
+                    break;
+                }
+                let written = if count > 0 {
+                    let copy = std::hint::black_box(frame.to_vec());
+                    stream.write_all(&copy).await
+                } else {
+                    stream.write_all(&frame).await
+                };
+                if written.is_err() {
+                    return;
+                }
+            }
+            // Open until the other side has had enough.
+            let _ = stream.read_u8().await;
+        });
+    }
+}
+
+async fn handshake(stream: &mut TcpStream) -> Option<()> {
+    let _ = stream.set_nodelay(true);
+    let mut request = Vec::new();
+    while !request.windows(4).any(|four| four == b"\r\n\r\n") {
+        if stream.read_buf(&mut request).await.ok()? == 0 {
+            return None;
+        }
+    }
+    // The load generator does not check the key.
+    let answer = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n";
+    stream.write_all(answer.as_bytes()).await.ok()
+}

@@ -1,0 +1,273 @@
+//! Changes to 500 dashboards: how many a second when they come as fast as they go, and how
+//! long one takes when a hundred come each second.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+
+use crate::Bench;
+use crate::http::{Connection, register, request};
+use crate::peers;
+use crate::process::Process;
+use crate::report::{Row, Verdict, median, number, percentile};
+use crate::socket::{self, Socket};
+
+const DASHBOARDS: usize = 500;
+/// Sessions whose status changes as fast as the server takes it.
+const BUSY: usize = 100;
+/// Changes a second where the delay is measured.
+const PACE: u32 = 100;
+
+/// Both measures, beside nchan, Node's `ws` and a bare writer.
+pub async fn changes(bench: &Bench) -> Vec<Row> {
+    let watchers = if bench.smoke { 10 } else { DASHBOARDS };
+    let mut rows = flat_out(bench, watchers).await;
+    rows.extend(paced(bench, watchers).await);
+    rows
+}
+
+/// What all dashboards of one server got.
+#[derive(Default)]
+struct Seen {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    changes: AtomicU64,
+}
+
+impl Seen {
+    fn read(&self) -> [f64; 3] {
+        [&self.frames, &self.bytes, &self.changes].map(|count| count.load(Ordering::Relaxed) as f64)
+    }
+
+    /// Frames, bytes and changes a second over this time.
+    async fn rates(&self, time: Duration) -> [f64; 3] {
+        let (before, begun) = (self.read(), Instant::now());
+        tokio::time::sleep(time).await;
+        let (after, seconds) = (self.read(), begun.elapsed().as_secs_f64());
+        std::array::from_fn(|index| (after[index] - before[index]) / seconds)
+    }
+}
+
+/// Opens dashboards; what they see is counted until the set is dropped.
+async fn watch(port: u16, path: &'static str, count: usize) -> (Arc<Seen>, JoinSet<()>) {
+    let (seen, mut tasks) = (Arc::new(Seen::default()), JoinSet::new());
+    for _ in 0..count {
+        let mut socket = Socket::open(port, path).await.expect("a dashboard");
+        let seen = seen.clone();
+        tasks.spawn(async move {
+            while let Ok(text) = socket.text().await {
+                seen.frames.fetch_add(1, Ordering::Relaxed);
+                seen.bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
+                seen.changes.fetch_add(told(text), Ordering::Relaxed);
+            }
+        });
+    }
+    (seen, tasks)
+}
+
+/// How many changes a frame tells: the way from `from` to `seq`; one for a peer's message.
+fn told(text: &[u8]) -> u64 {
+    let head = std::str::from_utf8(&text[..text.len().min(120)]).unwrap_or_default();
+    if !head.starts_with(r#"{"type":"changes""#) {
+        return u64::from(head.starts_with(r#"{"peer""#));
+    }
+    let number = |name| socket::field(head, name).and_then(|number| number.parse::<u64>().ok());
+    number("seq").zip(number("from")).map_or(0, |(seq, from)| seq - from)
+}
+
+/// Statuses on sockets, each sent as soon as the server takes it.
+async fn busy(port: u16, over: Arc<AtomicBool>, count: usize) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let frames = ["running", "idle"].map(|status| socket::text(&format!(r#"{{"type":"status","status":"{status}"}}"#)));
+    for _ in 0..count {
+        let (mut socket, _) = socket::register(port, "busy").await.expect("a session on a socket");
+        let (over, frames) = (over.clone(), frames.clone());
+        tasks.spawn(async move {
+            for frame in frames.iter().cycle() {
+                if over.load(Ordering::Relaxed) || socket.send_prepared(frame).await.is_err() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    tasks
+}
+
+/// A message as large as a frame of ours with one change.
+fn message(number: u64) -> String {
+    format!(r#"{{"peer":0,"current_task":"c{number}","padding":"{}"}}"#, "x".repeat(560))
+}
+
+/// Posts messages as fast as the peer takes them.
+async fn publish(port: u16, over: Arc<AtomicBool>, connections: usize) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for _ in 0..connections {
+        let mut connection = Connection::open(port).await.expect("the peer accepts");
+        let post = request("POST", "/pub", port, Some(&message(0)));
+        let over = over.clone();
+        tasks.spawn(async move { while !over.load(Ordering::Relaxed) && connection.ask(&post).await.is_ok() {} });
+    }
+    tasks
+}
+
+async fn our_round(bench: &Bench, port: u16, watchers: usize) -> [f64; 3] {
+    let (seen, dashboards) = watch(port, "/ws", watchers).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let load = busy(port, over.clone(), BUSY.min(watchers * 10)).await;
+    tokio::time::sleep(bench.slice() / 4).await;
+    let rates = seen.rates(bench.slice()).await;
+    over.store(true, Ordering::Relaxed);
+    drop(load);
+    drop(dashboards);
+    rates
+}
+
+async fn peer_round(bench: &Bench, port: u16, path: &'static str, watchers: usize) -> f64 {
+    let (seen, dashboards) = watch(port, path, watchers).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let load = publish(port, over.clone(), 8).await;
+    tokio::time::sleep(bench.slice() / 4).await;
+    let [_, _, changes] = seen.rates(bench.slice()).await;
+    over.store(true, Ordering::Relaxed);
+    drop(load);
+    drop(dashboards);
+    changes
+}
+
+async fn flat_out(bench: &Bench, watchers: usize) -> Vec<Row> {
+    let folder = bench.folder();
+    let ours = Process::sessionwatch(folder.path(), &[]);
+    let (nchan, node) = (peers::nchan(folder.path()), peers::node_ws());
+    let (mut frames, mut changes, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bare_frames, mut shares) = (Vec::new(), Vec::new());
+    let (mut nchan_rates, mut node_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..bench.rounds() {
+        let [our_frames, our_bytes, our_changes] = our_round(bench, ours.port, watchers).await;
+        let size = (our_bytes / our_frames.max(1.0)) as usize;
+        let bare = Process::bare("writer", &[&size.to_string()]);
+        let (seen, dashboards) = watch(bare.port, "/", watchers).await;
+        let [bare_rate, ..] = seen.rates(bench.slice()).await;
+        drop(dashboards);
+        if let Some(nchan) = &nchan {
+            let rate = peer_round(bench, nchan.port, "/sub", watchers).await;
+            nchan_rates.push(rate);
+            ratios.push(our_changes / rate);
+        }
+        if let Some(node) = &node {
+            node_rates.push(peer_round(bench, node.port, "/", watchers).await);
+        }
+        frames.push(our_frames);
+        changes.push(our_changes);
+        sizes.push(size as f64);
+        bare_frames.push(bare_rate);
+        shares.push(our_frames / bare_rate);
+    }
+    let (ratio, share) = (median(&ratios), median(&shares));
+    let measure = format!("fan-out, {watchers} dashboards, changes as fast as they go");
+    vec![
+        Row::new(
+            format!("{measure}: deliveries of changes/s"),
+            "≥ 5 × nchan",
+            number(median(&changes)),
+            if ratios.is_empty() { Verdict::Open } else { Verdict::of(ratio >= 5.0) },
+        )
+        .against(format!(
+            "nchan {} ({ratio:.1} ×), Node's ws {}",
+            number(median(&nchan_rates)),
+            number(median(&node_rates))
+        )),
+        Row::new(
+            format!("{measure}: frames/s of {:.1} KiB", median(&sizes) / 1_024.0),
+            "≥ 75 % of the bare writer",
+            number(median(&frames)),
+            Verdict::of(share >= 0.75),
+        )
+        .against(format!("bare writer {} ({:.0} %)", number(median(&bare_frames)), share * 100.0)),
+    ]
+}
+
+/// Seconds from asking for each change to each dashboard's having it.
+async fn delays(
+    bench: &Bench,
+    port: u16,
+    path: &'static str,
+    watchers: usize,
+    ask: impl Fn(u64) -> Vec<u8>,
+) -> Vec<f64> {
+    let sent: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let delays: Arc<Mutex<Vec<f64>>> = Arc::default();
+    let mut dashboards = JoinSet::new();
+    for _ in 0..watchers {
+        let mut socket = Socket::open(port, path).await.expect("a dashboard");
+        let (sent, delays) = (sent.clone(), delays.clone());
+        dashboards.spawn(async move {
+            while let Ok(text) = socket.text().await {
+                let now = Instant::now();
+                let text = std::str::from_utf8(text).unwrap_or_default();
+                // A snapshot tells of changes that came before.
+                if text.starts_with(r#"{"type":"snapshot""#) {
+                    continue;
+                }
+                for (_, rest) in
+                    text.match_indices(r#""current_task":"c"#).map(|(at, found)| (at, &text[at + found.len()..]))
+                {
+                    let change: usize = rest.split('"').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+                    if let Some(at) = sent.lock().get(change) {
+                        delays.lock().push((now - *at).as_secs_f64());
+                    }
+                }
+            }
+        });
+    }
+    let mut connection = Connection::open(port).await.expect("the server accepts");
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / PACE);
+    let changes = (bench.slice().as_secs_f64() * 2.0 * f64::from(PACE)) as u64;
+    for change in 0..changes {
+        pace.tick().await;
+        sent.lock().push(Instant::now());
+        let (status, _) = connection.ask(&ask(change)).await.expect("an answer");
+        assert!((200..300).contains(&status), "{status}");
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(dashboards);
+    std::mem::take(&mut *delays.lock())
+}
+
+async fn paced(bench: &Bench, watchers: usize) -> Vec<Row> {
+    let folder = bench.folder();
+    let ours = Process::sessionwatch(folder.path(), &[]);
+    register(ours.port, BUSY).await;
+    let (nchan, node) = (peers::nchan(folder.path()), peers::node_ws());
+    let (mut our_p99, mut our_p50, mut nchan_p99, mut node_p99) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..bench.rounds() {
+        let port = ours.port;
+        let ask = move |change: u64| {
+            let body = format!(r#"{{"status":"running","current_task":"c{change}"}}"#);
+            request("PUT", &format!("/sessions/s{}/status", change % BUSY as u64), port, Some(&body))
+        };
+        let delayed = delays(bench, port, "/ws", watchers, ask).await;
+        our_p99.push(percentile(&delayed, 0.99));
+        our_p50.push(median(&delayed));
+        for (peer, path, p99) in [(&nchan, "/sub", &mut nchan_p99), (&node, "/", &mut node_p99)] {
+            if let Some(port) = peer.as_ref().map(|peer| peer.port) {
+                let ask = move |change| request("POST", "/pub", port, Some(&message(change)));
+                p99.push(percentile(&delays(bench, port, path, watchers, ask).await, 0.99));
+            }
+        }
+    }
+    let (p99, peer) = (median(&our_p99), median(&nchan_p99));
+    let within_peer = nchan_p99.is_empty() || p99 <= 2.0 * peer;
+    vec![
+        Row::new(
+            format!("change to dashboard at {PACE} changes/s, {watchers} dashboards"),
+            "p99 ≤ 25 ms, and ≤ 2 × nchan's",
+            format!("p50 {:.1} ms, p99 {:.1} ms", median(&our_p50) * 1e3, p99 * 1e3),
+            Verdict::of(p99 <= 0.025 && within_peer),
+        )
+        .against(format!("p99 of nchan {:.1} ms, of Node's ws {:.1} ms", peer * 1e3, median(&node_p99) * 1e3)),
+    ]
+}

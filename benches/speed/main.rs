@@ -1,0 +1,114 @@
+//! How fast sessionwatch is, beside servers that do nothing else and beside its peers.
+//!
+//! `script/bench` runs all of it and prints one table; `script/bench NAME…` a part of it;
+//! `script/bench --smoke` a small part of each, to see that it still runs. The two sides
+//! of a ratio are measured in turn in one run, since absolute numbers drift with the
+//! machine. The load comes from this process, the server is another one.
+
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark is no library, fails by panicking, and prints its table"
+)]
+
+mod bare;
+mod crowd;
+mod fanout;
+mod heartbeats;
+mod http;
+mod kill;
+mod memory;
+mod peers;
+mod process;
+mod registrations;
+mod report;
+mod seed;
+mod socket;
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::report::Row;
+
+/// How thoroughly to measure, and where databases are made.
+pub struct Bench {
+    /// Only see that it runs.
+    pub smoke: bool,
+}
+
+impl Bench {
+    /// A folder on the disk that the project is on; a memory file system syncs for free.
+    pub fn folder(&self) -> TempDir {
+        tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
+    }
+
+    /// How often the two sides take turns.
+    pub fn rounds(&self) -> usize {
+        if self.smoke { 1 } else { 5 }
+    }
+
+    /// How long one side is measured at a time.
+    pub fn slice(&self) -> Duration {
+        Duration::from_millis(if self.smoke { 200 } else { 2_000 })
+    }
+}
+
+/// The measures, by the names that the command line takes.
+const MEASURES: [&str; 10] = [
+    "heartbeats",
+    "sockets",
+    "registrations",
+    "fanout",
+    "kill",
+    "memory",
+    "snapshots",
+    "returning",
+    "sweep",
+    "restart",
+];
+
+async fn measure(name: &str, bench: &Bench) -> Vec<Row> {
+    match name {
+        "heartbeats" => heartbeats::http(bench).await,
+        "sockets" => heartbeats::sockets(bench).await,
+        "registrations" => registrations::durable(bench).await,
+        "fanout" => fanout::changes(bench).await,
+        "kill" => kill::to_close_frame(bench).await,
+        "memory" => memory::idle(bench).await,
+        "snapshots" => crowd::snapshots(bench).await,
+        "returning" => crowd::returning(bench).await,
+        "sweep" => crowd::sweep(bench).await,
+        "restart" => crowd::restart(bench).await,
+        _ => Vec::new(),
+    }
+}
+
+fn main() {
+    // cargo bench adds `--bench`.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [role, name, rest @ ..] = &arguments[..]
+        && role == "role"
+    {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(bare::serve(name, rest));
+        return;
+    }
+    let smoke = arguments.iter().any(|argument| argument == "--smoke");
+    let asked: Vec<&str> = arguments.iter().map(String::as_str).filter(|name| *name != "--smoke").collect();
+    if let Some(unknown) = asked.iter().find(|name| !MEASURES.contains(name)) {
+        eprintln!("there is no measure {unknown:?}; there are: {}", MEASURES.join(", "));
+        std::process::exit(2);
+    }
+    let bench = Bench { smoke };
+    // One thread for the load, so that what it takes is the same for both sides.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut rows = Vec::new();
+    for name in MEASURES.into_iter().filter(|name| asked.is_empty() || asked.contains(name)) {
+        eprintln!("measuring {name} …");
+        rows.extend(runtime.block_on(measure(name, &bench)));
+    }
+    report::print(&rows);
+}

@@ -1,0 +1,107 @@
+//! How many connections may be open at once: as many as there are descriptors, less
+//! what the store needs to go on working when they are all taken.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Descriptors that stay free for the database, its log and the token file.
+const HEADROOM: u64 = 64;
+
+/// Places for connections.
+pub struct Places {
+    free: Arc<Semaphore>,
+    told: Mutex<Option<Instant>>,
+}
+
+/// How often at most it is told that all places are taken.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+impl Places {
+    /// As many as the system lets this process have, once it has been asked for all
+    /// that it may give.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let granted = getrlimit(Resource::Nofile);
+        let all = Rlimit { current: granted.maximum, maximum: granted.maximum };
+        let limit = if setrlimit(Resource::Nofile, all).is_ok() { granted.maximum } else { granted.current };
+        let limit = limit.unwrap_or(u64::MAX);
+        let places = limit - HEADROOM.min(limit / 2);
+        let places = usize::try_from(places).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(places)), told: Mutex::default() }
+    }
+
+    /// A place, as soon as there is one; until then who wants in waits in the kernel's queue.
+    pub async fn take(&self) -> Place {
+        if self.free.available_permits() == 0 {
+            let mut told = self.told.lock();
+            if told.is_none_or(|at| at.elapsed() > TOLD_EVERY) {
+                *told = Some(Instant::now());
+                tracing::warn!("as many connections are open as descriptors allow; raise the limit (ulimit -n)");
+            }
+        }
+        // The semaphore is never closed, so there is always a permit in the end.
+        Place { _permit: self.free.clone().acquire_owned().await.ok() }
+    }
+}
+
+/// One place; given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A connection that has its place for as long as it is open, upgraded or not.
+#[derive(Debug)]
+pub struct Placed {
+    stream: TcpStream,
+    _place: Place,
+}
+
+impl Placed {
+    /// This connection in this place.
+    #[must_use]
+    pub fn new(stream: TcpStream, place: Place) -> Self {
+        Self { stream, _place: place }
+    }
+}
+
+impl AsyncRead for Placed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Placed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,428 @@
+//! What one peer can cost: bodies, heads, time, sessions, sockets, descriptors, and a
+//! dashboard that no longer reads.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+
+use super::requests::resident_kib;
+use super::wire::Raw;
+use crate::support::{PATIENCE, Server, until};
+
+async fn post(server: &Server, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, Value) {
+    let mut request = server.client.post(format!("{}/sessions", server.url)).header("content-type", "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = request.body(body).send().await.expect("an answer");
+    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn bodies_are_small_flat_plain_json() {
+    let server = Server::start(&[]).await;
+    let send = async |headers: &[(&str, &str)], body: &str| post(&server, headers, body.as_bytes().to_vec()).await.0;
+    assert_eq!(send(&[], &"[".repeat(10_000)).await, 400);
+    let deep = format!(r#"{{"app_name":"a","unknown":{}{}}}"#, "[".repeat(8_000), "]".repeat(8_000));
+    assert_eq!(send(&[], &deep).await, 400, "where nobody looks, too");
+    let meta = format!(r#"{{"app_name":"a","meta":{}}}"#, r#"{"a":"#.repeat(2_000));
+    assert_eq!(send(&[], &meta).await, 400);
+    for not_json in [
+        "NaN",
+        r#"{"heartbeat_interval":NaN}"#,
+        r#"{"heartbeat_interval":Infinity}"#,
+        r#"{"app_name":"\ud800"}"#,
+        r#"{"app_name":"\udc00a"}"#,
+        r#"{"app_name":"a"}x"#,
+        "{'app_name':'a'}",
+        "\u{feff}{}",
+    ] {
+        assert_eq!(send(&[], not_json).await, 400, "{not_json}");
+    }
+    assert_eq!(post(&server, &[], b"{\"app_name\":\"\xff\"}".to_vec()).await.0, 400, "no UTF-8");
+    assert_eq!(send(&[], r#"{"app_name":"a","heartbeat_interval":1e999}"#).await, 400);
+    // A bomb is never opened.
+    let bomb = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x04\x00\x43\xbe\xb7\xe8\x01\x00\x00\x00".to_vec();
+    for encoding in ["gzip", "deflate", "br", "zstd", "gzip, identity"] {
+        assert_eq!(post(&server, &[("content-encoding", encoding)], bomb.clone()).await.0, 415, "{encoding}");
+    }
+    assert_eq!(send(&[("content-encoding", "identity")], r#"{"app_name":"a"}"#).await, 201);
+}
+
+#[tokio::test]
+async fn chunks_without_end_and_heads_without_end_are_cut_off() {
+    let server = Server::start(&[]).await;
+    let head = format!("Host: localhost:{}\r\nContent-Type: application/json\r\n", server.port);
+    let mut endless = Raw::connect(&server).await;
+    endless.write(format!("POST /sessions HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes()).await;
+    let chunk = format!("400\r\n{}\r\n", "x".repeat(1_024));
+    // More than the limit is enough; a server that went on reading would not answer.
+    endless.write(chunk.repeat(17).as_bytes()).await;
+    assert_eq!(endless.head().await.0, 413);
+
+    let mut claimed = Raw::connect(&server).await;
+    claimed
+        .write(format!("POST /sessions HTTP/1.1\r\n{head}Content-Length: 9223372036854775807\r\n\r\n").as_bytes())
+        .await;
+    claimed.write(&[b'x'; 16 * 1_024 + 1]).await;
+    assert_eq!(claimed.head().await.0, 413);
+
+    let before = resident_kib(&server);
+    let mut large = Raw::connect(&server).await;
+    let filler = format!("X-Filler: {}\r\n", "x".repeat(1_000)).repeat(17);
+    large.write(format!("GET /healthz HTTP/1.1\r\n{head}{filler}").as_bytes()).await;
+    assert_eq!(large.head().await.0, 431);
+    let many: String = (0..200).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let mut raw = Raw::connect(&server).await;
+    raw.write(format!("GET /healthz HTTP/1.1\r\n{head}{many}\r\n").as_bytes()).await;
+    assert_eq!(raw.head().await.0, 431, "many small ones");
+    // A megabyte in one header: the server does not take it all, so the answer may be lost
+    // to whoever goes on sending; what counts is that it ends, and costs nothing.
+    let mut huge = Raw::connect(&server).await;
+    huge.write(format!("GET /healthz HTTP/1.1\r\n{head}X-Huge: ").as_bytes()).await;
+    let (mut reader, mut writer) = huge.stream.into_split();
+    let sending =
+        tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut writer, &vec![b'x'; 1_024 * 1_024]).await });
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, reader.read_to_end(&mut answer)).await.expect("it ends");
+    assert!(answer.starts_with(b"HTTP/1.1 431") || answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    drop(reader);
+    let _ = sending.await.expect("it ends");
+    let mut long = Raw::connect(&server).await;
+    long.write(format!("GET /{} HTTP/1.1\r\n", "x".repeat(17 * 1_024)).as_bytes()).await;
+    assert!(matches!(long.head().await.0, 414 | 431));
+    assert!(resident_kib(&server).saturating_sub(before) < 8 * 1_024);
+}
+
+#[tokio::test]
+async fn slow_heads_and_slow_bodies_end_after_ten_seconds() {
+    let server = Server::start(&[]).await;
+    let head = format!("Host: localhost:{}\r\nContent-Type: application/json\r\n", server.port);
+    let slow_head = async |first: String| {
+        let begun = Instant::now();
+        let mut raw = Raw::connect(&server).await;
+        raw.write(first.as_bytes()).await;
+        let rest = raw.rest().await;
+        (begun.elapsed(), rest)
+    };
+    let slow_body = async |first: String| {
+        let begun = Instant::now();
+        let mut raw = Raw::connect(&server).await;
+        raw.write(first.as_bytes()).await;
+        let (status, answer) = raw.head().await;
+        (begun.elapsed(), status, answer)
+    };
+    let trickle = async {
+        let begun = Instant::now();
+        let mut raw = Raw::connect(&server).await;
+        raw.write(b"GET /healthz HTTP/1.1\r\nX-Slow: ").await;
+        // A byte now and then is no way to stay.
+        while raw.write(b"x").await && begun.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        begun.elapsed()
+    };
+    let (nothing, half, short, chunk, trickle) = tokio::join!(
+        slow_head(String::new()),
+        slow_head(format!("GET /healthz HTTP/1.1\r\n{head}")),
+        slow_body(format!("POST /sessions HTTP/1.1\r\n{head}Content-Length: 100\r\n\r\n{{")),
+        slow_body(format!("POST /sessions HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n")),
+        trickle,
+    );
+    let in_time = |took: Duration| (Duration::from_millis(9_500)..PATIENCE).contains(&took);
+    assert!(in_time(nothing.0) && nothing.1.is_empty(), "{nothing:?}");
+    assert!(in_time(half.0), "{half:?}");
+    assert!(in_time(trickle), "{trickle:?}");
+    for (took, status, answer) in [short, chunk] {
+        assert!(in_time(took) && status == 408 && answer.contains("connection: close"), "{took:?} {answer}");
+    }
+}
+
+#[tokio::test]
+async fn more_sessions_than_allowed_are_refused_for_now() {
+    let server = Server::start(&["--max-sessions", "3"]).await;
+    for n in 0..3 {
+        server.post("/sessions", json!({ "app_name": "a", "session_id": format!("s{n}") })).await;
+    }
+    let request = server.client.post(format!("{}/sessions", server.url)).json(&json!({ "app_name": "a" }));
+    let refused = request.send().await.expect("an answer");
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u32>().unwrap() > 0);
+    assert_eq!(server.client.get(format!("{}/ping/a/s9", server.url)).send().await.unwrap().status(), 503);
+    let mut socket = server.socket("/ws/client", &[]).await;
+    socket.send(json!({ "type": "register", "app_name": "a" })).await;
+    assert_eq!(socket.next().await["status"], 503);
+    // Who is there already may come back, and who goes makes room.
+    let put =
+        async |id: &str| server.ask(Method::PUT, &format!("/sessions/{id}"), Some(json!({ "app_name": "a" }))).await.0;
+    assert_eq!(put("s1").await, 200);
+    server.ask(Method::DELETE, "/sessions/s1", None).await;
+    assert_eq!(put("s4").await, 201);
+}
+
+#[tokio::test]
+async fn one_address_has_256_sockets_and_this_machine_any_number() {
+    let server = Server::start(&["--trust-proxy", "127.0.0.1"]).await;
+    let ingest = format!("Bearer {}", super::requests::tokens_of(&server)[0]);
+    let from = |address: &'static str| [("x-forwarded-for", address), ("authorization", &*ingest)];
+    let mut open = Vec::new();
+    for _ in 0..256 {
+        open.push(server.socket("/ws/client", &from("203.0.113.7")).await);
+    }
+    assert_eq!(server.try_socket("/ws/client", &from("203.0.113.7")).await.err(), Some(503));
+    assert!(server.try_socket("/ws/client", &from("203.0.113.8")).await.is_ok());
+    drop(open);
+    until("the places are given back", || async {
+        server.try_socket("/ws/client", &from("203.0.113.7")).await.is_ok()
+    })
+    .await;
+
+    let local = Server::start(&[]).await;
+    let sockets = join_all((0..300).map(|_| local.try_socket("/ws/client", &[]))).await;
+    assert!(sockets.iter().all(Result::is_ok));
+}
+
+/// A server that may open only so many files.
+async fn with_descriptors(limit: u32) -> (Server, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = format!("ulimit -n {limit}; exec \"$0\" serve --listen 127.0.0.1:0 --db \"$1\"");
+    let mut child = tokio::process::Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_sessionwatch")])
+        .arg(folder.path().join("d.db"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("sh runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let line = lines.next_line().await.expect("text").expect("it listens");
+    let port = line.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let url = format!("http://127.0.0.1:{port}");
+    (Server::attached(child, folder.path().join("d.db"), url, port), folder)
+}
+
+#[tokio::test]
+async fn the_end_of_descriptors_ends_neither_the_accept_loop_nor_the_store() {
+    let (server, _folder) = with_descriptors(160).await;
+    let mut first = server.socket("/ws/client", &[]).await;
+    first.send(json!({ "type": "register", "app_name": "a", "session_id": "first" })).await;
+    first.next_of("registered").await;
+    // Far more than there are places for; those beyond wait in the kernel's queue.
+    let mut crowd = Vec::new();
+    for _ in 0..400 {
+        crowd.push(Raw::connect(&server).await);
+    }
+    // Who is in is served meanwhile, down to the disk.
+    first.send(json!({ "type": "status", "session_id": "first", "status": "running", "current_task": "on" })).await;
+    let id = server.child.id().expect("it runs");
+    let open = std::fs::read_dir(format!("/proc/{id}/fd")).expect("its descriptors").count();
+    assert!((80..160 - 20).contains(&open), "{open} descriptors are in use: neither all nor few");
+    drop(crowd);
+    until("new ones are let in again", || async {
+        let asked = server.client.get(format!("{}/sessions/first", server.url)).timeout(Duration::from_secs(2)).send();
+        match asked.await {
+            Ok(answer) => answer.json::<Value>().await.is_ok_and(|session| session["current_task"] == "on"),
+            Err(_) => false,
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed() {
+    const STALLED: u64 = 48;
+    let server = Server::start(&[]).await;
+    let meta = json!({ "note": "x".repeat(3_900) });
+    let ids: Vec<String> = (0..64).map(|n| format!("s{n}")).collect();
+    for id in &ids {
+        server.post("/sessions", json!({ "app_name": "a", "session_id": id, "meta": meta })).await;
+    }
+    let mut watching = server.socket("/ws", &[]).await;
+    let follow = tokio::spawn(async move {
+        // How long at most nothing came, while something was always changing.
+        let mut longest = Duration::ZERO;
+        let mut seq = 0;
+        loop {
+            let begun = Instant::now();
+            let Ok(frame) = watching.event().await else { return (longest, false) };
+            longest = longest.max(begun.elapsed());
+            match frame["type"].as_str() {
+                Some("changes") => {
+                    assert_eq!(frame["from"], seq, "no gap");
+                    seq = frame["seq"].as_u64().unwrap();
+                    if frame["removed"].as_array().is_some_and(|removed| !removed.is_empty()) {
+                        return (longest, true);
+                    }
+                }
+                Some("snapshot") => seq = frame["seq"].as_u64().unwrap(),
+                _ => {}
+            }
+        }
+    });
+    let mut round = 0_u32;
+    let mut change_all = async || {
+        round += 1;
+        let word = if round.is_multiple_of(2) { "idle" } else { "running" };
+        let report = json!({ "status": word, "current_task": format!("round {round}") });
+        let paths: Vec<String> = ids.iter().map(|id| format!("/sessions/{id}/status")).collect();
+        join_all(paths.iter().map(|path| server.ask(Method::PUT, path, Some(report.clone())))).await;
+    };
+    // Fills what the server keeps for those who resume: 32 MiB, whoever watches.
+    for _ in 0..140 {
+        change_all().await;
+    }
+    let dashboards = async || {
+        let text = server.client.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("sessionwatch_dashboards ").map(str::to_owned));
+        line.unwrap_or_else(|| panic!("no number of dashboards in {text}")).parse::<u64>().expect("a number")
+    };
+    assert_eq!(dashboards().await, 1);
+    let before = resident_kib(&server);
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED {
+        let mut raw = Raw::connect_narrow(&server).await;
+        assert_eq!(raw.upgrade(&server, "/ws", "").await.0, 101);
+        stalled.push(raw);
+    }
+    let begun = Instant::now();
+    let mut most = 0;
+    loop {
+        change_all().await;
+        most = most.max(resident_kib(&server));
+        if dashboards().await == 1 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(45), "they are still there");
+    }
+    let took = begun.elapsed();
+    // Ten seconds from when they could take no more, which they had to be sent first.
+    assert!(took < Duration::from_secs(20), "they have stayed for {took:?}");
+    let each = most.saturating_sub(before) / STALLED;
+    assert!(each < 1_024, "each has cost {each} KiB");
+    server.ask(Method::DELETE, "/sessions/s0", None).await;
+    let (longest, to_the_end) = follow.await.expect("it follows");
+    assert!(to_the_end, "the one that reads was sent away");
+    assert!(longest < Duration::from_secs(3), "it waited {longest:?} while others stalled for {took:?}");
+    drop(stalled);
+}
+
+#[tokio::test]
+async fn changes_of_everything_at_once_reach_dashboards_in_frames_that_fit() {
+    const SESSIONS: usize = 3_000;
+    let server = Server::start(&[]).await;
+    let mut client = server.socket("/ws/client", &[]).await;
+    let note = "x".repeat(500);
+    for n in 0..SESSIONS {
+        let frame = json!({ "type": "register", "shared": true, "app_name": "a", "session_id": format!("s{n}"), "meta": { "note": note } });
+        client.send(frame).await;
+    }
+    for _ in 0..SESSIONS {
+        client.next_of("registered").await;
+    }
+    let listed = server.get("/sessions?limit=0").await;
+    let (epoch, before) = (listed["epoch"].as_str().unwrap().to_owned(), listed["seq"].as_u64().unwrap());
+    let mut watching = server.socket("/ws", &[]).await;
+    while watching.next().await["seq"].as_u64().is_some_and(|seq| seq < before) {}
+    server.ask(Method::POST, "/apps/a/kill-all", None).await;
+    // Whoever resumes is told the same, though it was more than one frame takes.
+    let resuming = server.socket(&format!("/ws?epoch={epoch}&seq={before}"), &[]).await;
+    for (mut dashboard, who) in [(watching, "watching"), (resuming, "resuming")] {
+        let (mut killed, mut at) = (std::collections::HashSet::new(), before);
+        while killed.len() < SESSIONS {
+            let frame = dashboard.next_of("changes").await;
+            assert_eq!(frame["from"], at, "{who}: no gap");
+            let seq = frame["seq"].as_u64().unwrap();
+            assert!(seq > at, "{who}: it goes on");
+            at = seq;
+            assert!(frame.to_string().len() < 1_024 * 1_024, "{who}");
+            let upserted = frame["upserted"].as_array().unwrap().iter();
+            killed.extend(
+                upserted.filter(|s| s["kill_requested"] == true).map(|s| s["session_id"].as_str().unwrap().to_owned()),
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_field_takes_a_character_that_lies() {
+    let server = Server::start(&[]).await;
+    server.post("/sessions", json!({ "app_name": "a", "session_id": "s" })).await;
+    let deceptive = [
+        "\u{0}",
+        "\n",
+        "\u{1b}[2J",
+        "\u{7f}",
+        "\u{85}",
+        "\u{202e}",
+        "\u{202a}",
+        "\u{2066}",
+        "\u{2069}",
+        "\u{200f}",
+        "\u{61c}",
+        "\u{2028}",
+    ];
+    for c in deceptive {
+        let text = format!("a{c}b");
+        let registrations = [
+            json!({ "app_name": text }),
+            json!({ "app_name": "a", "user_id": text }),
+            json!({ "app_name": "a", "session_id": text }),
+            json!({ "app_name": "a", "current_task": text }),
+            json!({ "app_name": "a", "client": text }),
+            json!({ "app_name": "a", "status": text }),
+            json!({ "app_name": "a", "meta": { "key": text } }),
+            json!({ "app_name": "a", "meta": { (text.as_str()): 1 } }),
+        ];
+        for body in registrations {
+            assert_eq!(server.ask(Method::POST, "/sessions", Some(body.clone())).await.0, 422, "{body}");
+        }
+        let writes = [
+            (Method::PUT, "/sessions/s/status", json!({ "status": "idle", "current_task": text })),
+            (Method::POST, "/sessions/s/heartbeat", json!({ "current_task": text })),
+            (Method::POST, "/sessions/s/kill", json!({ "reason": text })),
+            (Method::POST, "/sessions/s/kill", json!({ "by": text })),
+            (Method::POST, "/sessions/s/message", json!({ "text": text })),
+            (Method::POST, "/apps/a/message", json!({ "text": "x", "by": text })),
+            (Method::POST, "/apps/a/kill-all", json!({ "reason": text })),
+        ];
+        for (method, path, body) in writes {
+            assert_eq!(server.ask(method.clone(), path, Some(body.clone())).await.0, 422, "{method} {path} {body}");
+        }
+    }
+    assert_eq!(server.get("/sessions").await["total"], 1);
+    assert_eq!(server.get("/sessions/s").await["kill_requested"], false);
+}
+
+#[tokio::test]
+async fn pages_carry_their_headers() {
+    let server = Server::start(&[]).await;
+    for path in ["/", "/assets/main.js", "/assets/styles/base.css"] {
+        let answer = server.client.get(format!("{}{path}", server.url)).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200, "{path}");
+        let headers = answer.headers();
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        for directive in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+            assert!(policy.contains(directive), "{path}: {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{policy}");
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cache-control", "no-store"),
+            ("x-frame-options", "DENY"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(headers[name], value, "{path} {name}");
+        }
+    }
+    for path in ["/sessions", "/events", "/nothing", "/metrics"] {
+        let answer = server.client.get(format!("{}{path}", server.url)).send().await.expect("an answer");
+        assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+    }
+}

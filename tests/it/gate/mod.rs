@@ -1,0 +1,10 @@
+//! The gate in front of every route: what it decides, cell by cell, and what attackers
+//! meet who go around it, over real sockets.
+
+mod attacks;
+mod limits;
+mod matrix;
+mod remote;
+mod requests;
+mod rules;
+mod wire;

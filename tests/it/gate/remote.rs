@@ -1,0 +1,295 @@
+//! From afar: what the server asks before it listens there, its three tokens, the link
+//! that works once, TLS, and tokens that change while it runs.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::requests::{log_in, tokens_of};
+use crate::support::{PATIENCE, Server, Socket, command};
+
+struct Remote {
+    server: Server,
+    folder: TempDir,
+}
+
+async fn remote(args: &[&str]) -> Remote {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut server = Server::start_on(&folder.path().join("r.db"), "0.0.0.0:0", args).await;
+    server.url = server.url.replace("0.0.0.0", "127.0.0.1");
+    Remote { server, folder }
+}
+
+impl Remote {
+    async fn status(&self, token: Option<&str>, method: &str, path: &str, body: Option<Value>) -> u16 {
+        let method = method.parse().expect("a method");
+        let mut request = self.server.client.request(method, format!("{}{path}", self.server.url));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        request.send().await.expect("an answer").status().as_u16()
+    }
+
+    async fn token_command(&self, args: &[&str]) -> (bool, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_sessionwatch"))
+            .arg("token")
+            .args(args)
+            .arg("--db")
+            .arg(self.folder.path().join("r.db"))
+            .output()
+            .await
+            .expect("it runs");
+        let text = if output.status.success() { output.stdout } else { output.stderr };
+        (output.status.success(), String::from_utf8(text).expect("text"))
+    }
+}
+
+fn subprotocols(token: &str) -> String {
+    format!("sessionwatch.v1, sessionwatch.auth.{}", URL_SAFE_NO_PAD.encode(token))
+}
+
+#[tokio::test]
+async fn a_remote_listen_without_tls_or_a_proxy_says_plainly_what_it_takes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let refused = async |args: &[&str]| {
+        let db = folder.path().join("never.db");
+        let output = command(&db, "0.0.0.0:0", args).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+        let output = tokio::time::timeout(PATIENCE, output).await.expect("it ends").expect("it ran");
+        assert!(!output.status.success() && output.stdout.is_empty());
+        assert!(!db.exists(), "nothing was made");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let why = refused(&[]).await;
+    for word in ["--tls-cert", "--trust-proxy", "--insecure-http"] {
+        assert!(why.contains(word), "{why}");
+    }
+    assert!(refused(&["--insecure-http", "--allow-origin", "*"]).await.contains("--allow-origin"));
+}
+
+#[tokio::test]
+async fn each_token_opens_what_its_role_may_and_no_more() {
+    let remote = remote(&["--insecure-http"]).await;
+    let mode = std::fs::metadata(remote.folder.path().join("r.db.tokens")).expect("made").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let [ingest, view, admin] = tokens_of(&remote.server);
+    let register = || Some(json!({ "app_name": "a", "session_id": "s" }));
+    let (ingest, view, admin) = (Some(&*ingest), Some(&*view), Some(&*admin));
+    for (token, expected) in [(None, 401), (Some("wrong"), 401), (view, 403), (ingest, 201)] {
+        assert_eq!(remote.status(token, "POST", "/sessions", register()).await, expected, "{token:?}");
+    }
+    for path in ["/sessions", "/sessions/s", "/sessions/s/timeline", "/events", "/stats", "/metrics"] {
+        for (token, expected) in [(None, 401), (Some("wrong"), 401), (ingest, 403), (view, 200), (admin, 200)] {
+            assert_eq!(remote.status(token, "GET", path, None).await, expected, "{path} {token:?}");
+        }
+    }
+    for (token, expected) in [(None, 401), (ingest, 403), (view, 403), (admin, 200)] {
+        assert_eq!(remote.status(token, "POST", "/sessions/s/kill", None).await, expected, "{token:?}");
+        assert_eq!(remote.status(token, "POST", "/apps/b/kill-all", None).await, expected, "{token:?}");
+        assert_eq!(remote.status(token, "DELETE", "/sessions/stale", None).await, expected, "{token:?}");
+    }
+    // In a query a secret is none.
+    for path in ["/sessions?token=", "/sessions?access_token=", "/events?t="] {
+        assert_eq!(remote.status(None, "GET", &format!("{path}{}", admin.unwrap()), None).await, 401);
+    }
+    let mut socket = remote.server.socket(&format!("/ws?token={}", admin.unwrap()), &[]).await;
+    assert_eq!(socket.closed().await.expect("a close frame").code, 4401.into());
+    // What everybody may see.
+    for path in ["/", "/healthz", "/readyz", "/client.js", "/openapi.json"] {
+        assert_eq!(remote.status(None, "GET", path, None).await, 200, "{path}");
+    }
+    // The log knows who it was, from where, and why.
+    let request = remote.server.client.get(format!("{}/events?kind=kill_requested", remote.server.url));
+    let log: Value = request.bearer_auth(view.unwrap()).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&log["events"][0]["by"], &log["events"][0]["from"]), (&json!("admin"), &json!("127.0.0.1")));
+}
+
+#[tokio::test]
+async fn sockets_take_the_token_as_a_subprotocol_and_echo_only_their_own() {
+    let remote = remote(&["--insecure-http"]).await;
+    let [ingest, view, admin] = tokens_of(&remote.server);
+    let server = &remote.server;
+    let code = async |path: &str, protocols: &str| {
+        let mut socket = server.socket(path, &[("sec-websocket-protocol", protocols)]).await;
+        socket.closed().await.expect("a close frame").code
+    };
+    let open = async |path: &str, token: &str| -> Socket {
+        server.socket(path, &[("sec-websocket-protocol", &subprotocols(token))]).await
+    };
+    assert_eq!(code("/ws", "sessionwatch.v1").await, 4401.into());
+    assert_eq!(code("/ws", &subprotocols("wrong")).await, 4401.into());
+    assert_eq!(code("/ws", &subprotocols(&ingest)).await, 4403.into());
+    assert_eq!(code("/ws/client", "sessionwatch.v1").await, 4401.into());
+    assert_eq!(code("/ws/client", &subprotocols(&view)).await, 4403.into());
+    for (token, role) in [(&view, "view"), (&admin, "admin")] {
+        assert_eq!(open("/ws", token).await.next().await["role"], role);
+    }
+    let mut client = open("/ws/client", &ingest).await;
+    client.send(json!({ "type": "register", "app_name": "a" })).await;
+    let registered = client.next().await;
+    // Its own token is enough to come back with.
+    let (id, own) = (registered["session_id"].clone(), registered["session_token"].as_str().unwrap().to_owned());
+    let mut again = open("/ws/client", &own).await;
+    again.send(json!({ "type": "register", "app_name": "a", "session_id": id, "session_token": own })).await;
+    assert_eq!(again.next().await["resumed"], true);
+    // But not for another session, nor for a new one.
+    let mut more = open("/ws/client", &own).await;
+    more.send(json!({ "type": "register", "app_name": "a" })).await;
+    assert_eq!(more.next().await["status"], 401);
+
+    let mut raw = super::wire::Raw::connect(server).await;
+    let offered = format!("Sec-WebSocket-Protocol: sessionwatch.auth.{}\r\n", URL_SAFE_NO_PAD.encode(&view));
+    let (status, head) = raw.upgrade(server, "/ws", &offered).await;
+    assert_eq!(status, 101);
+    let echoed: Vec<_> =
+        head.lines().filter(|line| line.to_lowercase().starts_with("sec-websocket-protocol")).collect();
+    assert_eq!(echoed, ["sec-websocket-protocol: sessionwatch.v1"]);
+}
+
+#[tokio::test]
+async fn the_link_works_once_however_many_try() {
+    let remote = remote(&["--insecure-http"]).await;
+    let line = remote.server.lines.get(1).expect("the link stands in the second line");
+    let link = line.rsplit(' ').next().expect("a link");
+    assert!(link.starts_with(&format!("http://localhost:{}/#t=", remote.server.port)), "{line}");
+    let once = link.split("#t=").nth(1).expect("its secret");
+    let tries = futures_util::future::join_all((0..8).map(|_| log_in(&remote.server, once))).await;
+    let (good, bad): (Vec<_>, Vec<_>) = tries.into_iter().partition(Result::is_ok);
+    assert_eq!((good.len(), bad.len()), (1, 7));
+    assert!(bad.iter().all(|refused| *refused == Err(401)));
+    assert_eq!(log_in(&remote.server, once).await, Err(401), "and never again");
+
+    let cookie = format!("sessionwatch={}", good[0].as_ref().unwrap());
+    let url = &remote.server.url;
+    let asked = remote.server.client.get(format!("{url}/sessions")).header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(asked.status(), StatusCode::OK);
+    let mut dashboard = remote.server.socket("/ws", &[("cookie", &cookie), ("origin", url)]).await;
+    assert_eq!(dashboard.next().await["role"], "admin");
+    // Who logs out is out, with that cookie.
+    let out =
+        remote.server.client.post(format!("{url}/logout")).header("cookie", &cookie).header("x-sessionwatch", "1");
+    assert_eq!(out.send().await.unwrap().status(), 204);
+    let asked = remote.server.client.get(format!("{url}/sessions")).header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(asked.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(log_in(&remote.server, &tokens_of(&remote.server)[0]).await, Err(401), "ingest may not log in");
+}
+
+#[tokio::test]
+async fn a_rotated_or_revoked_token_closes_its_sockets_within_a_second() {
+    let remote = remote(&["--insecure-http"]).await;
+    let server = &remote.server;
+    let [ingest, view, admin] = tokens_of(server);
+    let open = async |path: &str, token: &str| -> Socket {
+        let mut socket = server.socket(path, &[("sec-websocket-protocol", &subprotocols(token))]).await;
+        if path == "/ws/client" {
+            socket.send(json!({ "type": "register", "app_name": "a" })).await;
+        }
+        socket.next().await;
+        socket
+    };
+    let cookie = format!("sessionwatch={}", log_in(server, &view).await.expect("view may log in"));
+    let mut by_cookie = server.socket("/ws", &[("cookie", &cookie)]).await;
+    let (mut viewer, mut client) = (open("/ws", &view).await, open("/ws/client", &ingest).await);
+    let mut staying = open("/ws", &admin).await;
+    remote.status(Some(&ingest), "GET", "/ping/a/job", None).await;
+    let stream = server.client.get(format!("{}/sessions/job/events", server.url)).bearer_auth(&ingest);
+    let stream = stream.send().await.expect("an answer");
+    assert_eq!(stream.status(), StatusCode::OK);
+
+    let (done, shown) = remote.token_command(&["rotate", "view", "--reason", "it was in a screenshot"]).await;
+    let begun = Instant::now();
+    assert!(done && shown.contains("view"), "{shown}");
+    for socket in [&mut viewer, &mut by_cookie] {
+        assert_eq!(socket.closed().await.expect("a close frame").code, 4401.into());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(remote.status(Some(&view), "GET", "/sessions", None).await, 401);
+    let new_view = tokens_of(server)[1].clone();
+    assert!(new_view != view && shown.contains(&new_view));
+    assert_eq!(remote.status(Some(&new_view), "GET", "/sessions", None).await, 200);
+    assert_eq!(log_in(server, &view).await, Err(401));
+
+    let (done, shown) = remote.token_command(&["revoke", "ingest"]).await;
+    let begun = Instant::now();
+    assert!(done && !shown.contains(&ingest), "{shown}");
+    assert_eq!(client.closed().await.expect("a close frame").code, 4401.into());
+    let _ = tokio::time::timeout(PATIENCE, stream.bytes()).await.expect("the stream ends too");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(remote.status(Some(&ingest), "POST", "/sessions", Some(json!({ "app_name": "a" }))).await, 401);
+
+    // The administrator has noticed nothing but the changes.
+    remote.status(Some(&admin), "POST", "/sessions", Some(json!({ "app_name": "b" }))).await;
+    staying.next_of("changes").await;
+
+    let (_, changes) = remote.token_command(&["list", "--changes"]).await;
+    let rotated = changes.lines().find(|line| line.contains("view rotated by local")).expect("it is recorded");
+    assert!(rotated.contains(" from ") && rotated.ends_with(": it was in a screenshot"), "{changes}");
+    assert!(changes.contains("ingest revoked by local"), "{changes}");
+    assert!(!remote.token_command(&["revoke", "ingest"]).await.0, "it is gone already");
+    assert!(!remote.token_command(&["rotate", "nobody"]).await.0);
+}
+
+#[tokio::test]
+async fn over_tls_the_same_holds_and_the_cookie_is_secure() {
+    let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/gate/tls/test-only");
+    let (cert, key) = (format!("{certificates}.cert.pem"), format!("{certificates}.key.pem"));
+    let remote = remote(&["--tls-cert", &cert, "--tls-key", &key]).await;
+    assert!(remote.server.url.starts_with("https://"));
+    let admin = tokens_of(&remote.server)[2].clone();
+    assert_eq!(remote.status(None, "GET", "/sessions", None).await, 401);
+    assert_eq!(remote.status(Some(&admin), "GET", "/sessions", None).await, 200);
+    let own = format!("https://127.0.0.1:{}", remote.server.port);
+    let login = async |origin: &str| {
+        let request = remote.server.client.post(format!("{own}/login")).json(&json!({ "token": admin }));
+        request.header("origin", origin).header("x-sessionwatch", "1").send().await.expect("an answer")
+    };
+    let answer = login(&own).await;
+    assert_eq!(answer.status(), 204);
+    assert!(answer.headers()["set-cookie"].to_str().unwrap().contains("; Secure"));
+    assert_eq!(login(&own.replace("https", "http")).await.status(), 403, "the scheme belongs to the origin");
+    // Plain HTTP on the same port is no HTTP at all, and who never speaks is not waited for.
+    assert_eq!(remote.server.raw(b"GET / HTTP/1.1\r\n\r\n").await.find("HTTP/1.1"), None);
+}
+
+#[tokio::test]
+async fn the_log_shows_outside_text_harmless() {
+    const SECRET: &str = "aG93IG11Y2ggb2YgaXQgaXMgdGhlcmU";
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let file = std::fs::File::create(&log).expect("a file");
+    let db = folder.path().join("l.db");
+    let tokens = sessionwatch::tokens::File {
+        tokens: vec![sessionwatch::tokens::Line {
+            name: "evil\n2026-01-01 INFO admin logged in \u{1b}[2J\u{202e}".to_owned(),
+            role: sessionwatch::tokens::Role::Admin,
+            token: SECRET.to_owned(),
+        }],
+        changes: Vec::new(),
+    };
+    sessionwatch::tokens::write(&folder.path().join("l.db.tokens"), &tokens).expect("written");
+    let mut child =
+        command(&db, "127.0.0.1:0", &["--strict"]).stdout(Stdio::piped()).stderr(file).spawn().expect("it starts");
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
+    let url = lines.next_line().await.unwrap().unwrap().rsplit(' ').next().unwrap().to_owned();
+    let client = reqwest::Client::new();
+    let answer = client.post(format!("{url}/login")).json(&json!({ "token": SECRET })).send().await.unwrap();
+    assert_eq!(answer.status(), 204);
+    child.kill().await.expect("it was ours");
+    let text = std::fs::read_to_string(&log).expect("text");
+    let line =
+        text.lines().find(|line| line.contains("logged in") && line.contains("evil")).expect("one line of its own");
+    assert!(line.contains(r"\n2026-01-01"), "{line}");
+    let rest =
+        text.replace("\u{1b}[0m", "").replace("\u{1b}[2m", "").replace("\u{1b}[32m", "").replace("\u{1b}[3m", "");
+    assert!(!rest.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
+    assert!(!text.contains(SECRET), "no token stands in the log");
+}

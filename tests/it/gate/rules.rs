@@ -1,0 +1,231 @@
+//! What `SECURITY.md` promises, written down a second time and from the outside:
+//! a table of rules that shares nothing with the gate's own code, routes' classes included.
+
+/// How the server was started, and through what the request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A loopback listen, straight.
+    Local,
+    /// A loopback listen, with `X-Forwarded-For`.
+    Forwarded,
+    /// A loopback listen with `--strict`.
+    Strict,
+    /// A listen that the network can reach.
+    Remote,
+}
+
+/// What the caller shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Nothing,
+    IngestToken,
+    ViewToken,
+    AdminToken,
+    /// A secret that is no token: a session's own, or an invention.
+    OtherSecret,
+    ViewCookie,
+    AdminCookie,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Absent,
+    /// Our own scheme, host and port.
+    Own,
+    /// Our own host, on another port.
+    OtherPort,
+    /// One of `--allow-origin`.
+    Listed,
+    Null,
+    Foreign,
+    /// `http://localhost.evil.com`
+    LocalhostInFront,
+    /// `http://127.evil.com`
+    NumberInFront,
+    /// Our own host and port under another scheme: to INGEST a loopback origin like any.
+    OtherScheme,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the values' own names")]
+pub enum Site {
+    Absent,
+    SameOrigin,
+    SameSite,
+    CrossSite,
+    /// `none`, as the address bar sends it.
+    Typed,
+    /// `none`, on what is no navigation.
+    NoneWithoutNavigation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    Address,
+    Localhost,
+    Allowed,
+    OtherPort,
+    Evil,
+    LocalhostInFront,
+    Two,
+    Missing,
+}
+
+impl Host {
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Address | Self::Localhost | Self::Allowed)
+    }
+}
+
+/// One cell of the matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub mode: Mode,
+    pub shown: Shown,
+    pub origin: Origin,
+    pub site: Site,
+    pub host: Host,
+    /// `X-Sessionwatch: 1` is there.
+    pub header: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// INGEST: makes sessions.
+    Register,
+    /// INGEST: one's own session, which its route judges.
+    Own,
+    /// INGEST: the same for everybody.
+    Script,
+    /// CONTROL: shows nothing that is not public.
+    Page,
+    /// CONTROL: looks.
+    View,
+    /// CONTROL: does.
+    Admin,
+}
+
+/// Every route there is, by hand: one that is not here fails the matrix.
+pub const CLASSES: [(Class, &[(&str, &str)]); 6] = [
+    (
+        Class::Register,
+        &[
+            ("POST", "/sessions"),
+            ("PUT", "/sessions/{id}"),
+            ("GET", "/ping/{app_name}/{id}"),
+            ("POST", "/ping/{app_name}/{id}"),
+            ("GET", "/ping/{app_name}/{id}/{what}"),
+            ("POST", "/ping/{app_name}/{id}/{what}"),
+            ("GET", "/ws/client"),
+        ],
+    ),
+    (
+        Class::Own,
+        &[
+            ("DELETE", "/sessions/{id}"),
+            ("POST", "/sessions/{id}/end"),
+            ("POST", "/sessions/{id}/heartbeat"),
+            ("PUT", "/sessions/{id}/status"),
+            ("GET", "/sessions/{id}/events"),
+        ],
+    ),
+    (Class::Script, &[("GET", "/client.js"), ("GET", "/client.iife.js")]),
+    (
+        Class::View,
+        &[
+            ("GET", "/sessions"),
+            ("GET", "/sessions/{id}"),
+            ("GET", "/sessions/{id}/timeline"),
+            ("GET", "/events"),
+            ("GET", "/stats"),
+            ("GET", "/ws"),
+            ("GET", "/metrics"),
+        ],
+    ),
+    (
+        Class::Admin,
+        &[
+            ("POST", "/sessions/{id}/kill"),
+            ("POST", "/apps/{app_name}/kill-all"),
+            ("POST", "/sessions/{id}/message"),
+            ("POST", "/apps/{app_name}/message"),
+            ("DELETE", "/sessions/stale"),
+        ],
+    ),
+    (
+        Class::Page,
+        &[
+            ("GET", "/"),
+            ("GET", "/assets/{*path}"),
+            ("POST", "/login"),
+            ("POST", "/logout"),
+            ("GET", "/healthz"),
+            ("GET", "/readyz"),
+            ("GET", "/openapi.json"),
+        ],
+    ),
+];
+
+/// The class of a route; `HEAD` is asked like `GET`.
+pub fn class(method: &str, path: &str) -> Option<Class> {
+    let method = if method == "HEAD" { "GET" } else { method };
+    CLASSES.iter().find(|(_, routes)| routes.contains(&(method, path))).map(|(class, _)| *class)
+}
+
+/// What the gate has to answer: 200 stands for letting through.
+pub fn verdict(cell: &Cell<'_>) -> u16 {
+    let class = class(cell.method, cell.path).expect("every route stands in the table");
+    if !cell.host.is_ours() {
+        return 421;
+    }
+    let ingest = matches!(class, Class::Register | Class::Own | Class::Script);
+    let from_there = if ingest { ingest_may_come(cell) } else { control_may_come(cell) };
+    if !from_there {
+        return 403;
+    }
+    // INGEST knows no cookies.
+    let shown = match cell.shown {
+        Shown::ViewCookie | Shown::AdminCookie if ingest => Shown::Nothing,
+        Shown::ViewCookie => Shown::ViewToken,
+        Shown::AdminCookie => Shown::AdminToken,
+        other => other,
+    };
+    match (class, shown) {
+        (Class::Script | Class::Page | Class::Own, _) => 200,
+        (Class::Register, Shown::ViewToken) => 403,
+        (Class::Register, Shown::Nothing) if cell.mode == Mode::Local => 200,
+        (Class::Register, Shown::Nothing) => 401,
+        // With a session's own token it may resume that one; the route judges.
+        (Class::Register, _) => 200,
+        (Class::View, Shown::ViewToken | Shown::AdminToken) | (Class::Admin, Shown::AdminToken) => 200,
+        (Class::View | Class::Admin, Shown::IngestToken) | (Class::Admin, Shown::ViewToken) => 403,
+        (Class::View | Class::Admin, Shown::Nothing) if cell.mode == Mode::Local => 200,
+        (Class::View | Class::Admin, _) => 401,
+    }
+}
+
+fn ingest_may_come(cell: &Cell<'_>) -> bool {
+    match cell.origin {
+        Origin::Absent => cell.site != Site::CrossSite,
+        Origin::Own | Origin::OtherPort | Origin::Listed | Origin::OtherScheme => true,
+        Origin::Null | Origin::Foreign | Origin::LocalhostInFront | Origin::NumberInFront => false,
+    }
+}
+
+fn control_may_come(cell: &Cell<'_>) -> bool {
+    let from_our_page = matches!(cell.origin, Origin::Absent | Origin::Own)
+        && matches!(cell.site, Site::Absent | Site::SameOrigin | Site::Typed);
+    let write = !matches!(cell.method, "GET" | "HEAD");
+    let browser = cell.origin != Origin::Absent
+        || cell.site != Site::Absent
+        || matches!(cell.shown, Shown::ViewCookie | Shown::AdminCookie);
+    from_our_page && (cell.header || !write || !browser)
+}
+
+/// Whether the origin is told that it may read the answer.
+pub fn echoed(cell: &Cell<'_>) -> bool {
+    let ingest = matches!(class(cell.method, cell.path), Some(Class::Register | Class::Own | Class::Script));
+    ingest && cell.host.is_ours() && cell.origin != Origin::Absent && ingest_may_come(cell)
+}

@@ -1,0 +1,162 @@
+//! A dashboard that is cut and comes back, or cannot keep up, shows in the end what
+//! `GET /sessions` says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Dice, count};
+use crate::support::{Server, Socket};
+
+/// What a dashboard does with frames: the least that the contract asks of one.
+#[derive(Default)]
+pub struct Screen {
+    pub epoch: String,
+    pub seq: u64,
+    pub sessions: BTreeMap<String, Value>,
+    /// Frames of each kind that came.
+    pub snapshots: usize,
+    pub changes: usize,
+}
+
+impl Screen {
+    /// Takes one frame; a gap between frames is a panic.
+    pub fn take(&mut self, frame: &Value) {
+        match frame["type"].as_str() {
+            Some("hello") => frame["epoch"].as_str().expect("an epoch").clone_into(&mut self.epoch),
+            Some("snapshot") => {
+                if frame["part"] == 1 {
+                    self.sessions.clear();
+                    self.snapshots += 1;
+                }
+                self.seq = frame["seq"].as_u64().expect("a seq");
+                self.put(&frame["sessions"]);
+            }
+            Some("changes") => {
+                assert_eq!(frame["from"], self.seq, "a gap");
+                self.seq = frame["seq"].as_u64().expect("a seq");
+                self.changes += 1;
+                self.put(&frame["upserted"]);
+                for removed in frame["removed"].as_array().expect("removed") {
+                    self.sessions.remove(removed["session_id"].as_str().expect("an id"));
+                }
+            }
+            Some("beats") => {
+                for (id, at) in frame["beats"].as_object().expect("beats") {
+                    if let Some(session) = self.sessions.get_mut(id) {
+                        session["last_heartbeat"] = at.clone();
+                    }
+                }
+            }
+            other => panic!("an unknown frame: {other:?}"),
+        }
+    }
+
+    fn put(&mut self, sessions: &Value) {
+        for session in sessions.as_array().expect("sessions") {
+            let mut session = session.clone();
+            // It counts up between frames; everybody computes it from `start_time`.
+            session.as_object_mut().expect("a session").remove("duration_seconds");
+            self.sessions.insert(session["session_id"].as_str().expect("an id").to_owned(), session);
+        }
+    }
+
+    /// The screen that shows this answer of `GET /sessions`.
+    pub fn of(listed: &Value) -> Self {
+        let mut screen = Self { seq: listed["seq"].as_u64().expect("a seq"), ..Self::default() };
+        listed["epoch"].as_str().expect("an epoch").clone_into(&mut screen.epoch);
+        screen.put(&listed["sessions"]);
+        screen
+    }
+
+    /// Whether both show the same at the same position.
+    pub fn shows(&self, other: &Self) -> bool {
+        self.epoch == other.epoch && self.seq == other.seq && self.sessions == other.sessions
+    }
+}
+
+/// Registers, works, beats, is killed and leaves, all by chance.
+async fn change(client: reqwest::Client, url: String, mut dice: Dice, over: Arc<AtomicBool>, changes: Arc<AtomicU64>) {
+    while !over.load(Ordering::Relaxed) {
+        // Ids come back, so that one stands in `removed` and in `upserted` of near frames.
+        let id = format!("s{}-{}", dice.below(40), dice.below(2));
+        let (method, path, body) = match dice.below(12) {
+            0..=2 => (Method::PUT, String::new(), json!({ "app_name": "torture" })),
+            3..=6 => {
+                let body = json!({ "status": "running", "current_task": dice.below(1_000).to_string() });
+                (Method::PUT, "/status".to_owned(), body)
+            }
+            7..=9 => (Method::POST, "/heartbeat".to_owned(), json!({})),
+            10 if dice.below(8) == 0 => (Method::POST, "/kill".to_owned(), json!({})),
+            _ => (Method::DELETE, String::new(), json!({})),
+        };
+        let asked = client.request(method, format!("{url}/sessions/{id}{path}")).json(&body).send().await;
+        let status = asked.expect("an answer").status().as_u16();
+        assert!([200, 201, 404, 410].contains(&status), "{status} for {path} of {id}");
+        changes.fetch_add(u64::from(status < 300), Ordering::Relaxed);
+    }
+}
+
+async fn connect(server: &Server, screen: &Screen) -> Socket {
+    let path = if screen.epoch.is_empty() {
+        "/ws".to_owned()
+    } else {
+        format!("/ws?epoch={}&seq={}", screen.epoch, screen.seq)
+    };
+    server.socket(&path, &[]).await
+}
+
+#[tokio::test]
+async fn a_dashboard_that_is_cut_and_resumed_shows_in_the_end_what_get_sessions_says() {
+    let cuts = count("CUTS", 200);
+    let mut dice = Dice::new();
+    let server = Server::start(&[]).await;
+    let (over, changes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let writers: Vec<_> = (0..4)
+        .map(|_| {
+            let (client, url) = (server.client.clone(), server.url.clone());
+            tokio::spawn(change(client, url, dice.fork(), over.clone(), changes.clone()))
+        })
+        .collect();
+    let mut screen = Screen::default();
+    for _ in 0..cuts {
+        let mut socket = connect(&server, &screen).await;
+        // Cut after some frames, sometimes before the first, sometimes in the middle of one.
+        let cut = tokio::time::sleep(Duration::from_millis(dice.below(60)));
+        tokio::pin!(cut);
+        loop {
+            tokio::select! {
+                frame = socket.event() => screen.take(&frame.expect("the server keeps the socket open")),
+                () = &mut cut => break,
+            }
+        }
+        drop(socket);
+        // Away for a while, sometimes not at all.
+        tokio::time::sleep(Duration::from_millis(dice.below(30))).await;
+    }
+    over.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.expect("every answer is one of the contract's");
+    }
+    let mut socket = connect(&server, &screen).await;
+    let listed = Screen::of(&server.get("/sessions").await);
+    let converged = async {
+        while !screen.shows(&listed) {
+            screen.take(&socket.event().await.expect("the server keeps the socket open"));
+        }
+    };
+    // Heartbeats are told once a second.
+    if tokio::time::timeout(Duration::from_secs(5), converged).await.is_err() {
+        assert_eq!((screen.epoch, screen.seq), (listed.epoch, listed.seq));
+        assert_eq!(screen.sessions, listed.sessions);
+        panic!("it converged too late");
+    }
+    let changes = changes.load(Ordering::Relaxed);
+    assert!(screen.changes > cuts / 4 && changes > cuts as u64, "{} frames, {changes} changes", screen.changes);
+    assert!(screen.snapshots < cuts / 4, "most cuts are resumed: {} snapshots", screen.snapshots);
+    println!("{cuts} cuts under {changes} changes: {} snapshots, the rest resumed", screen.snapshots);
+}

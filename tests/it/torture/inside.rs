@@ -1,0 +1,82 @@
+//! The monitor asked from inside the process, in the model's words.
+
+use std::sync::Arc;
+
+use sessionwatch::backend::Backend;
+use sessionwatch::change::{Actor, Cause, Proof, Registration, Report};
+use sessionwatch::clock::Clock;
+use sessionwatch::error::Error;
+use sessionwatch::http::error::status_of;
+use sessionwatch::log::Query;
+use sessionwatch::monitor::Monitor;
+use sessionwatch::session::{SessionId, Status};
+use sessionwatch::timing::Timing;
+
+use super::model::{Ask, Life, Log};
+
+/// A monitor without what happens by the clock.
+pub async fn start(store: Arc<dyn Backend>, clock: &Clock) -> Arc<Monitor> {
+    Monitor::start(store, Timing::default(), clock.clone(), 1_000_000).await.expect("the store opens")
+}
+
+/// An id from a text that is one.
+pub fn id(text: &str) -> SessionId {
+    SessionId::parse(text).expect("an id")
+}
+
+/// A registration of whoever is trusted.
+pub fn registration(id: &SessionId) -> Registration {
+    Registration {
+        id: id.clone(),
+        app: "torture".into(),
+        user: None,
+        meta: None,
+        heartbeat_interval: 30.0,
+        status: None,
+        task: None,
+        visibility: None,
+        client: None,
+        remote_addr: None,
+        proof: Proof::Trusted,
+        fresh_token: [1; 32],
+        socket: None,
+    }
+}
+
+/// Asks, and tells the HTTP status of the answer.
+pub async fn ask(monitor: &Monitor, id: &SessionId, ask: Ask) -> u16 {
+    let done = match ask {
+        Ask::Register => match monitor.register(registration(id)).await {
+            Ok(registered) if !registered.resumed => return 201,
+            other => other.map(drop),
+        },
+        Ask::Status(task) => {
+            let task = Some(Some(task.to_string().into()));
+            let report = Report { status: Some(Status::Running), task, ..Report::default() };
+            monitor.report(id.clone(), report).await
+        }
+        Ask::Beat => monitor.heartbeat(id.as_str(), None).await.map(drop),
+        Ask::Kill => monitor.kill(id.clone(), None, Actor::default()).await.map(drop),
+        Ask::Delete => monitor.remove(id.clone(), Cause::Deleted, Actor::default()).await,
+    };
+    done.map_or_else(|error| status_of(&error).as_u16(), |()| 200)
+}
+
+/// Whether it lives, as the monitor has it.
+pub fn life(monitor: &Monitor, id: &SessionId) -> Life {
+    match monitor.session(id.as_str()) {
+        Ok(session) => {
+            let task = session.task.as_ref().map(|task| task.parse().expect("a number"));
+            Life::Live { task, asked_to_end: session.kill.is_some() }
+        }
+        Err(Error::Gone { .. }) => Life::Killed,
+        Err(_) => Life::Unknown,
+    }
+}
+
+/// Its lines in the log, as the monitor tells them.
+pub async fn log(monitor: &Monitor, id: &SessionId) -> Log {
+    let query = Query { session_id: Some(id.to_string()), limit: 1_000_000, ..Query::default() };
+    let lines = monitor.events(query).await.expect("the log");
+    Log::of(lines.iter().map(|line| line.kind.as_str()))
+}
