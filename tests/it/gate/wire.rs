@@ -263,7 +263,9 @@ async fn who_floods_the_socket_does_not_outrun_a_kill() {
     let mut raw = Raw::connect(&server).await;
     raw.upgrade(&server, "/ws/client", "").await;
     raw.write(&frame(FIN | TEXT, br#"{"type":"register","app_name":"a","session_id":"flooder"}"#)).await;
-    let beats: Vec<u8> = (0..64).flat_map(|_| frame(FIN | TEXT, br#"{"type":"heartbeat"}"#)).collect();
+    // Cheap to send and dear to read, so that there is always one more to read.
+    let beat = format!(r#"{{"type":"heartbeat","unknown":"{}"}}"#, r"\u0061".repeat(2_700));
+    let beats: Vec<u8> = (0..64).flat_map(|_| frame(FIN | TEXT, beat.as_bytes())).collect();
     let (mut reader, mut writer) = raw.stream.into_split();
     let flood = tokio::spawn(async move { while writer.write_all(&beats).await.is_ok() {} });
     until("it has registered", || async { server.ask(Method::GET, "/sessions/flooder", None).await.0 == 200 }).await;
