@@ -35,8 +35,10 @@ function byField() {
  * @param {{ rows?: any[], app?: string, group?: { by: string, value: string } }} target
  */
 function resolve(dashboard, target) {
-  const wholeApp = target.app ?? (target.group?.by === 'app' && dashboard.view.query.trim() === '' ? target.group.value : null);
-  const rows = wholeApp !== null ? dashboard.rowsOfApp(wholeApp) : target.rows ?? dashboard.rowsOfGroup(target.group);
+  const app = target.app ?? (target.group?.by === 'app' && dashboard.view.query.trim() === '' ? target.group.value : null);
+  // An app called `.` or `..` has no address of its own: a browser takes them for steps in the path.
+  const wholeApp = app !== null && /^\.\.?$/.test(app) ? null : app;
+  const rows = app !== null ? dashboard.rowsOfApp(app) : target.rows ?? dashboard.rowsOfGroup(target.group);
   return { wholeApp, rows: rows.filter(row => row.state !== 'ending' && !row.ended), asked: rows.filter(row => row.state === 'ending').length };
 }
 

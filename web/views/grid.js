@@ -133,6 +133,7 @@ export class Grid {
     }
     if (view.element.hidden) view.element.hidden = false;
     view.element.gridKey = key;
+    view.element.toggleAttribute('data-active', key === this.active);
     return { view, kind, index: -1, top: -1, line: null };
   }
 
@@ -140,7 +141,6 @@ export class Grid {
     if (held.index !== index) {
       held.index = index;
       held.view.element.setAttribute('aria-rowindex', index + 2);
-      held.view.element.classList.toggle('odd', index % 2 === 1);
     }
     const top = index * lineHeight;
     if (held.top !== top) {
@@ -181,10 +181,10 @@ export class Grid {
     const held = this.#views.get(key);
     if (!held) return;
     const before = this.active !== null ? this.#views.get(this.active) : null;
-    before?.view.element.classList.remove('active');
+    before?.view.element.removeAttribute('data-active');
     this.active = key;
     this.activeIndex = held.index;
-    held.view.element.classList.add('active');
+    held.view.element.setAttribute('data-active', '');
     this.#rove(this.#source.length());
   }
 

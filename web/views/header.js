@@ -45,7 +45,7 @@ export class HeaderView {
       el('nav', { class: 'tabs', 'aria-label': 'Pages' }, ...this.#pages),
       el('span', { class: 'grow' }),
       this.#badge, this.#pause, this.#theme,
-      el('button', { type: 'button', class: 'tool', text: '?', title: 'Keys and filters (?)', 'aria-label': 'Help', on: { click: () => page.help() } }),
+      el('button', { type: 'button', class: 'tool help', text: '?', title: 'Keys and filters (?)', 'aria-label': 'Help', on: { click: () => page.help() } }),
       this.#role);
     this.#applyTheme(recall('theme', 'system'));
   }

@@ -57,12 +57,7 @@ export class RowView {
     const telling = row.ended || row.state === 'ending' ? ' telling' : '';
     const name = `row is-${row.ended ? 'ended' : row.state}${telling}${row.bornAt && now - row.bornAt < GLOW ? ' born' : ''}${selected ? ' selected' : ''}`;
     if (element.shownName !== name) {
-      const { classList } = element;
-      const odd = classList.contains('odd');
-      const active = classList.contains('active');
       element.className = name;
-      classList.toggle('odd', odd);
-      classList.toggle('active', active);
       element.shownName = name;
     }
     setAttribute(element, 'aria-selected', String(selected));

@@ -130,7 +130,8 @@ impl Server {
     pub(super) fn token(&self, role: &str) -> String {
         let file = self.db.path().join("sessions.db.tokens");
         let text = std::fs::read_to_string(file).expect("the token file");
-        let tokens: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        let file: Value = serde_json::from_str(&text).expect("JSON");
+        let tokens = file["tokens"].as_array().expect("tokens");
         let found = tokens.iter().find(|token| token["role"] == role).and_then(|token| token["token"].as_str());
         found.expect("a token for every role").to_owned()
     }
