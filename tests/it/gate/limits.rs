@@ -143,6 +143,18 @@ async fn slow_heads_and_slow_bodies_end_after_ten_seconds() {
 }
 
 #[tokio::test]
+async fn who_asks_and_does_not_read_the_answers_is_gone_after_ten_seconds() {
+    let server = Server::start(&[]).await;
+    let mut raw = Raw::connect_narrow(&server).await;
+    let ask = format!("GET / HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", server.port).repeat(64);
+    let begun = Instant::now();
+    while tokio::io::AsyncWriteExt::write_all(&mut raw.stream, ask.as_bytes()).await.is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(40), "it takes more and more");
+    }
+    assert!(begun.elapsed() > Duration::from_secs(8), "it was given time: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn more_sessions_than_allowed_are_refused_for_now() {
     let server = Server::start(&["--max-sessions", "3"]).await;
     for n in 0..3 {
