@@ -54,14 +54,18 @@ export class FacetsView {
     this.#version = dashboard.facets.version;
     this.#view = dashboard.viewVersion;
     this.#at = now;
-    for (const list of this.#lists) this.#fill(list);
+    // Values do not change places under the pointer or the focus: only their counts do.
+    const still = this.element.matches(':hover') || this.element.contains(document.activeElement);
+    for (const list of this.#lists) this.#fill(list, still);
   }
 
-  #fill({ facet, list, total, items }) {
+  #fill({ facet, list, total, items }, still) {
     const { facets, view, server } = this.#dashboard;
     const chosen = valuesOf(view.query, facet);
-    const always = facet === 'status' ? STATES : chosen;
-    const top = facets.top(facet, SHOWN[facet], always);
+    const top =
+      still && items.length > 0
+        ? items.map(({ value }) => ({ value, count: facets.counts[facet].get(value) ?? 0 }))
+        : facets.top(facet, SHOWN[facet], facet === 'status' ? STATES : chosen);
     if (facet === 'status') top.sort((a, b) => STATES.indexOf(a.value) - STATES.indexOf(b.value));
     const size = facets.counts[facet].size;
     setText(total, facet !== 'status' && size > top.length ? count(size) : '');
@@ -86,7 +90,9 @@ function facetItem(facet) {
   const element = el('li', {}, button, kill);
   return {
     element,
+    value: null,
     show(value, total, pressed, killable) {
+      this.value = value;
       const text = value === '' ? `no ${facet}` : printable(value);
       button.facetValue = value;
       setText(name, text);

@@ -20,6 +20,7 @@ export class TableView {
   #focus = false;
   #shown = { view: -1, lines: -1, data: -1, selection: -1, second: -1, line: '' };
   #lastPicked = null;
+  #shownHeads = '';
 
   /**
    * @param {import('../dashboard.js').Dashboard} dashboard
@@ -260,6 +261,10 @@ export class TableView {
 
   #heads() {
     const { columns, sort, wall } = this.#dashboard.view;
+    // Made anew only when they differ: a heading that is replaced between press and release is never pressed.
+    const heads = JSON.stringify([columns, sort, wall]);
+    if (heads === this.#shownHeads) return;
+    this.#shownHeads = heads;
     const focused = document.activeElement?.dataset?.sort;
     const all = el('input', { type: 'checkbox', class: 'pick', 'aria-label': 'Select all matching sessions' });
     all.addEventListener('change', () => {
@@ -271,7 +276,7 @@ export class TableView {
       else this.#dashboard.clearSelection();
     });
     this.all = all;
-    const heads = columns.map(key => {
+    const cells = columns.map(key => {
       const at = sort.findIndex(entry => entry.key === key);
       const direction = at < 0 ? null : sort[at].down ? 'descending' : 'ascending';
       return el(
@@ -297,7 +302,7 @@ export class TableView {
     });
     this.grid.head.replaceChildren(
       el('th', { role: 'columnheader', scope: 'col', class: 'cell-pick' }, all),
-      ...heads,
+      ...cells,
       el(
         'th',
         { role: 'columnheader', scope: 'col', class: 'cell-actions' },
