@@ -32,6 +32,15 @@ def test_a_process_ends_within_3_s_when_the_monitor_is_out_of_reach(monitor):
         assert seconds_to_end(process) < 3.0
 
 
+def test_a_process_ends_within_3_s_when_the_monitor_has_frozen(monitor: Monitor):
+    with python(USE.format(url=monitor.url).replace("print", "tracker.flush(); input(); print")) as process:
+        monitor.only("app", connected=True)
+        monitor.signal(signal.SIGSTOP)
+        process.say("go on")
+        assert seconds_to_end(process) < 3.0
+        monitor.signal(signal.SIGCONT)
+
+
 def test_a_short_script_is_seen_and_says_goodbye(monitor: Monitor):
     with python(USE.format(url=monitor.url)) as process:
         seconds_to_end(process)

@@ -51,7 +51,7 @@ LANGUAGES = ["bash", "python", "r", "julia", "go", "java", "csharp", "powershell
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_recipe_to_its_end(shared_monitor: Monitor, language, tmp_path):
-    arguments = command(language, brisk(recipe(language), "2"), tmp_path)
+    arguments = command(language, brisk(recipe(language), "4"), tmp_path)
     with Process(arguments, {"SESSIONWATCH_URL": shared_monitor.url}) as job:
         row = shared_monitor.only(f"recipe-{language}", timeout=20)
         assert (row["status"], row["current_task"]) == ("running", "nightly")
