@@ -1079,6 +1079,17 @@ class Host:
         """Show a message to the user and then call `shown`; not at all where that cannot be."""
 
 
+class _Nowhere(Host):
+    """A script that runs for nobody, such as a warm start: its tracker is never shown."""
+
+    def __init__(self, document: Any) -> None:
+        self.key = ("nowhere", id(document))
+        self._document = weakref.ref(document)
+
+    def adopt(self, tracker: SessionClient) -> None:
+        weakref.finalize(self._document(), _registry.forgotten.append, tracker).atexit = False
+
+
 class LoopHost(Host):
     """A session that lives on an asyncio event loop; the base of the hosts that have a page."""
 
@@ -1115,7 +1126,7 @@ class LoopHost(Host):
 class BokehHost(LoopHost):
     """A Bokeh session, hence a Panel page. Bokeh's own names with an underscore are used where it offers nothing public."""
 
-    _of_document: weakref.WeakKeyDictionary[Any, BokehHost] = weakref.WeakKeyDictionary()
+    _of_document: weakref.WeakKeyDictionary[Any, Host] = weakref.WeakKeyDictionary()
 
     def __init__(self, document: Any, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(("bokeh", id(document)), loop)
@@ -1123,28 +1134,34 @@ class BokehHost(LoopHost):
         self._bokeh_id = str(document.session_context.id)
 
     @classmethod
-    def current(cls) -> BokehHost | None:
+    def current(cls) -> Host | None:
         """The session whose code is running, None outside of any."""
         if "bokeh.document" not in sys.modules:
             return None
-        document = None
-        if panel_state := sys.modules.get("panel.io.state"):
-            document = panel_state.state._curdoc.get()
+        from bokeh.io import curdoc
+        panel_state = getattr(sys.modules.get("panel.io.state"), "state", None)
+        document = panel_state._curdoc.get() if panel_state is not None else None
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
             running = None
         if document is None and running is not None:
-            # In a thread of the app's own, curdoc() can be whichever session happens to run on the loop: not asked there.
-            from bokeh.io import curdoc
             document = curdoc()
         document = getattr(document, "_doc", document)  # out of Bokeh's proxy for unlocked callbacks
         if document in cls._of_document:  # also when the session has ended since, so that its code makes no new one
             return cls._of_document[document]
+        # In a thread of the app's own, curdoc() is whichever page happens to run on the loop: nothing to go by. It does
+        # tell that Panel's liveness check tries a script out for no page at all.
+        launching = getattr(panel_state, "_launching", ())
+        for tried in (document, curdoc()) if launching else ():
+            if tried in launching and tried.session_context is None:
+                return cls._of_document.setdefault(tried, _Nowhere(tried))
         context = getattr(document, "session_context", None)
         if context is None:
             return None
         application = getattr(context.server_context, "application_context", None)
+        if application is None:  # `--warm` and `--autoreload` try the script out before there is a server
+            return cls._of_document.setdefault(document, _Nowhere(document))
         io_loop = getattr(application, "io_loop", None)
         loop = getattr(io_loop, "asyncio_loop", None) or running
         if loop is None or running not in (None, loop):

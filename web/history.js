@@ -69,7 +69,9 @@ export class History extends EventTarget {
     const { terms } = parse(this.query);
     const only = key => {
       const found = terms.filter(term => term.key === key && !term.not);
-      return found.length === 1 && found[0].values.every(value => !value.includes('*') && value !== '') ? found[0].values : null;
+      return found.length === 1 && found[0].values.every(value => !value.includes('*') && value !== '')
+        ? found[0].values
+        : null;
     };
     const kinds = EVENT_PAGES[this.page].kinds;
     const query = {};

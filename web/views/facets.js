@@ -31,9 +31,19 @@ export class FacetsView {
         if (button.classList.contains('facet-kill')) page.killMany({ app: button.facetValue });
         else dashboard.show({ query: toggled(dashboard.view.query, facet, button.facetValue) });
       });
-      return { facet, list, total, items: [], element: el('section', { class: 'facet' }, el('h2', {}, el('span', { text: TITLES[facet] }), total), list) };
+      return {
+        facet,
+        list,
+        total,
+        items: [],
+        element: el('section', { class: 'facet' }, el('h2', {}, el('span', { text: TITLES[facet] }), total), list),
+      };
     });
-    this.element = el('aside', { class: 'facets', 'aria-label': 'Filter by value' }, ...this.#lists.map(list => list.element));
+    this.element = el(
+      'aside',
+      { class: 'facets', 'aria-label': 'Filter by value' },
+      ...this.#lists.map(list => list.element),
+    );
   }
 
   render(now) {
@@ -61,7 +71,9 @@ export class FacetsView {
       list.append(item.element);
     }
     while (items.length > top.length) items.pop().element.remove();
-    top.forEach(({ value, count: number }, i) => items[i].show(value, number, chosen.includes(value), facet === 'app' && server.role === 'admin'));
+    top.forEach(({ value, count: number }, i) =>
+      items[i].show(value, number, chosen.includes(value), facet === 'app' && server.role === 'admin'),
+    );
   }
 }
 
