@@ -107,7 +107,7 @@ class SessionClient:
     def __init__(self, link: _Link, host: Host, key: tuple, fields: dict[str, Any]) -> None:
         self._link, self._host, self._key, self._fields = link, host, key, fields
         self._lock = threading.RLock()
-        self._frames: list[_Task | _Base] = [_Base()]
+        self._frames = [_Frame()]
         self._changes: collections.deque[dict] = collections.deque(maxlen=CHANGES_KEPT)
         self._version = 1  # grows with every change; `flush` waits until the monitor has seen it
         self._settled = 0
@@ -283,9 +283,11 @@ class SessionClient:
         return word
 
     def _registration(self) -> dict[str, Any]:
-        """All that is true now; what waited to be sent is part of it, so it is forgotten."""
+        """All that is true now. The changes that waited to be sent are part of it, so they are forgotten."""
         with self._lock:
+            answers = [change for change in self._changes if change["type"] == "message_ack"]
             self._changes.clear()
+            self._changes.extend(answers)
             self._wire.sent = self._version
             top = self._frames[-1]
             frame = {**self._fields, "session_id": self._session_id, "status": top.status, "current_task": top.task}
@@ -385,9 +387,9 @@ class SessionClient:
         self._link = _registry.link(self._link.url, self._link.token)
 
 
-@dataclass
-class _Base:
-    """What a session shows when no task runs."""
+@dataclass(eq=False)
+class _Frame:
+    """What a session shows: at the bottom of its stack, or while one task is the newest that runs."""
 
     status: str = "idle"
     task: str | None = None
@@ -397,14 +399,14 @@ class _Base:
 
 
 class _Task:
-    """One run of a task; entered, it stands on the session's stack, and it may end in any order."""
+    """A task; each time it is entered it stands on the session's stack, and it may leave that in any order."""
 
     def __init__(self, tracker: SessionClient, name: str, status: str) -> None:
         self._tracker, self._name, self._status = tracker, name, status
-        self._entered: list[_Base] = []
+        self._entered: list[_Frame] = []
 
     def __enter__(self) -> SessionClient:
-        tracker, frame = self._tracker, _Base(self._status, self._name)
+        tracker, frame = self._tracker, _Frame(self._status, self._name)
         with tracker._lock:
             self._entered.append(frame)
             tracker._frames.append(frame)
@@ -493,6 +495,8 @@ class _Link:
     def settle(self, trackers: list[SessionClient], timeout: float, hopeful: bool = False) -> bool:
         """Wait until the monitor has seen all of `trackers`; with `hopeful`, only as long as it has not failed to answer."""
         wanted = [(tracker, tracker._version) for tracker in trackers]
+        if not any(tracker._wire.attached for tracker in trackers):
+            return False  # nobody is to be seen yet: a page that has not opened, a child of fork that has done nothing
 
         def seen() -> bool:
             said_goodbye = all(t._wire.stage == _DONE for t in trackers if t._wire.leaving)
@@ -555,6 +559,8 @@ class _Link:
 
     def reached(self) -> None:
         """The monitor has answered a session."""
+        if self._failures:
+            log.info("the monitor at %s is there again", self.url)
         self.up, self._failures = True, 0
 
     def _connection_lost(self) -> None:
@@ -855,6 +861,9 @@ class _HttpTalk:
 def _answer_refusal(link: _Link, tracker: SessionClient, status: int, detail: str) -> None:
     """What to do when the monitor says no to one session, whichever way it says so."""
     state = tracker._wire
+    if state.stage == _LEFT:  # it has ended here, so the answer makes no difference
+        link.drop(tracker)
+        return
     if status in (401, 421):  # said to the client, not to the session
         raise _Refused(detail)
     if status == 410:  # ended by an administrator while we were away: nothing is left to acknowledge
@@ -1070,6 +1079,17 @@ class Host:
         """Show a message to the user and then call `shown`; not at all where that cannot be."""
 
 
+class _Nowhere(Host):
+    """A script that runs for nobody, such as a warm start: its tracker is never shown."""
+
+    def __init__(self, document: Any) -> None:
+        self.key = ("nowhere", id(document))
+        self._document = weakref.ref(document)
+
+    def adopt(self, tracker: SessionClient) -> None:
+        weakref.finalize(self._document(), _registry.forgotten.append, tracker).atexit = False
+
+
 class LoopHost(Host):
     """A session that lives on an asyncio event loop; the base of the hosts that have a page."""
 
@@ -1106,7 +1126,7 @@ class LoopHost(Host):
 class BokehHost(LoopHost):
     """A Bokeh session, hence a Panel page. Bokeh's own names with an underscore are used where it offers nothing public."""
 
-    _of_document: weakref.WeakKeyDictionary[Any, BokehHost] = weakref.WeakKeyDictionary()
+    _of_document: weakref.WeakKeyDictionary[Any, Host] = weakref.WeakKeyDictionary()
 
     def __init__(self, document: Any, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(("bokeh", id(document)), loop)
@@ -1114,28 +1134,34 @@ class BokehHost(LoopHost):
         self._bokeh_id = str(document.session_context.id)
 
     @classmethod
-    def current(cls) -> BokehHost | None:
+    def current(cls) -> Host | None:
         """The session whose code is running, None outside of any."""
         if "bokeh.document" not in sys.modules:
             return None
-        document = None
-        if panel_state := sys.modules.get("panel.io.state"):
-            document = panel_state.state._curdoc.get()
+        from bokeh.io import curdoc
+        panel_state = getattr(sys.modules.get("panel.io.state"), "state", None)
+        document = panel_state._curdoc.get() if panel_state is not None else None
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
             running = None
         if document is None and running is not None:
-            # In a thread of the app's own, curdoc() can be whichever session happens to run on the loop: not asked there.
-            from bokeh.io import curdoc
             document = curdoc()
         document = getattr(document, "_doc", document)  # out of Bokeh's proxy for unlocked callbacks
         if document in cls._of_document:  # also when the session has ended since, so that its code makes no new one
             return cls._of_document[document]
+        # In a thread of the app's own, curdoc() is whichever page happens to run on the loop: nothing to go by. It does
+        # tell that Panel's liveness check tries a script out for no page at all.
+        launching = getattr(panel_state, "_launching", ())
+        for tried in (document, curdoc()) if launching else ():
+            if tried in launching and tried.session_context is None:
+                return cls._of_document.setdefault(tried, _Nowhere(tried))
         context = getattr(document, "session_context", None)
         if context is None:
             return None
         application = getattr(context.server_context, "application_context", None)
+        if application is None:  # `--warm` and `--autoreload` try the script out before there is a server
+            return cls._of_document.setdefault(document, _Nowhere(document))
         io_loop = getattr(application, "io_loop", None)
         loop = getattr(io_loop, "asyncio_loop", None) or running
         if loop is None or running not in (None, loop):
@@ -1400,8 +1426,8 @@ def _checked_meta(meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kill_from(message: dict) -> Kill:
-    grace = message.get("grace_ms")
-    return Kill(message.get("kill_id"), message.get("reason"), message.get("by"), 2000 if grace is None else int(grace))
+    grace = int(message.get("grace_ms") or 0) or Kill.grace_ms  # none is left where the kill was over already
+    return Kill(message.get("kill_id"), message.get("reason"), message.get("by"), grace)
 
 
 def _message_from(message: dict) -> Message:

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::change::{Event, Kind};
@@ -48,6 +48,9 @@ const CATCH_UP_MAX: usize = 20_000;
 const BEATS_AT_ONCE: usize = 4_096;
 /// A snapshot is shared by all who come within this time: at most two encodes a second.
 const SNAPSHOT_SHARED: Duration = Duration::from_millis(500);
+/// A snapshot of so many parts costs a millisecond or two: it is made anew whenever it
+/// has to be.
+const SMALL_PARTS: usize = 2;
 /// What sending one frame to one dashboard costs, roughly. Frames come no faster
 /// than they can be sent to all who watch.
 const SEND_COST: Duration = Duration::from_micros(20);
@@ -104,6 +107,7 @@ struct Snapshot {
 pub struct Feed {
     state: Mutex<State>,
     sender: broadcast::Sender<Published>,
+    published: watch::Sender<u64>,
     snapshot: tokio::sync::Mutex<Option<Snapshot>>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -137,6 +141,7 @@ impl Feed {
     /// Begins with nobody.
     #[must_use]
     pub fn new(clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let published = watch::channel(0).0;
         let state = State {
             view: View::default(),
             ring: VecDeque::new(),
@@ -147,6 +152,7 @@ impl Feed {
         Self {
             state: Mutex::new(state),
             sender: broadcast::channel(LAG_MAX).0,
+            published,
             snapshot: tokio::sync::Mutex::new(None),
             clock,
             metrics,
@@ -156,7 +162,9 @@ impl Feed {
 
     /// Begins anew with what was restored, before anybody watches.
     pub fn begin(&self, view: View) {
+        let seq = view.seq;
         self.state.lock().view = view;
+        self.published.send_replace(seq);
     }
 
     /// How many dashboards watch.
@@ -213,6 +221,7 @@ impl Feed {
         }
         state.view = newest.view.clone();
         drop(state);
+        self.published.send_replace(newest.view.seq);
         for batch in gathered {
             self.metrics.published(batch.applied_at.elapsed(), batch.events.len());
         }
@@ -272,12 +281,15 @@ impl Feed {
         let _ = self.sender.send(Published::Beats(text.into()));
     }
 
-    /// Joins a dashboard that has nothing.
-    pub async fn join(&self) -> Joined {
+    /// Joins a dashboard that has nothing. What it is sent first holds everything up to
+    /// `at_least`, so that who has just been answered finds their change in it.
+    pub async fn join(&self, at_least: u64) -> Joined {
+        // The feed is behind the registry by as much as it gathers.
+        let _ = self.published.subscribe().wait_for(|seq| *seq >= at_least).await;
         loop {
-            let (seq, at, parts) = self.shared_snapshot().await;
-            if let Some(joined) = self.resume_since(seq, Some(at.wall)) {
-                return Joined { snapshot: Some(parts), ..joined };
+            let (seq, now, parts) = self.shared_snapshot(at_least).await;
+            if let Some(joined) = self.resume_since(seq, Some(now.wall)) {
+                return Joined { snapshot: Some(parts), seq, ..joined };
             }
             // So much happened since that it cannot be caught up with: another snapshot.
             self.snapshot.lock().await.take();
@@ -291,19 +303,28 @@ impl Feed {
         self.resume_since(seq, None)
     }
 
-    async fn shared_snapshot(&self) -> (u64, Now, Arc<Vec<Utf8Bytes>>) {
-        // The lock is held while encoding: all who come meanwhile share the result.
+    /// A snapshot that holds everything up to `at_least`: the last one, where it does;
+    /// else a new one. A large one is made at most twice a second: who comes earlier
+    /// waits, and then shares it with all who came meanwhile.
+    async fn shared_snapshot(&self, at_least: u64) -> (u64, Now, Arc<Vec<Utf8Bytes>>) {
+        // The lock is held while waiting and encoding.
         let mut shared = self.snapshot.lock().await;
-        if let Some(snapshot) = shared.as_ref().filter(|snapshot| snapshot.made.elapsed() < SNAPSHOT_SHARED) {
-            return (snapshot.seq, snapshot.now, snapshot.parts.clone());
+        if let Some(snapshot) = shared.as_ref() {
+            if snapshot.seq >= at_least && snapshot.made.elapsed() < SNAPSHOT_SHARED {
+                return (snapshot.seq, snapshot.now, snapshot.parts.clone());
+            }
+            if snapshot.parts.len() > SMALL_PARTS {
+                tokio::time::sleep_until(snapshot.made + SNAPSHOT_SHARED).await;
+            }
         }
         let view = self.state.lock().view.clone();
         let now = self.clock.now();
         let seq = view.seq;
         self.snapshots_encoded.fetch_add(1, Ordering::Relaxed);
+        let made = Instant::now();
         let encode = move || wire::snapshot(&view, now).into_iter().map(Utf8Bytes::from).collect::<Vec<_>>();
         let parts = Arc::new(tokio::task::spawn_blocking(encode).await.unwrap_or_default());
-        *shared = Some(Snapshot { seq, now, made: Instant::now(), parts: parts.clone() });
+        *shared = Some(Snapshot { seq, now, made, parts: parts.clone() });
         (seq, now, parts)
     }
 

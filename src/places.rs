@@ -12,6 +12,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
+
+use crate::timing::Timing;
 
 /// Descriptors that stay free for the database, its log and the token file.
 const HEADROOM: u64 = 64;
@@ -59,18 +62,30 @@ pub struct Place {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// A connection that has its place for as long as it is open, upgraded or not.
+/// A connection that has its place for as long as it is open, upgraded or not; but
+/// nobody keeps one by asking and not reading the answers.
 #[derive(Debug)]
 pub struct Placed {
     stream: TcpStream,
     _place: Place,
+    /// Runs while the other side takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Placed {
     /// This connection in this place.
     #[must_use]
     pub fn new(stream: TcpStream, place: Place) -> Self {
-        Self { stream, _place: place }
+        Self { stream, _place: place, stalled: None }
+    }
+
+    fn within(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(Timing::WRITE_WITHIN)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -82,7 +97,8 @@ impl AsyncRead for Placed {
 
 impl AsyncWrite for Placed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.within(cx, written)
     }
 
     fn poll_write_vectored(
@@ -90,7 +106,8 @@ impl AsyncWrite for Placed {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.within(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

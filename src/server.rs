@@ -20,6 +20,7 @@ use tower::ServiceExt;
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::http::base::enter;
 use crate::http::gate::Gate;
 use crate::http::{App, Peer, Shared, router};
 use crate::monitor::{Monitor, ended};
@@ -112,10 +113,7 @@ impl Server {
         let Self { listener, app, base, tls, .. } = self;
         app.monitor.keep();
         let watcher = tokio::spawn(watch_tokens(app.gate.tokens.clone(), app.monitor.ending()));
-        let mut service = router(&app);
-        if !base.is_empty() {
-            service = Router::new().nest(&base, service.clone()).merge(service);
-        }
+        let service = Service { router: router(&app), base: base.into() };
         let mut connections = JoinSet::new();
         let places = Places::of_this_process();
         tokio::pin!(shutdown);
@@ -142,6 +140,14 @@ impl Server {
         }
         watcher.abort();
     }
+}
+
+/// What a connection's requests are answered by.
+#[derive(Clone)]
+struct Service {
+    router: Router,
+    /// Where the server stands behind a proxy; empty at the root.
+    base: Arc<str>,
 }
 
 /// What the kernel keeps for one connection that does not read; a dashboard that has
@@ -181,7 +187,7 @@ async fn connection(
     stream: Placed,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
-    service: Router,
+    service: Service,
     ending: watch::Receiver<bool>,
 ) {
     match tls {
@@ -199,14 +205,20 @@ async fn connection(
     }
 }
 
-async fn serve<S>(stream: S, peer: SocketAddr, service: Router, mut ending: watch::Receiver<bool>)
+async fn serve<S>(stream: S, peer: SocketAddr, service: Service, mut ending: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));
-        service.clone().oneshot(request)
+        let Service { router, base } = service.clone();
+        async move {
+            match enter(&base, request) {
+                Ok(request) => router.oneshot(request).await,
+                Err(redirect) => Ok(*redirect),
+            }
+        }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_MAX).keep_alive(true);

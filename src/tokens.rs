@@ -255,6 +255,16 @@ impl Tokens {
         self.changed.subscribe()
     }
 
+    /// Waits until who was let in with this would no longer be; for ever without a token.
+    pub async fn voided(&self, identity: Option<&Identity>) {
+        let mut changed = self.changed();
+        while identity.is_none_or(|identity| self.still_valid(identity)) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// A new one-time secret for the start-up link; the one before is void.
     #[must_use]
     pub fn issue_once(&self) -> String {

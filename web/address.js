@@ -7,7 +7,15 @@ import { GROUPINGS } from './grouping.js';
 const PAGES = ['live', 'ended', 'log'];
 
 export function defaults() {
-  return { page: 'live', query: '', sort: DEFAULT_SORT, group: null, columns: DEFAULT_COLUMNS, session: null, wall: false };
+  return {
+    page: 'live',
+    query: '',
+    sort: DEFAULT_SORT,
+    group: null,
+    columns: DEFAULT_COLUMNS,
+    session: null,
+    wall: false,
+  };
 }
 
 /**
@@ -18,12 +26,15 @@ export function read(search) {
   const state = defaults();
   if (PAGES.includes(params.get('page'))) state.page = params.get('page');
   state.query = params.get('q') ?? '';
-  const sort = (params.get('sort') ?? '').split(',')
+  const sort = (params.get('sort') ?? '')
+    .split(',')
     .map(part => ({ key: part.replace(/^-/, ''), down: part.startsWith('-') }))
     .filter(({ key }, i, all) => Object.hasOwn(COLUMNS, key) && all.findIndex(other => other.key === key) === i);
   if (sort.length > 0) state.sort = sort;
   if (Object.hasOwn(GROUPINGS, params.get('group') ?? '')) state.group = params.get('group');
-  const columns = (params.get('columns') ?? '').split(',').filter((key, i, all) => Object.hasOwn(COLUMNS, key) && all.indexOf(key) === i);
+  const columns = (params.get('columns') ?? '')
+    .split(',')
+    .filter((key, i, all) => Object.hasOwn(COLUMNS, key) && all.indexOf(key) === i);
   if (columns.length > 0) state.columns = columns;
   state.session = params.get('session');
   state.wall = params.get('wall') === '1';

@@ -31,77 +31,145 @@ const iso = time => (time ? new Date(time).toISOString() : '');
 /** @type {Record<string, Column>} */
 export const COLUMNS = {
   state: {
-    title: 'State', track: '104px', compare: byNumber(row => row.rank), filter: 'status',
-    text: row => (row.ended ? row.ended.cause ?? 'ended' : stateWord(row)),
+    title: 'State',
+    track: '104px',
+    compare: byNumber(row => row.rank),
+    filter: 'status',
+    text: row => (row.ended ? (row.ended.cause ?? 'ended') : stateWord(row)),
     hover: row => (row.state === 'running' || row.ended ? '' : `reported ${row.session.reported_status}`),
   },
-  app: { title: 'App', track: 'minmax(96px, 1.1fr)', compare: byText(row => row.app), filter: 'app', text: row => row.app },
+  app: {
+    title: 'App',
+    track: 'minmax(96px, 1.1fr)',
+    compare: byText(row => row.app),
+    filter: 'app',
+    text: row => row.app,
+  },
   user: {
-    title: 'User', track: 'minmax(88px, 1fr)', compare: byText(row => row.user), missing: row => row.user === '',
-    filter: 'user', text: row => row.user,
+    title: 'User',
+    track: 'minmax(88px, 1fr)',
+    compare: byText(row => row.user),
+    missing: row => row.user === '',
+    filter: 'user',
+    text: row => row.user,
   },
   task: {
-    title: 'Task', track: 'minmax(120px, 2fr)', compare: byText(row => row.task), missing: row => row.task === '',
-    filter: 'task', text: row => row.task,
+    title: 'Task',
+    track: 'minmax(120px, 2fr)',
+    compare: byText(row => row.task),
+    missing: row => row.task === '',
+    filter: 'task',
+    text: row => row.task,
   },
   elapsed: {
-    title: 'Elapsed', track: '76px', right: true, ticks: true, down: true,
-    compare: byNumber(row => -row.taskStart), missing: row => row.taskStart === 0,
+    title: 'Elapsed',
+    track: '76px',
+    right: true,
+    ticks: true,
+    down: true,
+    compare: byNumber(row => -row.taskStart),
+    missing: row => row.taskStart === 0,
     text: (row, now) => (row.taskStart && !row.ended ? elapsed(now - row.taskStart) : ''),
     value: (row, now) => (row.taskStart && !row.ended ? Math.max(0, Math.floor((now - row.taskStart) / 1000)) : ''),
     hover: row => (row.taskStart ? `since ${localTime(row.taskStart)}` : ''),
   },
   beats: {
-    title: 'Beats', track: '84px', ticks: true, beats: true,
-    compare: byNumber(missedBeats), down: true,
+    title: 'Beats',
+    track: '84px',
+    ticks: true,
+    beats: true,
+    compare: byNumber(missedBeats),
+    down: true,
     text: (row, now) => row.strip(now),
     hover: (row, now) => stripWords(row.strip(now), row.interval),
   },
   beat: {
-    title: 'Last beat', track: '88px', right: true, ticks: true, beats: true, down: true,
+    title: 'Last beat',
+    track: '88px',
+    right: true,
+    ticks: true,
+    beats: true,
+    down: true,
     compare: byNumber(row => row.beat),
     text: (row, now) => ago(now - row.beat),
     value: row => iso(row.beat),
     hover: row => localTime(row.beat),
   },
   age: {
-    title: 'Age', track: '76px', right: true, ticks: true, down: true,
+    title: 'Age',
+    track: '76px',
+    right: true,
+    ticks: true,
+    down: true,
     compare: byNumber(row => -row.start),
     text: (row, now) => elapsed((row.ended ? row.ended.at : now) - row.start),
     value: (row, now) => Math.max(0, Math.floor(((row.ended ? row.ended.at : now) - row.start) / 1000)),
     hover: row => `since ${localTime(row.start)}`,
   },
   started: {
-    title: 'Started', track: '160px', compare: byNumber(row => row.start), down: true,
-    text: row => localTime(row.start).replace(/^\w+, /, '').replace(/\.\d+.*$/, ''),
+    title: 'Started',
+    track: '160px',
+    compare: byNumber(row => row.start),
+    down: true,
+    text: row =>
+      localTime(row.start)
+        .replace(/^\w+, /, '')
+        .replace(/\.\d+.*$/, ''),
     value: row => iso(row.start),
     hover: row => localTime(row.start),
   },
   status: {
-    title: 'Reported', track: '96px', compare: byText(row => row.session.reported_status),
+    title: 'Reported',
+    track: '96px',
+    compare: byText(row => row.session.reported_status),
     text: row => row.session.reported_status,
   },
   visibility: {
-    title: 'Visibility', track: '92px', compare: byText(row => row.session.visibility ?? ''), filter: 'visibility',
-    missing: row => !row.session.visibility, text: row => row.session.visibility ?? '',
+    title: 'Visibility',
+    track: '92px',
+    compare: byText(row => row.session.visibility ?? ''),
+    filter: 'visibility',
+    missing: row => !row.session.visibility,
+    text: row => row.session.visibility ?? '',
   },
   connected: {
-    title: 'Socket', track: '72px', compare: byNumber(row => (row.session.connected ? 0 : 1)), filter: 'connected',
-    text: row => (row.session.connected ? 'open' : 'none'), value: row => row.session.connected,
+    title: 'Socket',
+    track: '72px',
+    compare: byNumber(row => (row.session.connected ? 0 : 1)),
+    filter: 'connected',
+    text: row => (row.session.connected ? 'open' : 'none'),
+    value: row => row.session.connected,
   },
   client: {
-    title: 'Client', track: '104px', compare: byText(row => row.session.client ?? ''), filter: 'client',
-    missing: row => !row.session.client, text: row => row.session.client ?? '',
+    title: 'Client',
+    track: '104px',
+    compare: byText(row => row.session.client ?? ''),
+    filter: 'client',
+    missing: row => !row.session.client,
+    text: row => row.session.client ?? '',
   },
   addr: {
-    title: 'Address', track: '120px', compare: byText(row => row.session.remote_addr ?? ''), filter: 'addr',
-    missing: row => !row.session.remote_addr, text: row => row.session.remote_addr ?? '',
+    title: 'Address',
+    track: '120px',
+    compare: byText(row => row.session.remote_addr ?? ''),
+    filter: 'addr',
+    missing: row => !row.session.remote_addr,
+    text: row => row.session.remote_addr ?? '',
   },
   meta: {
-    title: 'Meta', track: 'minmax(120px, 1.2fr)', compare: byText(row => metaText(row)), missing: row => metaText(row) === '',
+    title: 'Meta',
+    track: 'minmax(120px, 1.2fr)',
+    compare: byText(row => metaText(row)),
+    missing: row => metaText(row) === '',
     text: row => metaText(row),
   },
-  id: { title: 'Session id', track: 'minmax(150px, 1fr)', compare: byText(row => row.id), filter: 'id', text: row => row.id },
+  id: {
+    title: 'Session id',
+    track: 'minmax(150px, 1fr)',
+    compare: byText(row => row.id),
+    filter: 'id',
+    text: row => row.id,
+  },
 };
 
 export const DEFAULT_COLUMNS = ['state', 'app', 'user', 'task', 'elapsed', 'beats', 'beat', 'age'];
@@ -121,7 +189,9 @@ function stateWord(row) {
 
 /** `env=prod region=eu` */
 export function metaText(row) {
-  return Object.entries(row.session.meta ?? {}).map(([key, value]) => `${key}=${value}`).join(' ');
+  return Object.entries(row.session.meta ?? {})
+    .map(([key, value]) => `${key}=${value}`)
+    .join(' ');
 }
 
 /** What the strip of beats says to someone who cannot see it. */
@@ -130,13 +200,16 @@ export function stripWords(strip, interval) {
   const missed = known.filter(beat => beat === '0').length;
   const every = `one each ${elapsedWords(interval)}`;
   if (known.length === 0) return `no heartbeats seen, ${every} is due`;
-  return missed === 0 ? `the last ${known.length} heartbeats came, ${every}` : `${missed} of the last ${known.length} heartbeats missed, ${every}`;
+  return missed === 0
+    ? `the last ${known.length} heartbeats came, ${every}`
+    : `${missed} of the last ${known.length} heartbeats missed, ${every}`;
 }
 
 const elapsedWords = span => (span < 1000 ? `${span} ms` : `${Math.round(span / 100) / 10} s`);
 
 /** The text of a cell as it may be shown: inert, and nothing hidden in it. */
-export const cellText = (column, row, now) => (column === COLUMNS.beats ? column.text(row, now) : printable(column.text(row, now)));
+export const cellText = (column, row, now) =>
+  column === COLUMNS.beats ? column.text(row, now) : printable(column.text(row, now));
 
 /** What CSV and the clipboard hold for a cell. */
 export const cellValue = (column, row, now) => (column.value ?? column.text)(row, now);
@@ -148,7 +221,12 @@ export const cellValue = (column, row, now) => (column.value ?? column.text)(row
  */
 export function comparator(sort, group = null) {
   const steps = [];
-  if (group) steps.push((a, b) => { const x = group(a); const y = group(b); return x < y ? -1 : x > y ? 1 : 0; });
+  if (group)
+    steps.push((a, b) => {
+      const x = group(a);
+      const y = group(b);
+      return x < y ? -1 : x > y ? 1 : 0;
+    });
   for (const { key, down } of sort) {
     const { compare, missing } = COLUMNS[key];
     if (missing) steps.push((a, b) => Number(missing(a)) - Number(missing(b)));

@@ -33,23 +33,30 @@ async function request(method, path, body) {
   } catch {
     // A proxy's page, say: the status alone has to do.
   }
-  if (!answer.ok) throw new CommandError(answer.status, content?.detail ?? content?.title ?? `${answer.status} ${answer.statusText}`);
+  if (!answer.ok)
+    throw new CommandError(answer.status, content?.detail ?? content?.title ?? `${answer.status} ${answer.statusText}`);
   return content;
 }
 
 const part = encodeURIComponent;
-const given = fields => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== '' && value !== undefined));
+const given = fields =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== '' && value !== undefined));
 
-export const killSession = (id, { reason, by }) => request('POST', `./sessions/${part(id)}/kill`, given({ reason, by }));
+export const killSession = (id, { reason, by }) =>
+  request('POST', `./sessions/${part(id)}/kill`, given({ reason, by }));
 export const killApp = (app, { reason, by }) => request('POST', `./apps/${part(app)}/kill-all`, given({ reason, by }));
-export const messageSession = (id, { text, level, by }) => request('POST', `./sessions/${part(id)}/message`, given({ text, level, by }));
+export const messageSession = (id, { text, level, by }) =>
+  request('POST', `./sessions/${part(id)}/message`, given({ text, level, by }));
 export const timeline = id => request('GET', `./sessions/${part(id)}/timeline`);
 export const stats = minutes => request('GET', `./stats?minutes=${minutes}`);
 export const login = token => request('POST', './login', { token });
 
 /** @param {{ kind?: string, session_id?: string, app_name?: string, before?: number, limit?: number }} query */
 export function events(query) {
-  return request('GET', `./events?${new URLSearchParams(Object.entries(query).filter(([, value]) => value !== undefined && value !== null))}`);
+  return request(
+    'GET',
+    `./events?${new URLSearchParams(Object.entries(query).filter(([, value]) => value !== undefined && value !== null))}`,
+  );
 }
 
 /**

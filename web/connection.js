@@ -104,7 +104,10 @@ export class Connection extends EventTarget {
   async #probe() {
     const socket = this.#socket;
     try {
-      const answer = await fetch(new URL('./healthz', document.baseURI), { signal: AbortSignal.timeout(PROBE), cache: 'no-store' });
+      const answer = await fetch(new URL('./healthz', document.baseURI), {
+        signal: AbortSignal.timeout(PROBE),
+        cache: 'no-store',
+      });
       if (answer.ok && this.#socket === socket) this.#listen();
       else throw new Error('not well');
     } catch {
@@ -118,7 +121,7 @@ export class Connection extends EventTarget {
     this.#close();
     this.lostAt ||= Date.now();
     if (opened && Date.now() - this.#openedAt > STABLE) this.#attempt = 0;
-    if (code === 4401 || code === 4403 || (!opened && await this.#refused())) {
+    if (code === 4401 || code === 4403 || (!opened && (await this.#refused()))) {
       this.#tell('denied');
       return;
     }
@@ -133,7 +136,10 @@ export class Connection extends EventTarget {
   /** A refused handshake shows only 1006: an ordinary request tells whether it was for want of a login. */
   async #refused() {
     try {
-      const answer = await fetch(new URL('./sessions?limit=0', document.baseURI), { signal: AbortSignal.timeout(PROBE), cache: 'no-store' });
+      const answer = await fetch(new URL('./sessions?limit=0', document.baseURI), {
+        signal: AbortSignal.timeout(PROBE),
+        cache: 'no-store',
+      });
       return answer.status === 401 || answer.status === 403;
     } catch {
       return false;

@@ -91,7 +91,12 @@ export class Dashboard extends EventTarget {
   }
 
   get busy() {
-    return this.#read < this.#inbox.length || !this.ordering.settled || this.store.pending || this.#linesVersion !== this.ordering.version;
+    return (
+      this.#read < this.#inbox.length ||
+      !this.ordering.settled ||
+      this.store.pending ||
+      this.#linesVersion !== this.ordering.version
+    );
   }
 
   /**
@@ -121,7 +126,13 @@ export class Dashboard extends EventTarget {
     if (frame.type === 'hello') {
       const skew = Date.parse(frame.now) - Date.now();
       this.skew = Math.abs(skew) < 500 ? 0 : skew;
-      this.server = { name: frame.server, role: frame.role, epoch: frame.epoch, staleAfter: frame.stale_after, heartbeat: frame.heartbeat_interval };
+      this.server = {
+        name: frame.server,
+        role: frame.role,
+        epoch: frame.epoch,
+        staleAfter: frame.stale_after,
+        heartbeat: frame.heartbeat_interval,
+      };
       this.dispatchEvent(new Event('hello'));
     } else if (frame.type === 'changes' && frame.at) {
       this.delay = Math.max(0, this.now() - Date.parse(frame.at));
@@ -179,7 +190,8 @@ export class Dashboard extends EventTarget {
       }
       this.#waiting.add(row);
       const inside = ordering.has(row.slot);
-      const stays = inside === ordering.matches(row) && (!inside || ordering.atHome(row, this.#home(row), this.#leaves));
+      const stays =
+        inside === ordering.matches(row) && (!inside || ordering.atHome(row, this.#home(row), this.#leaves));
       if (stays && !row.ended) this.wouldMove.delete(row);
       else this.wouldMove.add(row);
     }
@@ -190,7 +202,10 @@ export class Dashboard extends EventTarget {
   #home(row) {
     const { ordering } = this;
     if (this.#homes.version !== ordering.version) {
-      const index = this.#homes.index.length >= this.store.slots.length ? this.#homes.index : new Int32Array(this.store.slots.length * 2);
+      const index =
+        this.#homes.index.length >= this.store.slots.length
+          ? this.#homes.index
+          : new Int32Array(this.store.slots.length * 2);
       for (let i = 0; i < ordering.length; i += 1) index[ordering.order[i]] = i;
       this.#homes = { version: ordering.version, index };
     }
@@ -300,7 +315,7 @@ export class Dashboard extends EventTarget {
   // Rows and the selection
 
   /** Live rows in the order of the table, those in folded groups included. */
-  * matchingRows() {
+  *matchingRows() {
     const { order, length } = this.ordering;
     for (let i = 0; i < length; i += 1) {
       const row = this.store.slots[order[i]];

@@ -57,7 +57,17 @@ export const EVENT_FIELDS = {
 };
 
 function eventWords(event) {
-  return [event.kind, event.app_name, event.user_id, event.session_id, event.by, event.reason, event.cause, event.text, event.current_task];
+  return [
+    event.kind,
+    event.app_name,
+    event.user_id,
+    event.session_id,
+    event.by,
+    event.reason,
+    event.cause,
+    event.text,
+    event.current_task,
+  ];
 }
 
 /**
@@ -67,7 +77,10 @@ function eventWords(event) {
  */
 export function sessionFilter(text) {
   const { tests, timed, unknown } = compile(text, SESSION_FIELDS, sessionWords);
-  const byBit = tests.map(({ key, test }) => ({ bit: Object.hasOwn(FACET_BIT, key ?? '') ? FACET_BIT[key] : REST, test }));
+  const byBit = tests.map(({ key, test }) => ({
+    bit: Object.hasOwn(FACET_BIT, key ?? '') ? FACET_BIT[key] : REST,
+    test,
+  }));
   const mask = (row, now) => {
     let passed = ALL;
     for (const { bit, test } of byBit) if ((passed & bit) !== 0 && !test(row, now)) passed &= ~bit;

@@ -27,7 +27,14 @@ export function linesOf(ordering, slots, by, folded) {
     const row = slots[ordering.order[i]];
     const value = key(row);
     if (group === null || group.value !== value) {
-      group = { by, value, live: 0, size: 0, states: Object.fromEntries(STATES.map(state => [state, 0])), folded: folded.has(value) };
+      group = {
+        by,
+        value,
+        live: 0,
+        size: 0,
+        states: Object.fromEntries(STATES.map(state => [state, 0])),
+        folded: folded.has(value),
+      };
       groups.push(group);
       lines[length++] = -groups.length;
     }

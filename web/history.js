@@ -10,6 +10,7 @@ const PAGE = 500;
 /** A filter that the server does not know looks at most this far back by itself. */
 const FAR = 5000;
 const ENOUGH = 100;
+const MOST = 20_000;
 /** New events are asked for at most this often, in ms. */
 const PACE = 1500;
 
@@ -68,7 +69,9 @@ export class History extends EventTarget {
     const { terms } = parse(this.query);
     const only = key => {
       const found = terms.filter(term => term.key === key && !term.not);
-      return found.length === 1 && found[0].values.every(value => !value.includes('*') && value !== '') ? found[0].values : null;
+      return found.length === 1 && found[0].values.every(value => !value.includes('*') && value !== '')
+        ? found[0].values
+        : null;
     };
     const kinds = EVENT_PAGES[this.page].kinds;
     const query = {};
@@ -91,12 +94,11 @@ export class History extends EventTarget {
       this.#next = answer.next ?? null;
     } catch (error) {
       if (run !== this.#run) return;
-      this.error = error.message;
-      this.#asked = null;
+      this.error = error.message; // `refresh` tries again
     }
     this.#loading = false;
     this.#filter();
-    this.#enough();
+    if (this.error === null) this.#enough();
   }
 
   /** More, when the filter leaves little of what was loaded. */
@@ -110,9 +112,14 @@ export class History extends EventTarget {
 
   /** Puts in front what happened since. @param {number} version changes when anything happened */
   async refresh(version) {
-    if (version === this.#seen || this.#loading || performance.now() - this.#freshAt < PACE) return;
+    if (this.#loading || performance.now() - this.#freshAt < PACE) return;
+    if (version === this.#seen && this.error === null) return;
     this.#seen = version;
     this.#freshAt = performance.now();
+    if (this.error !== null) {
+      this.#load(undefined);
+      return;
+    }
     const run = this.#run;
     try {
       const answer = await ask({ ...this.#serverQuery(), limit: PAGE });
@@ -126,6 +133,11 @@ export class History extends EventTarget {
         this.#next = answer.next;
       } else {
         this.loaded = [...fresh, ...this.loaded];
+        if (this.loaded.length > MOST) {
+          // A log that is watched for days: the oldest are asked for again when someone scrolls there.
+          this.loaded = this.loaded.slice(0, MOST / 2);
+          this.#next = this.loaded.at(-1).seq;
+        }
       }
       this.#filter();
     } catch {

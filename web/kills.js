@@ -23,8 +23,19 @@ export class Kills {
   ask(row, reason, now) {
     this.all.delete(row.id); // another try stands at the end again
     this.all.set(row.id, {
-      id: row.id, app: row.app, user: row.user, task: row.task, reason, askedAt: now,
-      requestedAt: 0, deliveredAt: 0, acknowledgedAt: 0, goneAt: 0, confirmBy: 0, state: 'asking', detail: null,
+      id: row.id,
+      app: row.app,
+      user: row.user,
+      task: row.task,
+      reason,
+      askedAt: now,
+      requestedAt: 0,
+      deliveredAt: 0,
+      acknowledgedAt: 0,
+      goneAt: 0,
+      confirmBy: 0,
+      state: 'asking',
+      detail: null,
       connected: row.session.connected,
     });
     this.version += 1;
@@ -98,7 +109,15 @@ function stateAt(kill, now) {
 
 /** The same for a row, whoever asked for its end. */
 export function killOf(row, now) {
-  const kill = { state: 'asking', requestedAt: 0, deliveredAt: 0, acknowledgedAt: 0, goneAt: 0, confirmBy: 0, connected: row.session.connected };
+  const kill = {
+    state: 'asking',
+    requestedAt: 0,
+    deliveredAt: 0,
+    acknowledgedAt: 0,
+    goneAt: 0,
+    confirmBy: 0,
+    connected: row.session.connected,
+  };
   follow(kill, row);
   kill.state = stateAt(kill, now);
   return kill;
@@ -112,8 +131,16 @@ export function steps(kill) {
   const after = time => (kill.requestedAt ? took(time - kill.requestedAt) : '');
   const list = [
     { name: 'requested', done: kill.requestedAt > 0, text: 'requested' },
-    { name: 'delivered', done: kill.deliveredAt > 0, text: kill.deliveredAt ? `delivered ${after(kill.deliveredAt)}` : 'delivered' },
-    { name: 'acknowledged', done: kill.acknowledgedAt > 0, text: kill.acknowledgedAt ? `acked ${after(kill.acknowledgedAt)}` : 'acked' },
+    {
+      name: 'delivered',
+      done: kill.deliveredAt > 0,
+      text: kill.deliveredAt ? `delivered ${after(kill.deliveredAt)}` : 'delivered',
+    },
+    {
+      name: 'acknowledged',
+      done: kill.acknowledgedAt > 0,
+      text: kill.acknowledgedAt ? `acked ${after(kill.acknowledgedAt)}` : 'acked',
+    },
     { name: 'gone', done: kill.goneAt > 0, text: kill.goneAt ? `gone ${after(kill.goneAt)}` : 'gone' },
   ];
   return list;
@@ -122,12 +149,18 @@ export function steps(kill) {
 /** One sentence for where a kill stands. */
 export function verdict(kill, now) {
   switch (kill.state) {
-    case 'asking': return 'asking the server…';
-    case 'refused': return `refused: ${kill.detail}`;
-    case 'gone': return kill.requestedAt ? `gone after ${took(kill.goneAt - kill.requestedAt)}` : 'gone';
-    case 'unconfirmed': return kill.deliveredAt ? 'unconfirmed: delivered, app busy or not answering' : 'unconfirmed: not delivered';
-    case 'delivered': return 'delivered, waiting for the app';
-    case 'acknowledged': return 'acknowledged, closing';
+    case 'asking':
+      return 'asking the server…';
+    case 'refused':
+      return `refused: ${kill.detail}`;
+    case 'gone':
+      return kill.requestedAt ? `gone after ${took(kill.goneAt - kill.requestedAt)}` : 'gone';
+    case 'unconfirmed':
+      return kill.deliveredAt ? 'unconfirmed: delivered, app busy or not answering' : 'unconfirmed: not delivered';
+    case 'delivered':
+      return 'delivered, waiting for the app';
+    case 'acknowledged':
+      return 'acknowledged, closing';
     default: {
       const wait = kill.confirmBy - now;
       return kill.connected || wait <= 0 ? 'requested' : `waits for the next heartbeat, at most ${took(wait)}`;

@@ -72,7 +72,10 @@ connection.addEventListener('state', event => {
   ask();
 });
 document.addEventListener('visibilitychange', ask);
-setInterval(() => { if (document.hidden) readHidden(); else ask(); }, 1000);
+setInterval(() => {
+  if (document.hidden) readHidden();
+  else ask();
+}, 1000);
 
 // The address follows the view, and the view follows the way back.
 let addressed = write(dashboard.view);
@@ -81,7 +84,9 @@ dashboard.addEventListener('view', () => {
   if (address !== addressed) {
     // A detail or another page is a step to come back from; a filter being typed is not.
     const before = read(addressed);
-    const isStep = before.page !== dashboard.view.page || (dashboard.view.session !== null && before.session !== dashboard.view.session);
+    const isStep =
+      before.page !== dashboard.view.page ||
+      (dashboard.view.session !== null && before.session !== dashboard.view.session);
     history[isStep ? 'pushState' : 'replaceState'](null, '', address);
     addressed = address;
   }

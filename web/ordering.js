@@ -68,7 +68,7 @@ export class Ordering {
     return true;
   }
 
-  * #steps(visit) {
+  *#steps(visit) {
     const slots = this.#slots;
     const count = slots.length;
     let length = 0;
@@ -189,14 +189,20 @@ export class Ordering {
     while (before >= first && leaves(this.#slots[this.order[before]])) before -= 1;
     let after = index + 1;
     while (after <= last && leaves(this.#slots[this.order[after]])) after += 1;
-    return (before < first || this.compare(this.#slots[this.order[before]], row) <= 0)
-      && (after > last || this.compare(row, this.#slots[this.order[after]]) <= 0);
+    return (
+      (before < first || this.compare(this.#slots[this.order[before]], row) <= 0) &&
+      (after > last || this.compare(row, this.#slots[this.order[after]]) <= 0)
+    );
   }
 
   #reserve(count) {
     if (count <= this.#inside.length) return;
     const size = Math.max(count, this.#inside.length * 2);
-    const grown = (Type, source) => { const copy = new Type(size); copy.set(source); return copy; };
+    const grown = (Type, source) => {
+      const copy = new Type(size);
+      copy.set(source);
+      return copy;
+    };
     this.order = grown(Int32Array, this.order);
     this.#spare = new Int32Array(size);
     this.#inside = grown(Uint8Array, this.#inside);

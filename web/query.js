@@ -78,19 +78,23 @@ const quote = (text, pattern) => (text === '' || pattern.test(text) ? `"${text.r
 
 /** The text that `parse` reads as the same terms. */
 export function format({ terms }) {
-  return terms.map(({ key, values, not }) => {
-    const minus = not ? '-' : '';
-    if (key === null) return minus + quote(values[0], /[\s"\\:]|^-/);
-    const dot = key.indexOf('.');
-    // A meta key may hold anything; quoting a part of a token is part of the language.
-    const name = dot < 0 ? key : key.slice(0, dot + 1) + quote(key.slice(dot + 1), /[\s":,\\]/);
-    return `${minus}${name}:${values.map(value => quote(value, /[\s",\\]/)).join(',')}`;
-  }).join(' ');
+  return terms
+    .map(({ key, values, not }) => {
+      const minus = not ? '-' : '';
+      if (key === null) return minus + quote(values[0], /[\s"\\:]|^-/);
+      const dot = key.indexOf('.');
+      // A meta key may hold anything; quoting a part of a token is part of the language.
+      const name = dot < 0 ? key : key.slice(0, dot + 1) + quote(key.slice(dot + 1), /[\s":,\\]/);
+      return `${minus}${name}:${values.map(value => quote(value, /[\s",\\]/)).join(',')}`;
+    })
+    .join(' ');
 }
 
 /** The values that `key:` asks for, without those it excludes. */
 export function valuesOf(text, key) {
-  return parse(text).terms.filter(term => term.key === key && !term.not).flatMap(term => term.values);
+  return parse(text)
+    .terms.filter(term => term.key === key && !term.not)
+    .flatMap(term => term.values);
 }
 
 /** The query with `key` asking for exactly these values, in the place where it stood; none removes it. */
@@ -141,7 +145,7 @@ export function compile(text, fields, words) {
     } else {
       const dot = key.indexOf('.');
       const name = dot < 0 ? key : key.slice(0, dot);
-      const field = Object.hasOwn(fields, name) && (dot < 0) === !fields[name].named ? fields[name] : null;
+      const field = Object.hasOwn(fields, name) && dot < 0 === !fields[name].named ? fields[name] : null;
       const any = field ? values.map(value => matcher(field, value, dot < 0 ? '' : key.slice(dot + 1))) : [null];
       if (any.includes(null)) {
         unknown.push(`${key}:${values.join(',')}`);
@@ -185,7 +189,12 @@ function whole(value) {
   if (!wanted.includes('*')) {
     return text => (text ?? '') === value || String(text ?? '').toLowerCase() === wanted;
   }
-  const pattern = new RegExp(`^${wanted.split(/\*+/).map(part => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('[^]*')}$`);
+  const pattern = new RegExp(
+    `^${wanted
+      .split(/\*+/)
+      .map(part => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+      .join('[^]*')}$`,
+  );
   return text => pattern.test(String(text ?? '').toLowerCase());
 }
 
@@ -210,7 +219,8 @@ export function duration(text) {
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text) * 1000;
   if (!/^(\d+(\.\d+)?(ms|[smhd]))+$/.test(text)) return null;
   let sum = 0;
-  for (const [, number, , unit] of text.matchAll(/(\d+(\.\d+)?)(ms|[smhd])/g)) sum += Number(number) * (UNITS[unit] ?? 1);
+  for (const [, number, , unit] of text.matchAll(/(\d+(\.\d+)?)(ms|[smhd])/g))
+    sum += Number(number) * (UNITS[unit] ?? 1);
   return sum;
 }
 

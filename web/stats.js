@@ -63,7 +63,14 @@ export class Stats extends EventTarget {
     this.#ended = endedSeen;
     this.#kills = killsSeen;
     this.endedIn24h += ended;
-    const next = { time: same ? last.time : time, ...counts, ended: (same ? last.ended : 0) + ended, kills: (same ? last.kills : 0) + kills };
-    this.minutes = [...(same ? this.minutes.slice(0, -1) : this.minutes), next].filter(minute => now - minute.time <= (this.#span + 1) * MINUTE);
+    const next = {
+      time: same ? last.time : time,
+      ...counts,
+      ended: (same ? last.ended : 0) + ended,
+      kills: (same ? last.kills : 0) + kills,
+    };
+    this.minutes = [...(same ? this.minutes.slice(0, -1) : this.minutes), next].filter(
+      minute => now - minute.time <= (this.#span + 1) * MINUTE,
+    );
   }
 }

@@ -56,11 +56,16 @@ export class Store {
    */
   receive(frame) {
     switch (frame.type) {
-      case 'hello': return this.#hello(frame);
-      case 'snapshot': return this.#snapshot(frame);
-      case 'changes': return this.#changes(frame);
-      case 'beats': return this.#beats(frame);
-      default: return 'ok'; // a newer server may tell more than this page knows
+      case 'hello':
+        return this.#hello(frame);
+      case 'snapshot':
+        return this.#snapshot(frame);
+      case 'changes':
+        return this.#changes(frame);
+      case 'beats':
+        return this.#beats(frame);
+      default:
+        return 'ok'; // a newer server may tell more than this page knows
     }
   }
 

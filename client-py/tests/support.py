@@ -111,6 +111,11 @@ class Process:
     def output(self) -> str:
         return "\n".join(self.lines)
 
+    def say(self, line: str) -> None:
+        """Give it a line to read."""
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
     def kill(self, number: int = signal.SIGKILL) -> None:
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)
@@ -137,6 +142,9 @@ class Monitor:
         self._process = Process([str(binary()), "--listen", f"127.0.0.1:{self.port}",
                                  "--db", f"{self._folder.name}/monitor.db", *self._options])
         self._process.wait_for_line("is listening on", 20)
+
+    def signal(self, number: int) -> None:
+        os.killpg(self._process.process.pid, number)
 
     def kill9(self) -> None:
         self._process.kill(signal.SIGKILL)

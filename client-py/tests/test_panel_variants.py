@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 
 import pytest
 
@@ -170,3 +171,34 @@ def test_a_thread_of_the_apps_own_is_never_taken_for_another_page(shared_monitor
         assert server.wait_for_line("IN A THREAD") == "IN A THREAD Host"
         assert server.wait_for_line("IN THE PAGE") == "IN THE PAGE True"
         server.wait_for_line("of which nobody knows the page")
+
+
+def test_scripts_that_run_for_nobody_make_no_ghosts(shared_monitor: Monitor, browser, app_name):
+    with PanelServer(shared_monitor, app_name, "--warm", "--reuse-sessions", "--liveness") as server:
+        server.wait_for_line("SCRIPT")
+        with urllib.request.urlopen(f"http://localhost:{server.port}/liveness?endpoint=/page", timeout=10) as answer:
+            assert answer.status == 200
+        server.wait_for_line("SCRIPT", count=2)
+        assert shared_monitor.sessions(app_name) == [], "neither a warm start nor a liveness check is anybody's session"
+        with Page(browser, server.url) as first, Page(browser, server.url) as second:
+            eventually(lambda: len(shared_monitor.sessions(app_name)) == 2)
+            first.click("Report")
+            row = eventually(lambda: next((r for r in shared_monitor.sessions(app_name) if r["current_task"]), None))
+            shared_monitor.kill(row["session_id"])
+            assert_killed(first.wait_closed())
+            shared_monitor.gone(row["session_id"])
+            assert second.closes() == [] and len(shared_monitor.sessions(app_name)) == 1
+            first.open(server.url)  # the prototype that sessions are made from has survived
+            eventually(lambda: len(shared_monitor.sessions(app_name)) == 2)
+
+
+def test_a_blocking_handler_in_a_thread_pool_delays_nothing(shared_monitor: Monitor, browser, app_name):
+    with PanelServer(shared_monitor, app_name, "--num-threads", "2") as server, Page(browser, server.url) as page:
+        row = shared_monitor.only(app_name, connected=True)
+        page.click("Block the loop")
+        server.wait_for_line("BLOCKING")
+        shared_monitor.kill(row["session_id"])
+        assert_killed(page.wait_closed())
+        assert "BLOCKED" not in server.output()
+        shared_monitor.gone(row["session_id"])
+        assert server.table() == []

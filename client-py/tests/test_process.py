@@ -32,6 +32,15 @@ def test_a_process_ends_within_3_s_when_the_monitor_is_out_of_reach(monitor):
         assert seconds_to_end(process) < 3.0
 
 
+def test_a_process_ends_within_3_s_when_the_monitor_has_frozen(monitor: Monitor):
+    with python(USE.format(url=monitor.url).replace("print", "tracker.flush(); input(); print")) as process:
+        monitor.only("app", connected=True)
+        monitor.signal(signal.SIGSTOP)
+        process.say("go on")
+        assert seconds_to_end(process) < 3.0
+        monitor.signal(signal.SIGCONT)
+
+
 def test_a_short_script_is_seen_and_says_goodbye(monitor: Monitor):
     with python(USE.format(url=monitor.url)) as process:
         seconds_to_end(process)
@@ -68,10 +77,10 @@ if child == 0:
     assert tracker.session_id != before
     with tracker.task("child's"):
         assert tracker.flush(5), "the child's own session is not seen"
-        print("child", tracker.session_id, flush=True)
+        print("CHILD", tracker.session_id, flush=True)
         sys.stdin.readline()
     os._exit(0)
-print("parent", before, flush=True)
+print("PARENT", before, flush=True)
 os.waitpid(child, 0)
 assert tracker.session_id == before and tracker.connected
 print("child has ended", flush=True)
@@ -83,8 +92,8 @@ time.sleep(60)
 @pytest.mark.parametrize("busy", [False, True], ids=["at rest", "while threads are busy"])
 def test_a_forked_child_is_a_session_of_its_own_and_leaves_the_parents_alone(monitor: Monitor, busy):
     with python(FORK.format(url=monitor.url, busy=busy)) as process:
-        child = process.wait_for_line("child ").split()[1]
-        parent = process.wait_for_line("parent ").split()[1]
+        child = process.wait_for_line("CHILD ").split()[1]
+        parent = process.wait_for_line("PARENT ").split()[1]
         assert {s["session_id"] for s in monitor.sessions()} == {parent, child}
         assert monitor.session(child)["current_task"] == "child's"
         assert monitor.session(parent)["current_task"] == "parent's"

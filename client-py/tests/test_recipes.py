@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from support import ROOT, Monitor, Process, eventually
+from support import ROOT, Monitor, Process, eventually, free_port
 
 RECIPES = (ROOT / "docs/recipes.md").read_text()
 
@@ -50,7 +51,7 @@ LANGUAGES = ["bash", "python", "r", "julia", "go", "java", "csharp", "powershell
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_recipe_to_its_end(shared_monitor: Monitor, language, tmp_path):
-    arguments = command(language, brisk(recipe(language), "2"), tmp_path)
+    arguments = command(language, brisk(recipe(language), "4"), tmp_path)
     with Process(arguments, {"SESSIONWATCH_URL": shared_monitor.url}) as job:
         row = shared_monitor.only(f"recipe-{language}", timeout=20)
         assert (row["status"], row["current_task"]) == ("running", "nightly")
@@ -84,3 +85,45 @@ def test_the_whole_session_with_curl(shared_monitor: Monitor):
     assert job.returncode == 0 and '{"kill_requested":false}' in output
     shared_monitor.gone(row["session_id"])
     assert shared_monitor.events(row["session_id"])[-1]["cause"] == "ended"
+
+
+def run_page(browser, monitor: Monitor, app: str, port: int, arguments: list[str], env: dict[str, str]) -> None:
+    """Open a page that has the browser client in it; a kill has to reach it."""
+    with Process([sys.executable, *arguments], env) as server:
+        page = browser.new_page()
+        eventually(lambda: server.process.poll() is not None or answers(port), 60, "the app's server")
+        page.goto(f"http://127.0.0.1:{port}/")
+        row = monitor.only(app, timeout=30, connected=True)
+        monitor.kill(row["session_id"])
+        page.get_by_text("Session terminated by administrator").wait_for()
+        monitor.gone(row["session_id"])
+        page.close()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.browser
+def test_dash(shared_monitor: Monitor, browser, tmp_path):
+    pytest.importorskip("dash")
+    (tmp_path / "assets").mkdir()
+    script = recipe("js").replace("http://localhost:8000", shared_monitor.url)
+    (tmp_path / "assets/sessionwatch.js").write_text(script)
+    app = tmp_path / "app.py"
+    app.write_text('import os\nfrom dash import Dash, html\napp = Dash(__name__)\napp.layout = html.Div("ready")\n'
+                   'app.run(port=int(os.environ["PORT"]))\n')
+    port = free_port()
+    run_page(browser, shared_monitor, "my_dash_app", port, [str(app)], {"PORT": str(port)})
+
+
+@pytest.mark.browser
+def test_gradio(shared_monitor: Monitor, browser, tmp_path):
+    pytest.importorskip("gradio")
+    program = re.search(r"^```python\n(import gradio.*?)^```", RECIPES, re.M | re.S)[1]
+    app = tmp_path / "app.py"
+    app.write_text(program.replace("http://localhost:8000", shared_monitor.url))
+    port = free_port()
+    run_page(browser, shared_monitor, "my_gradio_app", port, [str(app)],
+             {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"})

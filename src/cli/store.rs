@@ -53,9 +53,12 @@ pub enum Delta {
 #[derive(Debug, Default)]
 pub struct Store {
     rows: HashMap<String, Row>,
-    /// The parts of a snapshot that is not complete yet; until then the rows stay what they were.
-    staged: HashMap<String, Row>,
-    /// Whether a snapshot was ever complete.
+    /// A snapshot on its way to being the view. The server may share one that is a little old, and sends what has
+    /// happened since right after it; until that is in as well, the rows stay what they were.
+    staged: Option<HashMap<String, Row>>,
+    /// The change that the server had reached when it greeted us.
+    current: u64,
+    /// Whether a view was ever complete.
     filled: bool,
     /// How far the server's clock is ahead of ours.
     clock_ahead: chrono::TimeDelta,
@@ -88,22 +91,31 @@ impl Store {
     /// Takes in one frame that arrived at `local` by our clock, and tells what it changed.
     pub fn apply(&mut self, frame: DashboardFrame, local: DateTime<Utc>) -> Vec<Delta> {
         match frame {
-            DashboardFrame::Hello { now, .. } => {
+            DashboardFrame::Hello { seq, now, .. } => {
                 self.clock_ahead = now - local;
+                self.current = seq;
                 Vec::new()
             }
-            DashboardFrame::Snapshot { part, parts, sessions, .. } => {
+            DashboardFrame::Snapshot { seq, part, parts, sessions } => {
                 if part <= 1 {
-                    self.staged.clear();
+                    self.staged = None;
                 }
-                self.staged
-                    .extend(sessions.into_iter().filter_map(Row::new).map(|row| (row.session.session_id.clone(), row)));
-                if part < parts { Vec::new() } else { self.replace() }
+                let staged = self.staged.get_or_insert_default();
+                staged.extend(sessions.into_iter().filter_map(Row::new).map(keyed));
+                if part < parts { Vec::new() } else { self.settle(seq) }
             }
-            DashboardFrame::Changes { upserted, removed, .. } => {
-                let removed: Vec<Delta> = removed.into_iter().map(|removal| self.remove(removal)).collect();
-                let upserted = upserted.into_iter().filter_map(Row::new).filter_map(|row| self.upsert(row));
-                upserted.collect::<Vec<_>>().into_iter().chain(removed).collect()
+            DashboardFrame::Changes { seq, upserted, removed, .. } => {
+                let upserted = upserted.into_iter().filter_map(Row::new);
+                if let Some(staged) = &mut self.staged {
+                    staged.extend(upserted.map(keyed));
+                    for removal in &removed {
+                        staged.remove(&removal.session_id);
+                    }
+                    return self.settle(seq);
+                }
+                let mut deltas: Vec<Delta> = upserted.filter_map(|row| self.upsert(row)).collect();
+                deltas.extend(removed.into_iter().map(|removal| self.remove(removal)));
+                deltas
             }
             DashboardFrame::Beats { beats, .. } => {
                 for (id, at) in beats {
@@ -117,9 +129,9 @@ impl Store {
         }
     }
 
-    /// Makes the complete snapshot the view, and tells the difference.
-    fn replace(&mut self) -> Vec<Delta> {
-        let fresh = std::mem::take(&mut self.staged);
+    /// Makes what is staged the view, if at `seq` it is as new as the server's own, and tells the difference.
+    fn settle(&mut self, seq: u64) -> Vec<Delta> {
+        let Some(fresh) = self.staged.take_if(|_| seq >= self.current) else { return Vec::new() };
         if !self.filled {
             self.filled = true;
             self.rows = fresh;
@@ -149,6 +161,10 @@ impl Store {
         let before = self.rows.remove(&removal.session_id).map(|row| row.session);
         Delta::Removed { before, removal }
     }
+}
+
+fn keyed(row: Row) -> (String, Row) {
+    (row.session.session_id.clone(), row)
 }
 
 #[cfg(test)]
@@ -244,12 +260,24 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_shared_snapshot_counts_only_with_what_has_happened_since() {
+        let mut store = Store::default();
+        apply(&mut store, hello("e"));
+        let old = json!({"type": "snapshot", "seq": 5, "part": 1, "parts": 1, "sessions": [session("a", json!({})), session("b", json!({}))]});
+        assert!(apply(&mut store, old).is_empty() && !store.is_filled());
+        let since = json!({"type": "changes", "from": 5, "seq": 7, "upserted": [session("c", json!({}))],
+            "removed": [{"session_id": "b", "cause": "done", "at": "2026-11-22T08:10:01.000Z"}]});
+        assert_eq!(apply(&mut store, since).len(), 2);
+        assert_eq!(ids(&store), ["a", "c"], "who had gone before we came is never seen");
+    }
+
+    #[test]
     fn a_second_snapshot_tells_only_the_difference() {
         let mut store = filled();
         apply(&mut store, hello("other"));
         let deltas = apply(
             &mut store,
-            json!({"type": "snapshot", "seq": 1, "part": 1, "parts": 1,
+            json!({"type": "snapshot", "seq": 7, "part": 1, "parts": 1,
             "sessions": [session("a", json!({})), session("c", json!({}))]}),
         );
         assert_eq!(ids(&store), ["a", "c"]);

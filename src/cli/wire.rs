@@ -181,6 +181,9 @@ pub enum DashboardFrame {
     Hello {
         /// The history that `seq` counts in.
         epoch: String,
+        /// The last change when it was sent.
+        #[serde(default)]
+        seq: u64,
         /// The server's clock.
         now: DateTime<Utc>,
     },

@@ -1,5 +1,6 @@
 //! HTTP: the whole route table, the gate in front of it, one file a resource.
 
+pub mod base;
 pub mod body;
 mod csv;
 pub mod error;

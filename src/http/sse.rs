@@ -31,7 +31,13 @@ pub(super) async fn events(
     let pushes = app.monitor.hub().listen(session.id.clone());
     let session = app.monitor.session(&id)?;
     let mut ending = app.monitor.ending();
-    let until = async move { ended(&mut ending).await };
+    let (tokens, identity) = (app.gate.tokens.clone(), caller.identity);
+    let until = async move {
+        tokio::select! {
+            () = ended(&mut ending) => {}
+            () = tokens.voided(identity.as_ref()) => {}
+        }
+    };
     let first = session.kill.clone().map(|kill| Push::Kill(session.id.clone(), kill));
     let stream = follow(app, first, pushes).take_until(until.boxed());
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));

@@ -37,9 +37,10 @@ pub struct Delivery {
     pub at: Timestamp,
 }
 
-/// Notes and kills that may wait for one socket. A socket that lets more wait is
-/// closed; its client comes back and learns of a kill by resuming.
-const WAITING_MAX: usize = 32;
+/// Notes and kills that may wait for one socket, which may carry many sessions. A socket
+/// that lets more wait is closed; its client comes back and learns of a kill by
+/// resuming. The queue takes memory as it fills, in small blocks.
+const WAITING_MAX: usize = 8_192;
 
 /// What waits for one socket. A channel would keep room for 32 pushes in every idle
 /// socket, which is more than all else that one needs.

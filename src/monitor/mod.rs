@@ -294,18 +294,25 @@ impl Monitor {
     /// # Errors
     /// Unknown or killed id; the store, where something new was said.
     pub async fn heartbeat(&self, id: &str, report: Option<Report>) -> Result<Arc<Session>> {
+        let session = self.alive(id).await?;
+        if let Some(report) = report.filter(|report| says_more(&session, report)) {
+            self.ask(Change::Report(session.id.clone(), report)).await?;
+        }
+        // The answer tells it.
+        if let Some(kill) = &session.kill {
+            self.kill_delivered(&session.id, kill);
+        }
+        Ok(session)
+    }
+
+    /// Takes a sign of life, and sees to it that it is seen.
+    async fn alive(&self, id: &str) -> Result<Arc<Session>> {
         let beat = self.registry.beat(id, self.clock.now()).ok_or_else(|| self.unknown(id))?;
         if beat.was_stale {
             // What is seen changes, so this one beat in a long silence waits for the store,
             // though not for long: it counts as a sign of life either way.
             let recovered = self.ask(Change::Recover(beat.session.id.clone()));
             let _ = tokio::time::timeout(Duration::from_secs(1), recovered).await;
-        }
-        if let Some(report) = report.filter(|report| says_more(&beat.session, report)) {
-            self.ask(Change::Report(beat.session.id.clone(), report)).await?;
-        }
-        if let Some(kill) = &beat.session.kill {
-            self.kill_delivered(&beat.session.id, kill);
         }
         Ok(beat.session)
     }
@@ -331,7 +338,7 @@ impl Monitor {
     /// # Errors
     /// Unknown or killed id, store.
     pub async fn report(&self, id: SessionId, report: Report) -> Result<()> {
-        self.heartbeat(id.as_str(), None).await?;
+        self.alive(id.as_str()).await?;
         self.ask(Change::Report(id, report)).await.map(drop)
     }
 

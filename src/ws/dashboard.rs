@@ -64,7 +64,7 @@ async fn run(app: &Shared, caller: &Caller, position: &Position, socket: &mut We
     };
     let joined = match resumed {
         Some(joined) => joined,
-        None => monitor.feed().join().await,
+        None => monitor.feed().join(monitor.registry().seq()).await,
     };
     socket::send(socket, Message::Text(hello(app, caller, joined.seq).into())).await?;
     let mut receiver = deliver(socket, joined).await?;
@@ -97,7 +97,7 @@ async fn run(app: &Shared, caller: &Caller, position: &Position, socket: &mut We
                     if lagged > SECOND_CHANCES {
                         return Ok(Some((CloseCode::Lagging, "could not keep up; resume")));
                     }
-                    receiver = deliver(socket, monitor.feed().join().await).await?;
+                    receiver = deliver(socket, monitor.feed().join(monitor.registry().seq()).await).await?;
                 }
                 Err(RecvError::Closed) => return Ok(Some((CloseCode::Restart, "the server restarts"))),
             },

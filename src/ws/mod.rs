@@ -29,6 +29,7 @@ pub struct PerAddress {
 }
 
 /// One place of an address; given back when dropped.
+#[derive(Debug)]
 pub struct Place(Option<(Arc<DashMap<IpAddr, usize>>, IpAddr)>);
 
 impl PerAddress {

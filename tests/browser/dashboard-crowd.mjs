@@ -21,7 +21,10 @@ function open() {
     const socket = new WebSocket(`${url.replace(/^http/, 'ws')}/ws/client`, 'sessionwatch.v1');
     socket.waiting = [];
     socket.onerror = () => reject(new Error('the socket failed'));
-    socket.onclose = event => { if (event.code !== 1000 && event.code !== 1012 && event.code !== 1006) process.send?.({ error: `closed ${event.code} ${event.reason}` }); };
+    socket.onclose = event => {
+      if (event.code !== 1000 && event.code !== 1012 && event.code !== 1006)
+        process.send?.({ error: `closed ${event.code} ${event.reason}` });
+    };
     socket.onmessage = event => receive(socket, JSON.parse(event.data));
     socket.onopen = () => resolve(socket);
   });
@@ -30,9 +33,15 @@ function open() {
 function receive(socket, frame) {
   const answer = fields => socket.send(JSON.stringify({ session_id: frame.session_id, ...fields }));
   switch (frame.type) {
-    case 'registered': socket.waiting.shift()?.(); break;
-    case 'kill': if (!deaf) answer({ type: 'kill_ack', kill_id: frame.kill_id }); break;
-    case 'message': if (!deaf) answer({ type: 'message_ack', message_id: frame.message_id }); break;
+    case 'registered':
+      socket.waiting.shift()?.();
+      break;
+    case 'kill':
+      if (!deaf) answer({ type: 'kill_ack', kill_id: frame.kill_id });
+      break;
+    case 'message':
+      if (!deaf) answer({ type: 'message_ack', message_id: frame.message_id });
+      break;
     case 'error':
       socket.waiting.shift()?.();
       if (frame.status !== 404 && frame.status !== 410) process.send({ error: JSON.stringify(frame) });
@@ -47,22 +56,30 @@ async function register(list) {
   while (sockets.length < Math.min(SOCKETS, list.length)) sockets.push(await open());
   const most = Math.min(WINDOW, Math.ceil(list.length / sockets.length));
   let next = 0;
-  await Promise.all(sockets.map(async socket => {
-    let inFlight = 0;
-    let wake = null;
-    const settled = () => { inFlight -= 1; wake?.(); };
-    while (next < list.length || inFlight > 0) {
-      while (next < list.length && inFlight < most) {
-        const fields = list[next];
-        next += 1;
-        inFlight += 1;
-        socket.waiting.push(settled);
-        socket.send(JSON.stringify({ type: 'register', shared: true, client: 'crowd/1', ...fields }));
-        sessions.push({ socket, id: fields.session_id });
+  await Promise.all(
+    sockets.map(async socket => {
+      let inFlight = 0;
+      let wake = null;
+      const settled = () => {
+        inFlight -= 1;
+        wake?.();
+      };
+      while (next < list.length || inFlight > 0) {
+        while (next < list.length && inFlight < most) {
+          const fields = list[next];
+          next += 1;
+          inFlight += 1;
+          socket.waiting.push(settled);
+          socket.send(JSON.stringify({ type: 'register', shared: true, client: 'crowd/1', ...fields }));
+          sessions.push({ socket, id: fields.session_id });
+        }
+        if (inFlight > 0)
+          await new Promise(resolve => {
+            wake = resolve;
+          });
       }
-      if (inFlight > 0) await new Promise(resolve => { wake = resolve; });
-    }
-  }));
+    }),
+  );
 }
 
 /** `rate` changes of status and task a second, at random sessions. */
@@ -81,7 +98,9 @@ function change(rate) {
       const { socket, id } = sessions[Math.floor(Math.random() * sessions.length)];
       count += 1;
       const task = count % 2 ? `task ${count}` : null;
-      socket.send(JSON.stringify({ type: 'status', session_id: id, status: task ? 'running' : 'idle', current_task: task }));
+      socket.send(
+        JSON.stringify({ type: 'status', session_id: id, status: task ? 'running' : 'idle', current_task: task }),
+      );
     }
   }, TICK);
 }
@@ -101,7 +120,8 @@ function beat(every) {
   }, TICK);
 }
 
-const send = (id, fields) => sessions.find(session => session.id === id).socket.send(JSON.stringify({ session_id: id, ...fields }));
+const send = (id, fields) =>
+  sessions.find(session => session.id === id).socket.send(JSON.stringify({ session_id: id, ...fields }));
 
 process.on('message', async message => {
   try {

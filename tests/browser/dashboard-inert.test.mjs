@@ -11,8 +11,12 @@ let browser;
 let server;
 let page;
 
-before(async () => { browser = await launchBrowser(); });
-after(async () => { await browser?.close(); });
+before(async () => {
+  browser = await launchBrowser();
+});
+after(async () => {
+  await browser?.close();
+});
 afterEach(async () => {
   const problems = page?.problems ?? [];
   await page?.context().close();
@@ -24,21 +28,57 @@ afterEach(async () => {
 const IMG = '<img src=x onerror=alert(1)>';
 const HOSTILE = [
   { session_id: '__proto__', app_name: IMG, user_id: '"><script>alert(2)</script>' },
-  { session_id: 'constructor', app_name: 'A'.repeat(256), user_id: 'B'.repeat(256), current_task: 'C'.repeat(256), status: 'running' },
+  {
+    session_id: 'constructor',
+    app_name: 'A'.repeat(256),
+    user_id: 'B'.repeat(256),
+    current_task: 'C'.repeat(256),
+    status: 'running',
+  },
   // What the server lets through of characters that cannot be seen; marks that turn the text it refuses (tested below).
-  { session_id: 'unseen', app_name: 'in\u200Bvisible', user_id: 'שלום ana', current_task: `${IMG}\u200B`, status: 'running' },
-  { session_id: 'formula', app_name: '=HYPERLINK("http://evil.example","x")', user_id: '+1+1', current_task: '@SUM(A1:A9)', status: 'running' },
-  { session_id: 'dash', app_name: '-2+3', user_id: '{{constructor.constructor("alert(3)")()}}', current_task: "'; DROP TABLE sessions; --", status: 'running' },
-  { session_id: 'meta', app_name: 'tags', user_id: 'javascript:alert(4)', meta: JSON.parse(`{"__proto__":"${IMG}","constructor":"x","${IMG}":"y"}`) },
+  {
+    session_id: 'unseen',
+    app_name: 'in\u200Bvisible',
+    user_id: 'שלום ana',
+    current_task: `${IMG}\u200B`,
+    status: 'running',
+  },
+  {
+    session_id: 'formula',
+    app_name: '=HYPERLINK("http://evil.example","x")',
+    user_id: '+1+1',
+    current_task: '@SUM(A1:A9)',
+    status: 'running',
+  },
+  {
+    session_id: 'dash',
+    app_name: '-2+3',
+    user_id: '{{constructor.constructor("alert(3)")()}}',
+    current_task: "'; DROP TABLE sessions; --",
+    status: 'running',
+  },
+  {
+    session_id: 'meta',
+    app_name: 'tags',
+    user_id: 'javascript:alert(4)',
+    meta: JSON.parse(`{"__proto__":"${IMG}","constructor":"x","${IMG}":"y"}`),
+  },
 ];
 const register = fields => api(server.url, 'POST', '/sessions', fields);
 
 /** Every element that a text could have become, and every attribute that could run. */
-const injected = () => page.evaluate(() => {
-  const bad = [...document.querySelectorAll('img, script:not([src]), iframe, object, embed, base, [onerror], [onclick], [onload], [style*="expression"]')].map(node => node.outerHTML);
-  const links = [...document.querySelectorAll('a[href]')].filter(link => !/^https?:|^\.|^blob:/.test(link.getAttribute('href'))).map(link => link.outerHTML);
-  return [...bad, ...links];
-});
+const injected = () =>
+  page.evaluate(() => {
+    const bad = [
+      ...document.querySelectorAll(
+        'img, script:not([src]), iframe, object, embed, base, [onerror], [onclick], [onload], [style*="expression"]',
+      ),
+    ].map(node => node.outerHTML);
+    const links = [...document.querySelectorAll('a[href]')]
+      .filter(link => !/^https?:|^\.|^blob:/.test(link.getAttribute('href')))
+      .map(link => link.outerHTML);
+    return [...bad, ...links];
+  });
 
 const unseen = /[\u0000-\u0008\u000b-\u001f\u200b-\u200f\u202a-\u202e\u2060-\u2069]/;
 
@@ -49,8 +89,13 @@ test('hostile names are inert text in every part of the page', async () => {
   await until(async () => (await rowsInView(page)).length === HOSTILE.length, 'all rows');
   const rows = await rowsInView(page);
   assert.ok(rows.some(row => row.app === IMG));
-  assert.ok(rows.some(row => row.app === 'in‹U+200B›visible' && row.user === 'שלום ana'), JSON.stringify(rows));
-  const isolated = await page.locator('td[data-column=user]', { hasText: 'שלום' }).evaluate(cell => getComputedStyle(cell).unicodeBidi);
+  assert.ok(
+    rows.some(row => row.app === 'in‹U+200B›visible' && row.user === 'שלום ana'),
+    JSON.stringify(rows),
+  );
+  const isolated = await page
+    .locator('td[data-column=user]', { hasText: 'שלום' })
+    .evaluate(cell => getComputedStyle(cell).unicodeBidi);
   assert.equal(isolated, 'isolate', 'text from right to left does not reorder its neighbours');
   await assert.rejects(register({ app_name: 'turn\u202Etxt.exe' }), /422/);
   // Hovering writes titles, groups and facets name values, details show all of it.
@@ -65,7 +110,13 @@ test('hostile names are inert text in every part of the page', async () => {
     assert.doesNotMatch(await drawer.evaluate(node => node.innerText), unseen, id);
   }
   await page.getByText('__proto__').first().waitFor();
-  for (const path of ['/?page=log', '/?page=ended', `/?q=${encodeURIComponent(IMG)}`, '/?session=__proto__&group=user', '/?q=meta.__proto__:*']) {
+  for (const path of [
+    '/?page=log',
+    '/?page=ended',
+    `/?q=${encodeURIComponent(IMG)}`,
+    '/?session=__proto__&group=user',
+    '/?q=meta.__proto__:*',
+  ]) {
     await page.goto(server.url + path);
     await page.locator('.badge.is-live').waitFor();
     assert.deepEqual(await injected(), [], path);
@@ -76,7 +127,12 @@ test('hostile names are inert text in every part of the page', async () => {
   await page.getByRole('dialog').getByText(IMG).first().waitFor();
   assert.deepEqual(await injected(), []);
   await page.keyboard.press('Escape');
-  const texts = await page.evaluate(() => [document.body.innerText, ...[...document.querySelectorAll('[title], [aria-label]')].flatMap(node => [node.title, node.ariaLabel])].join('\n'));
+  const texts = await page.evaluate(() =>
+    [
+      document.body.innerText,
+      ...[...document.querySelectorAll('[title], [aria-label]')].flatMap(node => [node.title, node.ariaLabel]),
+    ].join('\n'),
+  );
   assert.doesNotMatch(texts, unseen);
   assert.equal(await page.evaluate(() => ({}).polluted ?? Object.prototype.toString.call({})), '[object Object]');
 });
@@ -89,9 +145,20 @@ function readCsv(text) {
   for (let i = 0; i < text.length; i += 1) {
     if (quoted) {
       if (text[i] !== '"') cell += text[i];
-      else if (text[i + 1] === '"') { cell += '"'; i += 1; } else quoted = false;
+      else if (text[i + 1] === '"') {
+        cell += '"';
+        i += 1;
+      } else quoted = false;
     } else if (text[i] === '"') quoted = true;
-    else if (text[i] === ',') { rows.at(-1).push(cell); cell = ''; } else if (text.startsWith('\r\n', i)) { rows.at(-1).push(cell); cell = ''; rows.push([]); i += 1; } else cell += text[i];
+    else if (text[i] === ',') {
+      rows.at(-1).push(cell);
+      cell = '';
+    } else if (text.startsWith('\r\n', i)) {
+      rows.at(-1).push(cell);
+      cell = '';
+      rows.push([]);
+      i += 1;
+    } else cell += text[i];
   }
   return rows.slice(0, -1);
 }
@@ -104,8 +171,12 @@ async function saved(action) {
 test('CSV holds the visible rows in their order, and no cell that a spreadsheet would run', async () => {
   server = await startServer();
   for (const fields of HOSTILE) await register(fields);
-  for (let i = 0; i < 30; i += 1) await register({ app_name: i % 2 ? 'risk' : 'shop', user_id: `user ${i}, "the ${i}th"` });
-  page = await openDashboard(browser, server, { path: '/?sort=app,-user&columns=state,app,user,task,id', viewport: { width: 1280, height: 2000 } });
+  for (let i = 0; i < 30; i += 1)
+    await register({ app_name: i % 2 ? 'risk' : 'shop', user_id: `user ${i}, "the ${i}th"` });
+  page = await openDashboard(browser, server, {
+    path: '/?sort=app,-user&columns=state,app,user,task,id',
+    viewport: { width: 1280, height: 2000 },
+  });
   await page.getByText('36 sessions').waitFor();
   const visible = await rowsInView(page);
   assert.equal(visible.length, 36);
@@ -113,14 +184,20 @@ test('CSV holds the visible rows in their order, and no cell that a spreadsheet 
   assert.match(name, /^sessions-.*\.csv$/);
   assert.deepEqual(rows[0], ['State', 'App', 'User', 'Task', 'Session id']);
   const harmless = text => (/^[=+\-@]/.test(text) ? `'${text}` : text);
-  assert.deepEqual(rows.slice(1), visible.map(row => ['state', 'app', 'user', 'task', 'id'].map(key => harmless(row[key]))));
+  assert.deepEqual(
+    rows.slice(1),
+    visible.map(row => ['state', 'app', 'user', 'task', 'id'].map(key => harmless(row[key]))),
+  );
   for (const row of rows) for (const cell of row) assert.doesNotMatch(cell, /^[=+\-@\t\r]/);
 
   // Filtered, it holds what the filter leaves.
   await page.getByLabel('Filter', { exact: true }).fill('app:risk');
   await page.getByText('15 of 36').waitFor();
   const filtered = await saved(() => page.getByRole('button', { name: 'CSV' }).click());
-  assert.deepEqual(filtered.rows.slice(1).map(row => row[2]), (await rowsInView(page)).map(row => row.user));
+  assert.deepEqual(
+    filtered.rows.slice(1).map(row => row[2]),
+    (await rowsInView(page)).map(row => row.user),
+  );
 
   // The log too.
   await page.getByRole('button', { name: 'Audit log' }).click();
@@ -149,6 +226,11 @@ test('the page runs under its strict policy and cannot be framed', async () => {
   });
   assert.equal(ran.ran, false, 'an inline script does not run');
   page.problems.length = 0; // that violation was ours
-  const outside = await page.evaluate(() => performance.getEntriesByType('resource').map(entry => entry.name).filter(name => !name.startsWith(location.origin)));
+  const outside = await page.evaluate(() =>
+    performance
+      .getEntriesByType('resource')
+      .map(entry => entry.name)
+      .filter(name => !name.startsWith(location.origin)),
+  );
   assert.deepEqual(outside, []);
 });

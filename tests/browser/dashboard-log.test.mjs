@@ -12,8 +12,12 @@ let server;
 let page;
 let crowd;
 
-before(async () => { browser = await launchBrowser(); });
-after(async () => { await browser?.close(); });
+before(async () => {
+  browser = await launchBrowser();
+});
+after(async () => {
+  await browser?.close();
+});
 afterEach(async () => {
   const problems = page?.problems ?? [];
   crowd?.stop();
@@ -29,10 +33,12 @@ const as = session => ({ authorization: `Bearer ${session.session_token}` });
 test('details tell the whole life of a session, and stay when it is gone', async () => {
   server = await startServer();
   crowd = startCrowd(server);
-  await crowd.tell({ register: [
-    { session_id: 's1', app_name: 'risk', user_id: 'ana', meta: { env: 'prod' } },
-    { session_id: 's2', app_name: 'shop', user_id: 'ana' },
-  ] });
+  await crowd.tell({
+    register: [
+      { session_id: 's1', app_name: 'risk', user_id: 'ana', meta: { env: 'prod' } },
+      { session_id: 's2', app_name: 'shop', user_id: 'ana' },
+    ],
+  });
   await crowd.tell({ send: { session_id: 's1', type: 'status', status: 'running', current_task: 'Q4 report' } });
   page = await openDashboard(browser, server);
   await rowOf(page, 'ana').filter({ hasText: 'Q4 report' }).waitFor();
@@ -46,8 +52,12 @@ test('details tell the whole life of a session, and stay when it is gone', async
   await drawer.getByText('env').first().waitFor();
   const raw = JSON.parse(await drawer.getByLabel('Raw JSON').textContent());
   const truth = await api(server.url, 'GET', '/sessions/s1');
-  for (const key of ['session_id', 'app_name', 'user_id', 'start_time', 'meta', 'reported_status', 'current_task']) assert.deepEqual(raw[key], truth[key], key);
-  assert.match(await drawer.getByLabel('Command that ends the session').textContent(), new RegExp(`^curl -X POST '${server.url}/sessions/s1/kill'`));
+  for (const key of ['session_id', 'app_name', 'user_id', 'start_time', 'meta', 'reported_status', 'current_task'])
+    assert.deepEqual(raw[key], truth[key], key);
+  assert.match(
+    await drawer.getByLabel('Command that ends the session').textContent(),
+    new RegExp(`^curl -X POST '${server.url}/sessions/s1/kill'`),
+  );
 
   // Its end, two steps here too, seen step by step.
   await drawer.getByRole('button', { name: 'Kill…' }).click();
@@ -57,7 +67,10 @@ test('details tell the whole life of a session, and stay when it is gone', async
   await steps.getByText(/^kill delivered \d+ ms$/).waitFor();
   await steps.getByText(/^kill acknowledged \d+ ms$/).waitFor();
   await steps.getByText(/^gone \d+ ms$/).waitFor();
-  await drawer.getByText(/^killed .* maintenance/).first().waitFor();
+  await drawer
+    .getByText(/^killed .* maintenance/)
+    .first()
+    .waitFor();
 
   // The user's other session is one press away, and the way back leads back.
   await drawer.getByRole('button', { name: 'shop, idle' }).click();
@@ -79,7 +92,10 @@ test('sessions that ended are told with cause, by whom and why, as it happens; t
   const eve = await register({ user_id: 'eve' });
   await api(server.url, 'DELETE', `/sessions/${bob.session_id}`, undefined, as(bob));
   page = await openDashboard(browser, server);
-  await page.getByRole('region', { name: 'Sessions by state' }).getByRole('button', { name: /Ended 24 h/ }).click();
+  await page
+    .getByRole('region', { name: 'Sessions by state' })
+    .getByRole('button', { name: /Ended 24 h/ })
+    .click();
   await showsUsers(page, ['bob']);
   assert.equal(new URL(page.url()).searchParams.get('page'), 'ended');
   await api(server.url, 'POST', `/sessions/${ana.session_id}/kill`, { reason: 'memory', by: 'joe' });
@@ -97,7 +113,10 @@ test('sessions that ended are told with cause, by whom and why, as it happens; t
   await page.keyboard.type('kind:kill_requested,removed app:risk');
   await page.keyboard.press('Enter');
   await until(async () => (await rowsInView(page)).length === 2, 'two events of risk');
-  assert.deepEqual((await rowsInView(page)).map(row => row.kind), ['removed', 'kill requested']);
+  assert.deepEqual(
+    (await rowsInView(page)).map(row => row.kind),
+    ['removed', 'kill requested'],
+  );
   await page.reload();
   await isLive(page);
   await until(async () => (await rowsInView(page)).length === 2, 'the same after a reload');
@@ -106,7 +125,10 @@ test('sessions that ended are told with cause, by whom and why, as it happens; t
   await page.keyboard.press('Escape');
   await page.keyboard.press('Escape');
   await rowOf(page, 'eve').dblclick();
-  await page.getByRole('complementary', { name: 'Session', exact: true }).getByRole('heading', { name: 'shop · eve' }).waitFor();
+  await page
+    .getByRole('complementary', { name: 'Session', exact: true })
+    .getByRole('heading', { name: 'shop · eve' })
+    .waitFor();
   assert.equal(new URL(page.url()).searchParams.get('session'), eve.session_id);
 });
 
@@ -136,7 +158,13 @@ test('where the server asks who is there, the page signs in with a token, and a 
   server = await startServer(['--strict']);
   const tokens = JSON.parse(readFileSync(`${server.db}.tokens`, 'utf8'));
   const token = role => tokens.find(entry => entry.role === role).token;
-  await api(server.url, 'POST', '/sessions', { app_name: 'risk', user_id: 'ana' }, { authorization: `Bearer ${token('ingest')}` });
+  await api(
+    server.url,
+    'POST',
+    '/sessions',
+    { app_name: 'risk', user_id: 'ana' },
+    { authorization: `Bearer ${token('ingest')}` },
+  );
   page = await openDashboard(browser, server, { live: false });
   const field = page.getByLabel('Token');
   await field.fill('not a token');
@@ -152,5 +180,15 @@ test('where the server asks who is there, the page signs in with a token, and a 
   await page.keyboard.press('j');
   await page.keyboard.press('K');
   assert.equal(await page.getByText('Kill now').count(), 0);
-  assert.equal(await page.evaluate(secret => JSON.stringify(localStorage).includes(secret) || document.documentElement.outerHTML.includes(secret) || document.cookie.includes(secret), token('view')), false, 'the page keeps no token');
+  assert.equal(
+    await page.evaluate(
+      secret =>
+        JSON.stringify(localStorage).includes(secret) ||
+        document.documentElement.outerHTML.includes(secret) ||
+        document.cookie.includes(secret),
+      token('view'),
+    ),
+    false,
+    'the page keeps no token',
+  );
 });

@@ -18,15 +18,24 @@ before(async () => {
   server = await startServer(['--heartbeat-interval', '1s', '--stale-after', '4s', '--expire-after', '10m']);
   crowd = startCrowd(server);
   // Some that fall silent, many that are well, two that are asked to end and do not listen.
-  for (const user of ['omar', 'petra', 'liam']) await api(server.url, 'POST', '/sessions', { app_name: 'desk', user_id: user, status: 'running', current_task: 'render charts' });
+  for (const user of ['omar', 'petra', 'liam'])
+    await api(server.url, 'POST', '/sessions', {
+      app_name: 'desk',
+      user_id: user,
+      status: 'running',
+      current_task: 'render charts',
+    });
   await crowd.tell({ register: population(420).map(fields => ({ ...fields, heartbeat_interval: 1 })) });
   await crowd.tell({ beat: 1000 });
   await until(async () => (await api(server.url, 'GET', '/sessions?status=stale')).total === 3, 'three are stale');
   await crowd.tell({ deaf: true });
-  for (const id of ['p-000003', 'p-000014']) await api(server.url, 'POST', `/sessions/${id}/kill`, { reason: 'memory', by: 'joe' });
+  for (const id of ['p-000003', 'p-000014'])
+    await api(server.url, 'POST', `/sessions/${id}/kill`, { reason: 'memory', by: 'joe' });
   for (let i = 0; i < 3; i += 1) {
     const gone = await api(server.url, 'POST', '/sessions', { app_name: 'backup', user_id: 'cron' });
-    await api(server.url, 'DELETE', `/sessions/${gone.session_id}`, undefined, { authorization: `Bearer ${gone.session_token}` });
+    await api(server.url, 'DELETE', `/sessions/${gone.session_id}`, undefined, {
+      authorization: `Bearer ${gone.session_token}`,
+    });
   }
 });
 after(async () => {
@@ -38,7 +47,13 @@ after(async () => {
 async function violations(page) {
   await page.evaluate(axe.source);
   const { violations: found } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
-  return found.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.slice(0, 3).map(node => `${node.target} ${node.any[0]?.message ?? ''}`).join(' | ')}`);
+  return found.map(
+    ({ id, help, nodes }) =>
+      `${id}: ${help}: ${nodes
+        .slice(0, 3)
+        .map(node => `${node.target} ${node.any[0]?.message ?? ''}`)
+        .join(' | ')}`,
+  );
 }
 
 const rowsThere = page => page.locator('tbody tr.row:not([hidden])').nth(3).waitFor();
@@ -52,10 +67,20 @@ const LOOKS = [
   ['phone-dark', '/', { ...PHONE, colorScheme: 'dark' }, rowsThere],
   ['wall', '/?wall=1', { viewport: { width: 1920, height: 1080 }, colorScheme: 'dark' }, rowsThere],
   ['details', '/?session=p-000003', { colorScheme: 'light' }, page => page.getByText('What the log says').waitFor()],
-  ['details-dark', '/?session=p-000003', { colorScheme: 'dark' }, page => page.getByText('What the log says').waitFor()],
+  [
+    'details-dark',
+    '/?session=p-000003',
+    { colorScheme: 'dark' },
+    page => page.getByText('What the log says').waitFor(),
+  ],
   ['ended', '/?page=ended', { colorScheme: 'light' }, page => page.getByText('3 events').waitFor()],
   ['log', '/?page=log', { colorScheme: 'dark' }, rowsThere],
-  ['nothing-matches', '/?q=app:nobody', { colorScheme: 'light' }, page => page.getByText('No session matches this filter.').waitFor()],
+  [
+    'nothing-matches',
+    '/?q=app:nobody',
+    { colorScheme: 'light' },
+    page => page.getByText('No session matches this filter.').waitFor(),
+  ],
 ];
 
 for (const [name, path, options, ready] of LOOKS) {
@@ -135,14 +160,17 @@ test('the theme follows the system until another is chosen, which a reload keeps
 test('under reduced motion nothing moves by itself', async () => {
   const page = await openDashboard(browser, server, { reducedMotion: 'reduce' });
   await rowsThere(page);
-  const born = page.evaluate(() => new Promise(resolve => {
-    const look = () => {
-      const row = document.querySelector('tr.row.born');
-      if (row) resolve(getComputedStyle(row).animationName);
-      else requestAnimationFrame(look);
-    };
-    look();
-  }));
+  const born = page.evaluate(
+    () =>
+      new Promise(resolve => {
+        const look = () => {
+          const row = document.querySelector('tr.row.born');
+          if (row) resolve(getComputedStyle(row).animationName);
+          else requestAnimationFrame(look);
+        };
+        look();
+      }),
+  );
   await api(server.url, 'POST', '/sessions', { app_name: 'new', user_id: 'zoe', status: 'running' });
   assert.equal(await born, 'none', 'a new row does not glow');
   await page.context().close();

@@ -28,9 +28,13 @@ export async function openDashboard(browser, server, { path = '/', live = true, 
   page.problems = [];
   page.on('pageerror', error => page.problems.push(String(error.stack)));
   page.on('console', message => {
-    if (message.type() === 'error' && !/Failed to load resource|WebSocket connection to/.test(message.text())) page.problems.push(message.text());
+    if (message.type() === 'error' && !/Failed to load resource|WebSocket connection to/.test(message.text()))
+      page.problems.push(message.text());
   });
-  page.on('dialog', dialog => { page.problems.push(`dialog ${dialog.message()}`); dialog.dismiss(); });
+  page.on('dialog', dialog => {
+    page.problems.push(`dialog ${dialog.message()}`);
+    dialog.dismiss();
+  });
   await page.goto(server.url + path);
   if (live) await isLive(page);
   return page;
@@ -40,9 +44,15 @@ export const isLive = page => page.waitForFunction(() => document.querySelector(
 
 /** The texts of the rows in view, from the top, each with its cells by column. */
 export function rowsInView(page) {
-  return page.evaluate(() => [...document.querySelectorAll('.table-view:not([hidden]) tbody tr.row:not([hidden])')]
-    .sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)
-    .map(row => Object.fromEntries([...row.querySelectorAll('td[data-column]')].map(cell => [cell.dataset.column, cell.textContent]))));
+  return page.evaluate(() =>
+    [...document.querySelectorAll('.table-view:not([hidden]) tbody tr.row:not([hidden])')]
+      .sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)
+      .map(row =>
+        Object.fromEntries(
+          [...row.querySelectorAll('td[data-column]')].map(cell => [cell.dataset.column, cell.textContent]),
+        ),
+      ),
+  );
 }
 
 export const users = async page => (await rowsInView(page)).map(row => row.user);
@@ -51,7 +61,9 @@ export const users = async page => (await rowsInView(page)).map(row => row.user)
 export async function showsUsers(page, expected) {
   try {
     await page.waitForFunction(wanted => {
-      const rows = [...document.querySelectorAll('.table-view:not([hidden]) tbody tr.row:not([hidden])')].sort((a, b) => a.ariaRowIndex - b.ariaRowIndex);
+      const rows = [...document.querySelectorAll('.table-view:not([hidden]) tbody tr.row:not([hidden])')].sort(
+        (a, b) => a.ariaRowIndex - b.ariaRowIndex,
+      );
       return JSON.stringify(rows.map(row => row.querySelector('[data-column=user]')?.textContent)) === wanted;
     }, JSON.stringify(expected));
   } catch {
@@ -60,7 +72,10 @@ export async function showsUsers(page, expected) {
 }
 
 /** The row of a user. */
-export const rowOf = (page, user) => page.locator('tbody tr.row:not([hidden])').filter({ has: page.locator(`td[data-column=user]`, { hasText: new RegExp(`^${user}$`) }) });
+export const rowOf = (page, user) =>
+  page
+    .locator('tbody tr.row:not([hidden])')
+    .filter({ has: page.locator(`td[data-column=user]`, { hasText: new RegExp(`^${user}$`) }) });
 
 /** Waits for `question` to answer something true, asking again and again, and answers it. */
 export async function until(question, what, patience = PATIENCE) {
@@ -91,17 +106,28 @@ export function startCrowd(server) {
   };
   child.on('message', message => {
     if (message.error) fail(new Error(message.error));
-    else { waiting.get(message.done)?.resolve(); waiting.delete(message.done); }
+    else {
+      waiting.get(message.done)?.resolve();
+      waiting.delete(message.done);
+    }
   });
-  child.on('exit', code => { if (code) fail(new Error(`the crowd exited with ${code}`)); });
+  child.on('exit', code => {
+    if (code) fail(new Error(`the crowd exited with ${code}`));
+  });
   return {
-    tell: message => new Promise((resolve, reject) => {
-      if (failure) { reject(failure); return; }
-      number += 1;
-      waiting.set(number, { resolve, reject });
-      child.send({ ...message, number });
-    }),
-    stop: () => { if (child.connected) child.disconnect(); },
+    tell: message =>
+      new Promise((resolve, reject) => {
+        if (failure) {
+          reject(failure);
+          return;
+        }
+        number += 1;
+        waiting.set(number, { resolve, reject });
+        child.send({ ...message, number });
+      }),
+    stop: () => {
+      if (child.connected) child.disconnect();
+    },
   };
 }
 
@@ -113,26 +139,64 @@ export async function startLine(server) {
   const open = new Set();
   const proxy = createServer(near => {
     const far = connect(server.port, '127.0.0.1');
-    for (const [from, to] of [[near, far], [far, near]]) {
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ]) {
       open.add(from);
       from.pipe(to);
       from.on('error', () => to.destroy());
-      from.on('close', () => { open.delete(from); to.destroy(); });
+      from.on('close', () => {
+        open.delete(from);
+        to.destroy();
+      });
     }
   });
   proxy.listen(0, '127.0.0.1');
   await once(proxy, 'listening');
-  const cut = () => { for (const socket of open) socket.resetAndDestroy(); };
+  const cut = () => {
+    for (const socket of open) socket.resetAndDestroy();
+  };
   return {
     url: `http://127.0.0.1:${proxy.address().port}`,
     cut,
-    close: async () => { cut(); proxy.close(); await once(proxy, 'close'); },
+    close: async () => {
+      cut();
+      proxy.close();
+      await once(proxy, 'close');
+    },
   };
 }
 
 const APPS = ['risk', 'shop', 'reports', 'desk', 'backup', 'ml-training', 'ledger', 'onboarding'];
-const NAMES = ['ana', 'bob', 'carla', 'dmitri', 'eve', 'farid', 'grace', 'hiro', 'ines', 'joe', 'katya', 'liam', 'maria', 'noor', 'omar', 'petra'];
-const TASKS = ['Q4 report', 'Monte Carlo, 10,000 paths', 'nightly backup', 'train model v7', 'export orders', 'reconcile ledger', 'import invoices', 'render charts'];
+const NAMES = [
+  'ana',
+  'bob',
+  'carla',
+  'dmitri',
+  'eve',
+  'farid',
+  'grace',
+  'hiro',
+  'ines',
+  'joe',
+  'katya',
+  'liam',
+  'maria',
+  'noor',
+  'omar',
+  'petra',
+];
+const TASKS = [
+  'Q4 report',
+  'Monte Carlo, 10,000 paths',
+  'nightly backup',
+  'train model v7',
+  'export orders',
+  'reconcile ledger',
+  'import invoices',
+  'render charts',
+];
 
 /** `count` registrations as a demo would have them, always the same ones. */
 export function population(count, prefix = 'p') {

@@ -13,8 +13,12 @@ let browser;
 let server;
 let page;
 
-before(async () => { browser = await launchBrowser(); });
-after(async () => { await browser?.close(); });
+before(async () => {
+  browser = await launchBrowser();
+});
+after(async () => {
+  await browser?.close();
+});
 afterEach(async () => {
   const problems = page?.problems ?? [];
   await page?.context().close();
@@ -24,7 +28,10 @@ afterEach(async () => {
 });
 
 const register = fields => api(server.url, 'POST', '/sessions', { app_name: 'shop', ...fields });
-const beat = (session, body = {}) => api(server.url, 'POST', `/sessions/${session.session_id}/heartbeat`, body, { authorization: `Bearer ${session.session_token}` });
+const beat = (session, body = {}) =>
+  api(server.url, 'POST', `/sessions/${session.session_id}/heartbeat`, body, {
+    authorization: `Bearer ${session.session_token}`,
+  });
 
 test('a session is on the page within 300 ms of its POST, without a request', async () => {
   server = await startServer();
@@ -36,14 +43,18 @@ test('a session is on the page within 300 ms of its POST, without a request', as
   await page.evaluate(() => {
     window.seenAt = {};
     new MutationObserver(() => {
-      for (const cell of document.querySelectorAll('tr.row:not([hidden]) td[data-column=user]')) window.seenAt[cell.textContent] ??= Date.now();
+      for (const cell of document.querySelectorAll('tr.row:not([hidden]) td[data-column=user]'))
+        window.seenAt[cell.textContent] ??= Date.now();
     }).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
   });
   const delays = [];
   for (let i = 0; i < 5; i += 1) {
     const posted = Date.now();
     await register({ user_id: `user-${i}` });
-    delays.push(await page.waitForFunction(user => window.seenAt[user], `user-${i}`).then(handle => handle.jsonValue()) - posted);
+    delays.push(
+      (await page.waitForFunction(user => window.seenAt[user], `user-${i}`).then(handle => handle.jsonValue())) -
+        posted,
+    );
   }
   console.log(`# from the POST to the row: ${delays.map(delay => `${delay} ms`).join(', ')}`);
   assert.ok(Math.min(...delays) < 300, `${delays}`);
@@ -53,8 +64,18 @@ test('a session is on the page within 300 ms of its POST, without a request', as
 
 test('a filter, a sort, groups and columns are in the address, and a reload shows the same', async () => {
   server = await startServer();
-  for (const [app, user, task] of [['risk', 'ana', 'Q4 report'], ['risk', 'bob', null], ['shop', 'eve', 'Q4 report'], ['shop', 'joe', null]]) {
-    await register({ app_name: app, user_id: user, ...(task ? { status: 'running', current_task: task } : {}), meta: { env: app === 'risk' ? 'prod' : 'dev' } });
+  for (const [app, user, task] of [
+    ['risk', 'ana', 'Q4 report'],
+    ['risk', 'bob', null],
+    ['shop', 'eve', 'Q4 report'],
+    ['shop', 'joe', null],
+  ]) {
+    await register({
+      app_name: app,
+      user_id: user,
+      ...(task ? { status: 'running', current_task: task } : {}),
+      meta: { env: app === 'risk' ? 'prod' : 'dev' },
+    });
   }
   page = await openDashboard(browser, server);
   await page.keyboard.press('/');
@@ -91,10 +112,18 @@ test('a filter, a sort, groups and columns are in the address, and a reload show
 
 test('numbers and facets filter, and count what the rest of the filter leaves', async () => {
   server = await startServer();
-  for (const [app, user, status] of [['risk', 'ana', 'running'], ['risk', 'bob', 'idle'], ['shop', 'ana', 'uploading']]) await register({ app_name: app, user_id: user, status });
+  for (const [app, user, status] of [
+    ['risk', 'ana', 'running'],
+    ['risk', 'bob', 'idle'],
+    ['shop', 'ana', 'uploading'],
+  ])
+    await register({ app_name: app, user_id: user, status });
   page = await openDashboard(browser, server);
   const facets = page.getByRole('complementary', { name: 'Filter by value' });
-  await page.getByRole('region', { name: 'Sessions by state' }).getByRole('button', { name: /Running/ }).click();
+  await page
+    .getByRole('region', { name: 'Sessions by state' })
+    .getByRole('button', { name: /Running/ })
+    .click();
   await showsUsers(page, ['ana', 'ana']);
   await facets.getByRole('button', { name: 'risk 1', exact: true }).click();
   await page.getByText('1 of 3').waitFor();
@@ -114,7 +143,9 @@ test('the last hour is whole after a reload and a restart, and a range of it is 
   const bob = await register({ user_id: 'bob' });
   await register({ user_id: 'ana', status: 'running' });
   await api(server.url, 'POST', `/sessions/${bob.session_id}/kill`, {});
-  await api(server.url, 'DELETE', `/sessions/${bob.session_id}`, undefined, { authorization: `Bearer ${bob.session_token}` });
+  await api(server.url, 'DELETE', `/sessions/${bob.session_id}`, undefined, {
+    authorization: `Bearer ${bob.session_token}`,
+  });
   page = await openDashboard(browser, server);
   const ended = page.getByRole('region', { name: 'Sessions by state' }).getByRole('button', { name: 'Ended 24 h 1' });
   const band = page.getByRole('img', { name: /Sessions by state in the last hour, .*now .*1 running/ });
@@ -137,7 +168,10 @@ test('the last hour is whole after a reload and a restart, and a range of it is 
   await page.mouse.move(box.x + box.width / 2, box.y + 10, { steps: 4 });
   await page.mouse.up();
   await page.getByText('0 of 1').waitFor();
-  assert.match(new URL(page.url()).searchParams.get('q'), /^started:\d{4}-\d\d-\d\dT\d\d:\d\d\.\.\d{4}-\d\d-\d\dT\d\d:\d\d$/);
+  assert.match(
+    new URL(page.url()).searchParams.get('q'),
+    /^started:\d{4}-\d\d-\d\dT\d\d:\d\d\.\.\d{4}-\d\d-\d\dT\d\d:\d\d$/,
+  );
   await page.mouse.click(box.x + 5, box.y + 10);
   await page.getByText('1 session', { exact: true }).waitFor();
   await server.stop();
@@ -154,20 +188,31 @@ test('a session is ended by the keyboard alone, step by step, and stays struck t
   await page.keyboard.press('K');
   await page.keyboard.type('maintenance at ten');
   await page.keyboard.press('Enter');
-  await rowOf(page, 'ana').getByText(/requested ✓/).waitFor();
+  await rowOf(page, 'ana')
+    .getByText(/requested ✓/)
+    .waitFor();
   const kills = page.getByRole('region', { name: 'Kills' });
   await kills.getByText(/waits for the next heartbeat/).waitFor();
   assert.equal(await kills.getByText('1 of 1 kill done').count(), 0, 'no success before it is so');
   const answer = await beat(session);
   assert.equal(answer.kill_requested, true);
   assert.equal(answer.reason, 'maintenance at ten');
-  await api(server.url, 'DELETE', `/sessions/${session.session_id}`, undefined, { authorization: `Bearer ${session.session_token}` });
+  await api(server.url, 'DELETE', `/sessions/${session.session_id}`, undefined, {
+    authorization: `Bearer ${session.session_token}`,
+  });
   await kills.getByText('1 of 1 kill done').waitFor();
   await kills.getByText(/requested ✓.*gone .*✓/).waitFor();
   const row = rowOf(page, 'ana');
   assert.match(await row.getAttribute('class'), /is-ended/);
-  assert.match(await row.locator('[data-column=app]').evaluate(cell => getComputedStyle(cell).textDecorationLine), /line-through/);
-  assert.equal(await page.evaluate(() => document.activeElement.closest('tr')?.querySelector('[data-column=user]').textContent), 'ana', 'focus is where it was');
+  assert.match(
+    await row.locator('[data-column=app]').evaluate(cell => getComputedStyle(cell).textDecorationLine),
+    /line-through/,
+  );
+  assert.equal(
+    await page.evaluate(() => document.activeElement.closest('tr')?.querySelector('[data-column=user]').textContent),
+    'ana',
+    'focus is where it was',
+  );
 });
 
 test('rows hold still while pointed at, a chip says what waits, and ended rows go ten seconds later', async () => {
@@ -182,7 +227,9 @@ test('rows hold still while pointed at, a chip says what waits, and ended rows g
   await showsUsers(page, ['bob', 'ana']);
   await page.keyboard.press('.');
   await showsUsers(page, ['new', 'newer', 'bob', 'ana']);
-  await api(server.url, 'DELETE', `/sessions/${first.session_id}`, undefined, { authorization: `Bearer ${first.session_token}` });
+  await api(server.url, 'DELETE', `/sessions/${first.session_id}`, undefined, {
+    authorization: `Bearer ${first.session_token}`,
+  });
   await page.locator('tr.row.is-ended').waitFor();
   const endedAt = Date.now();
   await page.mouse.move(5, 5);
@@ -206,7 +253,9 @@ test('the server stopped and started again: as of when, nothing can be killed, t
   page = await openDashboard(browser, server);
   await showsUsers(page, ['bob', 'ana']);
   const frames = [];
-  page.on('websocket', socket => socket.on('framereceived', ({ payload }) => frames.push({ url: socket.url(), ...JSON.parse(payload) })));
+  page.on('websocket', socket =>
+    socket.on('framereceived', ({ payload }) => frames.push({ url: socket.url(), ...JSON.parse(payload) })),
+  );
   const { port, db } = server;
   await server.kill9();
   await page.getByRole('button', { name: /Reconnecting.* as of \d\d:\d\d:\d\d/ }).waitFor();
@@ -220,13 +269,24 @@ test('the server stopped and started again: as of when, nothing can be killed, t
   assert.equal(await page.locator('main.dimmed').count(), 0);
   assert.match(frames.at(0).url, /[?&]epoch=.+&seq=\d+/, 'it asked to resume');
   const listed = await api(server.url, 'GET', '/sessions');
-  assert.deepEqual((await rowsInView(page)).map(row => row.user), listed.sessions.map(session => session.user_id));
+  assert.deepEqual(
+    (await rowsInView(page)).map(row => row.user),
+    listed.sessions.map(session => session.user_id),
+  );
 });
 
 test('several are ended at once: what will be hit, the number typed, what is not confirmed, another try', async () => {
   server = await startServer();
   const sessions = [];
-  for (let i = 0; i < 12; i += 1) sessions.push(await register({ app_name: i < 11 ? 'risk' : 'shop', user_id: `u${i}`, heartbeat_interval: 1, ...(i < 2 ? { status: 'running', current_task: `task ${i}` } : {}) }));
+  for (let i = 0; i < 12; i += 1)
+    sessions.push(
+      await register({
+        app_name: i < 11 ? 'risk' : 'shop',
+        user_id: `u${i}`,
+        heartbeat_interval: 1,
+        ...(i < 2 ? { status: 'running', current_task: `task ${i}` } : {}),
+      }),
+    );
   page = await openDashboard(browser, server);
   await page.getByRole('checkbox', { name: 'Select all matching sessions' }).check();
   await page.getByText('12 selected').waitFor();
@@ -240,11 +300,16 @@ test('several are ended at once: what will be hit, the number typed, what is not
   await go.click();
   const kills = page.getByRole('region', { name: 'Kills' });
   await kills.getByText('0 of 12 kills done').waitFor();
-  await until(async () => (await api(server.url, 'GET', '/sessions')).sessions.every(session => session.kill_requested), 'all asked to end');
+  await until(
+    async () => (await api(server.url, 'GET', '/sessions')).sessions.every(session => session.kill_requested),
+    'all asked to end',
+  );
   // Four learn it by their heartbeat and go; the others never answer and are called unconfirmed.
   for (const session of sessions.slice(0, 4)) {
     assert.equal((await beat(session)).reason, 'memory');
-    await api(server.url, 'DELETE', `/sessions/${session.session_id}`, undefined, { authorization: `Bearer ${session.session_token}` });
+    await api(server.url, 'DELETE', `/sessions/${session.session_id}`, undefined, {
+      authorization: `Bearer ${session.session_token}`,
+    });
   }
   await kills.getByText('4 of 12 kills done, 8 not confirmed').waitFor();
   await kills.getByText('unconfirmed: not delivered').first().waitFor();
@@ -265,6 +330,10 @@ test('a whole app is ended by its name, and by nothing else', async () => {
   await dialog.getByLabel(/To go on, type/).fill('risk');
   await go.click();
   await page.getByRole('region', { name: 'Kills' }).getByText('0 of 11 kills done').waitFor();
-  await until(async () => (await api(server.url, 'GET', '/sessions?app_name=risk')).sessions.every(session => session.kill_requested), 'all of risk asked to end');
+  await until(
+    async () =>
+      (await api(server.url, 'GET', '/sessions?app_name=risk')).sessions.every(session => session.kill_requested),
+    'all of risk asked to end',
+  );
   assert.equal((await api(server.url, 'GET', '/sessions?app_name=shop')).sessions[0].kill_requested, false);
 });

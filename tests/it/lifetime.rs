@@ -152,3 +152,16 @@ async fn a_heartbeat_reaches_the_disk_when_the_server_ends() {
     let server = server.kill9_and_restart().await;
     assert_eq!(server.get("/sessions/s").await["last_heartbeat"], beat);
 }
+
+#[tokio::test]
+async fn under_a_base_path_everything_is_found_and_the_bare_base_leads_there() {
+    let server = Server::start(&["--base-path", "watch/"]).await;
+    assert!(server.url.ends_with("/watch"), "{}", server.url);
+    server.post("/sessions", json!({ "app_name": "a", "session_id": "s" })).await;
+    assert_eq!(server.get("/sessions").await["total"], 1);
+    let page = server.client.get(format!("{}/", server.url)).send().await.unwrap();
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    let bare = server.raw(format!("GET /watch HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", server.port).as_bytes()).await;
+    assert!(bare.starts_with("HTTP/1.1 308") && bare.contains("location: /watch/\r\n"), "{bare}");
+    server.socket("/watch/ws", &[]).await.next_of("snapshot").await;
+}

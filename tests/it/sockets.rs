@@ -269,3 +269,18 @@ async fn a_listener_hears_of_the_kill_at_once_and_the_stream_ends() {
     assert!(text.contains("event: kill") && text.contains("enough"), "{text}");
     until("delivered", async || server.get("/sessions/s").await["kill"]["delivered_at"].is_string()).await;
 }
+
+#[tokio::test]
+async fn a_snapshot_holds_what_was_acknowledged_before_it_was_asked_for() {
+    let server = Server::start(&[]).await;
+    for n in 0..20 {
+        let id = format!("s{n}");
+        server.post("/sessions", json!({ "app_name": "risk", "session_id": id })).await;
+        let mut dashboard = server.socket("/ws", &[]).await;
+        let hello = dashboard.next_of("hello").await;
+        let snapshot = dashboard.next().await;
+        assert_eq!(snapshot["type"], "snapshot");
+        assert_eq!(hello["seq"], snapshot["seq"]);
+        assert_eq!(snapshot["sessions"].as_array().unwrap().len(), n + 1);
+    }
+}

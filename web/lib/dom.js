@@ -22,7 +22,8 @@ function furnish(node, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (value === null || value === undefined || value === false) continue;
     if (name === 'text') node.textContent = value;
-    else if (name === 'on') for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
+    else if (name === 'on')
+      for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
     else if (name === 'data') Object.assign(node.dataset, value);
     else if (name === 'value') node.value = value;
     else node.setAttribute(name, value === true ? '' : value);
@@ -50,8 +51,11 @@ export function setAttribute(node, name, value) {
 
 /** Whether keys typed now are meant for a field and not for the page. */
 export function isTyping(target) {
-  return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName))
-    && !/^(checkbox|radio|button)$/.test(target.type ?? '');
+  return (
+    target instanceof HTMLElement &&
+    (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) &&
+    !/^(checkbox|radio|button)$/.test(target.type ?? '')
+  );
 }
 
 /** Hands `text` to the reader as a file. */

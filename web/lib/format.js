@@ -7,8 +7,15 @@ const DAY = 24 * HOUR;
 
 const numbers = new Intl.NumberFormat('en');
 const exact = new Intl.DateTimeFormat('en-GB', {
-  weekday: 'short', day: 'numeric', month: 'short', year: 'numeric',
-  hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, timeZoneName: 'short',
+  weekday: 'short',
+  day: 'numeric',
+  month: 'short',
+  year: 'numeric',
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  fractionalSecondDigits: 3,
+  timeZoneName: 'short',
 });
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const minute = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
@@ -63,7 +70,9 @@ export const hourAndMinute = time => minute.format(time);
 
 /** `14:03:12`, with the day before it unless it is today's */
 export function shortTime(time, now) {
-  return new Date(time).toDateString() === new Date(now).toDateString() ? clock.format(time) : `${day.format(time)} ${clock.format(time)}`;
+  return new Date(time).toDateString() === new Date(now).toDateString()
+    ? clock.format(time)
+    : `${day.format(time)} ${clock.format(time)}`;
 }
 
 /** `2026-11-22T14:03`: local, as the filter reads it */

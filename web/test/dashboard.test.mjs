@@ -10,7 +10,10 @@ import { changes, hello, iso, session, snapshot } from './support.mjs';
 
 const opened = (sessions, view = {}) => {
   const dashboard = new Dashboard({ view: { ...defaults(), ...view } });
-  const tell = frame => { dashboard.take(JSON.stringify(frame)); return settle(dashboard); };
+  const tell = frame => {
+    dashboard.take(JSON.stringify(frame));
+    return settle(dashboard);
+  };
   dashboard.setLine({ state: 'open', retryAt: 0, lostAt: 0 });
   tell({ ...hello(), now: new Date().toISOString() });
   tell(snapshot(1, sessions));
@@ -26,14 +29,28 @@ function settle(dashboard) {
   return whole;
 }
 
-const shown = dashboard => Array.from({ length: dashboard.lines.length }, (_, i) => dashboard.lineAt(i)).map(line => line.id ?? `[${line.value}]`);
+const shown = dashboard =>
+  Array.from({ length: dashboard.lines.length }, (_, i) => dashboard.lineAt(i)).map(
+    line => line.id ?? `[${line.value}]`,
+  );
 const gone = (id, cause = 'ended') => ({ session_id: id, cause, at: new Date().toISOString() });
 
 test('rows hold still, what would move is counted, and all of it moves at once afterwards', () => {
-  const { dashboard, tell } = opened([session('a', { start_time: iso(3) }), session('b', { start_time: iso(2) }), session('c', { start_time: iso(1) })]);
+  const { dashboard, tell } = opened([
+    session('a', { start_time: iso(3) }),
+    session('b', { start_time: iso(2) }),
+    session('c', { start_time: iso(1) }),
+  ]);
   assert.deepEqual(shown(dashboard), ['a', 'b', 'c']);
   dashboard.hold(true);
-  tell(changes(1, 2, [session('c', { start_time: iso(1), is_stale: true }), session('d', { start_time: iso(9) })], [gone('a')]));
+  tell(
+    changes(
+      1,
+      2,
+      [session('c', { start_time: iso(1), is_stale: true }), session('d', { start_time: iso(9) })],
+      [gone('a')],
+    ),
+  );
   assert.deepEqual(shown(dashboard), ['a', 'b', 'c']);
   assert.equal(dashboard.wouldMove.size, 3, 'c moves up, d appears, a leaves');
   assert.equal(dashboard.store.rows.get('c').state, 'stale', 'what the rows say is true nevertheless');
@@ -71,7 +88,10 @@ test('a session that ends is no longer selected', () => {
   tell(changes(1, 2, [], [gone('a', 'killed')]));
   assert.deepEqual([...dashboard.selection], ['b']);
   assert.equal(dashboard.matching, 1, 'an ended row that lingers is not counted');
-  assert.deepEqual(dashboard.selectedRows().map(row => row.id), ['b']);
+  assert.deepEqual(
+    dashboard.selectedRows().map(row => row.id),
+    ['b'],
+  );
 });
 
 test('nothing can be done while the page is not live, or for a viewer', () => {
@@ -97,19 +117,34 @@ test('a gap is reported, and frames of a lost line are not read after the next o
 });
 
 test('groups fold, and their rows are found for a group kill', () => {
-  const { dashboard } = opened([session('a', { app_name: 'x' }), session('b', { app_name: 'y' }), session('c', { app_name: 'x' })], { group: 'app' });
+  const { dashboard } = opened(
+    [session('a', { app_name: 'x' }), session('b', { app_name: 'y' }), session('c', { app_name: 'x' })],
+    { group: 'app' },
+  );
   assert.deepEqual(shown(dashboard), ['[x]', 'a', 'c', '[y]', 'b']);
   dashboard.fold('x');
   settle(dashboard);
   assert.deepEqual(shown(dashboard), ['[x]', '[y]', 'b']);
-  assert.deepEqual(dashboard.rowsOfGroup({ by: 'app', value: 'x' }).map(row => row.id), ['a', 'c']);
+  assert.deepEqual(
+    dashboard.rowsOfGroup({ by: 'app', value: 'x' }).map(row => row.id),
+    ['a', 'c'],
+  );
 });
 
 test('whatever happens in whatever order, in the end the lines are the sessions, sorted and filtered', () => {
   let seed = 99;
-  const random = n => { seed = (seed * 1103515245 + 12345) & 0x7fffffff; return (seed >> 8) % n; };
+  const random = n => {
+    seed = (seed * 1103515245 + 12345) & 0x7fffffff;
+    return (seed >> 8) % n;
+  };
   const truth = new Map();
-  const make = i => session(`s${i}`, { app_name: ['x', 'y', 'z'][random(3)], is_stale: random(8) === 0, reported_status: random(3) ? 'idle' : 'running', start_time: iso(i) });
+  const make = i =>
+    session(`s${i}`, {
+      app_name: ['x', 'y', 'z'][random(3)],
+      is_stale: random(8) === 0,
+      reported_status: random(3) ? 'idle' : 'running',
+      start_time: iso(i),
+    });
   for (let i = 0; i < 1500; i += 1) truth.set(`s${i}`, make(i));
   const { dashboard, tell } = opened([...truth.values()]);
   let seq = 1;
@@ -123,21 +158,40 @@ test('whatever happens in whatever order, in the end the lines are the sessions,
     for (let i = random(12); i > 0; i -= 1) {
       const number = random(1800);
       if (truth.has(`s${number}`) && random(2)) {
-        if (!upserted.has(`s${number}`)) { truth.delete(`s${number}`); removed.push(gone(`s${number}`)); }
+        if (!upserted.has(`s${number}`)) {
+          truth.delete(`s${number}`);
+          removed.push(gone(`s${number}`));
+        }
       } else if (!removed.some(end => end.session_id === `s${number}`)) {
         truth.set(`s${number}`, make(number));
         upserted.set(`s${number}`, truth.get(`s${number}`));
       }
     }
-    dashboard.take(JSON.stringify(changes(seq, seq += 1, [...upserted.values()], removed)));
+    dashboard.take(JSON.stringify(changes(seq, (seq += 1), [...upserted.values()], removed)));
     ahead += random(3) ? 0 : 11_000;
     switch (random(9)) {
-      case 0: dashboard.hold(true); break;
-      case 1: dashboard.hold(false); break;
-      case 2: dashboard.show({ query: ['', 'app:x', '-status:stale', 'status:running,stale app:y'][random(4)] }); break;
-      case 3: dashboard.show({ sort: [[{ key: 'state', down: false }], [{ key: 'app', down: true }], [{ key: 'age', down: false }]][random(3)] }); break;
-      case 4: dashboard.show({ group: [null, 'app', 'status'][random(3)] }); break;
-      case 5: dashboard.catchUp(); break;
+      case 0:
+        dashboard.hold(true);
+        break;
+      case 1:
+        dashboard.hold(false);
+        break;
+      case 2:
+        dashboard.show({ query: ['', 'app:x', '-status:stale', 'status:running,stale app:y'][random(4)] });
+        break;
+      case 3:
+        dashboard.show({
+          sort: [[{ key: 'state', down: false }], [{ key: 'app', down: true }], [{ key: 'age', down: false }]][
+            random(3)
+          ],
+        });
+        break;
+      case 4:
+        dashboard.show({ group: [null, 'app', 'status'][random(3)] });
+        break;
+      case 5:
+        dashboard.catchUp();
+        break;
       default:
     }
     dashboard.step(random(2) ? 0 : 5); // sometimes far too short for what is to be done
@@ -148,29 +202,57 @@ test('whatever happens in whatever order, in the end the lines are the sessions,
   ahead += 20_000;
   settle(dashboard);
   settle(dashboard);
-  const expected = [...truth.values()].filter(each => each.app_name === 'x').sort((a, b) => (a.start_time < b.start_time ? 1 : -1)).map(each => each.session_id);
+  const expected = [...truth.values()]
+    .filter(each => each.app_name === 'x')
+    .sort((a, b) => (a.start_time < b.start_time ? 1 : -1))
+    .map(each => each.session_id);
   assert.deepEqual(shown(dashboard), expected);
   assert.equal(dashboard.store.live, truth.size);
-  assert.equal([...dashboard.facets.counts.status.values()].reduce((a, b) => a + b, 0), expected.length);
+  assert.equal(
+    [...dashboard.facets.counts.status.values()].reduce((a, b) => a + b, 0),
+    expected.length,
+  );
   const counted = new Map([...dashboard.facets.counts.app]);
-  for (const app of ['x', 'y', 'z']) assert.equal(counted.get(app), [...truth.values()].filter(each => each.app_name === app).length);
+  for (const app of ['x', 'y', 'z'])
+    assert.equal(counted.get(app), [...truth.values()].filter(each => each.app_name === app).length);
 });
 
 test('a life is told from its events: states, tasks, silence, and the steps of its end', () => {
   const event = (at, kind, fields = {}) => ({ at: iso(at), kind, ...fields });
-  const told = life([
-    event(0, 'registered', { status: 'idle' }),
-    event(10_000, 'status_changed', { status: 'running', current_task: 'Q4' }),
-    event(40_000, 'status_changed', { status: 'idle', current_task: null }),
-    event(60_000, 'stale'),
-    event(90_000, 'recovered'),
-    event(95_000, 'kill_requested', { by: 'joe' }),
-    event(95_003, 'kill_delivered'),
-    event(95_041, 'kill_acknowledged'),
-    event(95_060, 'removed', { cause: 'killed' }),
-  ], 0);
-  assert.deepEqual(told.spans.map(span => [span.state, span.to - span.from]), [['idle', 10_000], ['running', 30_000], ['idle', 20_000], ['stale', 30_000], ['idle', 5_000], ['ending', 60]]);
-  assert.deepEqual(told.tasks.map(task => [task.name, task.to - task.from, task.open]), [['Q4', 30_000, false]]);
-  assert.deepEqual(told.steps.map(stepText), ['kill requested', 'kill delivered 3 ms', 'kill acknowledged 41 ms', 'gone 60 ms']);
+  const told = life(
+    [
+      event(0, 'registered', { status: 'idle' }),
+      event(10_000, 'status_changed', { status: 'running', current_task: 'Q4' }),
+      event(40_000, 'status_changed', { status: 'idle', current_task: null }),
+      event(60_000, 'stale'),
+      event(90_000, 'recovered'),
+      event(95_000, 'kill_requested', { by: 'joe' }),
+      event(95_003, 'kill_delivered'),
+      event(95_041, 'kill_acknowledged'),
+      event(95_060, 'removed', { cause: 'killed' }),
+    ],
+    0,
+  );
+  assert.deepEqual(
+    told.spans.map(span => [span.state, span.to - span.from]),
+    [
+      ['idle', 10_000],
+      ['running', 30_000],
+      ['idle', 20_000],
+      ['stale', 30_000],
+      ['idle', 5_000],
+      ['ending', 60],
+    ],
+  );
+  assert.deepEqual(
+    told.tasks.map(task => [task.name, task.to - task.from, task.open]),
+    [['Q4', 30_000, false]],
+  );
+  assert.deepEqual(told.steps.map(stepText), [
+    'kill requested',
+    'kill delivered 3 ms',
+    'kill acknowledged 41 ms',
+    'gone 60 ms',
+  ]);
   assert.equal(told.ended, true);
 });

@@ -9,27 +9,52 @@ import { Store } from '../store.js';
 import { T0, changes, hello, iso, session, snapshot } from './support.mjs';
 
 let seed = 7;
-const random = n => { seed = (seed * 1103515245 + 12345) & 0x7fffffff; return (seed >> 8) % n; };
+const random = n => {
+  seed = (seed * 1103515245 + 12345) & 0x7fffffff;
+  return (seed >> 8) % n;
+};
 
-const some = i => session(`s${i}`, {
-  app_name: ['risk', 'shop', 'desk'][random(3)], user_id: random(4) ? `u${random(30)}` : null,
-  start_time: iso(random(100_000)), reported_status: random(3) ? 'idle' : 'running', is_stale: random(10) === 0,
-  current_task: random(2) ? `task ${random(50)}` : null, task_started_at: random(2) ? iso(random(100_000)) : null,
-});
+const some = i =>
+  session(`s${i}`, {
+    app_name: ['risk', 'shop', 'desk'][random(3)],
+    user_id: random(4) ? `u${random(30)}` : null,
+    start_time: iso(random(100_000)),
+    reported_status: random(3) ? 'idle' : 'running',
+    is_stale: random(10) === 0,
+    current_task: random(2) ? `task ${random(50)}` : null,
+    task_started_at: random(2) ? iso(random(100_000)) : null,
+  });
 
 function filled(count) {
   const store = new Store({ now: () => T0 });
   store.receive(hello());
-  store.receive(snapshot(1, Array.from({ length: count }, (_, i) => some(i))));
+  store.receive(
+    snapshot(
+      1,
+      Array.from({ length: count }, (_, i) => some(i)),
+    ),
+  );
   const ordering = new Ordering(store.slots);
   store.drain();
   return { store, ordering };
 }
 
 const shown = (store, ordering) => [...ordering.order.subarray(0, ordering.length)].map(slot => store.slots[slot].id);
-const expected = (store, ordering) => [...store.rows.values()].filter(row => ordering.matches(row)).sort(ordering.compare).map(row => row.id);
+const expected = (store, ordering) =>
+  [...store.rows.values()]
+    .filter(row => ordering.matches(row))
+    .sort(ordering.compare)
+    .map(row => row.id);
 
-for (const sort of [DEFAULT_SORT, [{ key: 'app', down: true }, { key: 'user', down: false }], [{ key: 'elapsed', down: true }], [{ key: 'task', down: false }]]) {
+for (const sort of [
+  DEFAULT_SORT,
+  [
+    { key: 'app', down: true },
+    { key: 'user', down: false },
+  ],
+  [{ key: 'elapsed', down: true }],
+  [{ key: 'task', down: false }],
+]) {
   test(`merging changes in is the same as sorting all anew: ${JSON.stringify(sort)}`, () => {
     const { store, ordering } = filled(3000);
     const { mask } = sessionFilter('-app:desk');
@@ -40,7 +65,11 @@ for (const sort of [DEFAULT_SORT, [{ key: 'app', down: true }, { key: 'user', do
     for (let round = 0; round < 60; round += 1) {
       const upserted = Array.from({ length: random(40) }, () => some(random(3300)));
       const once = [...new Map(upserted.map(entry => [entry.session_id, entry])).values()];
-      const removed = Array.from({ length: random(5) }, () => ({ session_id: `x${random(3300)}`, cause: 'ended', at: iso(0) }));
+      const removed = Array.from({ length: random(5) }, () => ({
+        session_id: `x${random(3300)}`,
+        cause: 'ended',
+        at: iso(0),
+      }));
       store.receive(changes(seq, seq + 1, once, removed));
       seq += 1;
       ordering.update(store.drain().changed);
@@ -96,10 +125,15 @@ test('a row that is swept leaves the order, and its slot may then hold another',
 test('problems come first by default', () => {
   const store = new Store({ now: () => T0 });
   store.receive(hello());
-  store.receive(snapshot(1, [
-    session('idle'), session('running', { reported_status: 'running' }), session('hidden', { visibility: 'hidden' }),
-    session('stale', { is_stale: true }), session('ending', { kill_requested: true }),
-  ]));
+  store.receive(
+    snapshot(1, [
+      session('idle'),
+      session('running', { reported_status: 'running' }),
+      session('hidden', { visibility: 'hidden' }),
+      session('stale', { is_stale: true }),
+      session('ending', { kill_requested: true }),
+    ]),
+  );
   const ordering = new Ordering(store.slots);
   ordering.reorder({ compare: comparator(DEFAULT_SORT) });
   ordering.work();
@@ -124,7 +158,10 @@ test('pressing a heading sorts, turns, and returns to the default; with shift it
   assert.deepEqual(turned, [{ key: 'app', down: true }]);
   assert.deepEqual(pressed(turned, 'app', false), DEFAULT_SORT);
   const two = pressed(app, 'age', true);
-  assert.deepEqual(two, [{ key: 'app', down: false }, { key: 'age', down: true }]);
+  assert.deepEqual(two, [
+    { key: 'app', down: false },
+    { key: 'age', down: true },
+  ]);
   assert.deepEqual(pressed(pressed(two, 'age', true), 'age', true), app);
   assert.equal(movesWithBeats(two), false);
   assert.equal(movesWithBeats([{ key: 'beat', down: true }]), true);
@@ -151,7 +188,8 @@ test('facet counts follow every change, and ignore their own part of the filter'
   const truth = (mask, facet, bit, of) => {
     const counts = new Map();
     for (const row of store.rows.values()) {
-      if (!row.ended && (mask(row, T0) & (ALL & ~bit)) === (ALL & ~bit)) counts.set(of(row), (counts.get(of(row)) ?? 0) + 1);
+      if (!row.ended && (mask(row, T0) & (ALL & ~bit)) === (ALL & ~bit))
+        counts.set(of(row), (counts.get(of(row)) ?? 0) + 1);
     }
     assert.deepEqual(new Map([...facets.counts[facet]].sort()), new Map([...counts].sort()), facet);
   };
@@ -166,10 +204,14 @@ test('facet counts follow every change, and ignore their own part of the filter'
   assert.equal(facets.counts.app.size, 3, 'the other apps stay in sight');
   let seq = 1;
   for (let round = 0; round < 30; round += 1) {
-    const upserted = [...new Map(Array.from({ length: 20 }, () => some(random(600))).map(entry => [entry.session_id, entry])).values()];
+    const upserted = [
+      ...new Map(Array.from({ length: 20 }, () => some(random(600))).map(entry => [entry.session_id, entry])).values(),
+    ];
     const named = new Set(upserted.map(entry => entry.session_id));
-    const removed = [`s${random(600)}`].filter(id => !named.has(id)).map(id => ({ session_id: id, cause: 'ended', at: iso(0) }));
-    store.receive(changes(seq, seq += 1, upserted, removed));
+    const removed = [`s${random(600)}`]
+      .filter(id => !named.has(id))
+      .map(id => ({ session_id: id, cause: 'ended', at: iso(0) }));
+    store.receive(changes(seq, (seq += 1), upserted, removed));
     for (const row of store.drain().changed) facets.update(row, mask(row, T0));
   }
   check(mask);
@@ -184,11 +226,21 @@ test('groups have a heading with counts, and folded ones show no rows', () => {
   ordering.reorder({ compare: comparator(DEFAULT_SORT, GROUPINGS.app.key) });
   ordering.work();
   const { lines, length, groups } = linesOf(ordering, store.slots, 'app', new Set(['risk']));
-  assert.deepEqual(groups.map(group => group.value), ['desk', 'risk', 'shop']);
-  assert.equal(groups.reduce((sum, group) => sum + group.size, 0), 300);
+  assert.deepEqual(
+    groups.map(group => group.value),
+    ['desk', 'risk', 'shop'],
+  );
+  assert.equal(
+    groups.reduce((sum, group) => sum + group.size, 0),
+    300,
+  );
   assert.equal(length, 3 + 300 - groups[1].size);
   assert.equal(lines[0], -1);
   assert.equal(lines[1 + groups[0].size], -2);
   assert.equal(lines[2 + groups[0].size], -3);
-  for (const group of groups) assert.equal(Object.values(group.states).reduce((a, b) => a + b), group.live);
+  for (const group of groups)
+    assert.equal(
+      Object.values(group.states).reduce((a, b) => a + b),
+      group.live,
+    );
 });

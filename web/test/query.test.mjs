@@ -21,7 +21,18 @@ test('words, qualifiers, quotes and exclusions are read apart', () => {
 });
 
 test('whatever is formatted is read back the same', () => {
-  const odd = ['a b', 'say "hi"', 'back\\slash', 'comma,inside', 'key:like', '-minus', '', '<img src=x onerror=alert(1)>', '\u202Eevil', '__proto__'];
+  const odd = [
+    'a b',
+    'say "hi"',
+    'back\\slash',
+    'comma,inside',
+    'key:like',
+    '-minus',
+    '',
+    '<img src=x onerror=alert(1)>',
+    '\u202Eevil',
+    '__proto__',
+  ];
   for (const value of odd) {
     const query = withValues('first', 'app', [value, 'other']);
     assert.deepEqual(valuesOf(query, 'app'), [value, 'other'], query);
@@ -36,7 +47,8 @@ test('whatever is formatted is read back the same', () => {
 });
 
 test('a half-typed query is no error', () => {
-  for (const text of ['', '   ', 'app:', ':', '-', '"', 'task:"half', 'app:,', '"" ""']) assert.doesNotThrow(() => sessionFilter(text), text);
+  for (const text of ['', '   ', 'app:', ':', '-', '"', 'task:"half', 'app:,', '"" ""'])
+    assert.doesNotThrow(() => sessionFilter(text), text);
   assert.equal(matches('app:', { app_name: 'x' }), true);
 });
 
@@ -125,7 +137,17 @@ test('the mask tells which part of the filter failed', () => {
 });
 
 test('the event log speaks the same language', () => {
-  const event = { seq: 1, at: iso(0), kind: 'removed', session_id: 's', app_name: 'risk', user_id: 'ana', by: 'joe', reason: 'memory', cause: 'killed' };
+  const event = {
+    seq: 1,
+    at: iso(0),
+    kind: 'removed',
+    session_id: 's',
+    app_name: 'risk',
+    user_id: 'ana',
+    by: 'joe',
+    reason: 'memory',
+    cause: 'killed',
+  };
   assert.ok(eventFilter('cause:killed by:joe app:risk').matches(event));
   assert.ok(eventFilter('reason:mem').matches(event));
   assert.ok(!eventFilter('cause:expired').matches(event));

@@ -3,7 +3,11 @@ import { test } from 'node:test';
 import { Store } from '../store.js';
 import { T0, changes, hello, iso, session, snapshot } from './support.mjs';
 
-const ids = store => [...store.rows.values()].filter(row => !row.ended).map(row => row.id).sort();
+const ids = store =>
+  [...store.rows.values()]
+    .filter(row => !row.ended)
+    .map(row => row.id)
+    .sort();
 
 function watching(sessions = [], seq = 10, now = () => T0) {
   const store = new Store({ now });
@@ -105,20 +109,27 @@ test('in another epoch the old position is worth nothing, and the rows are repla
 
 test('beats move only the last beat, and ids named like object internals are ids', () => {
   const store = watching([session('__proto__'), session('constructor')]);
-  const frame = JSON.parse(`{"type":"beats","at":"${iso(30_000)}","beats":{"__proto__":"${iso(30_000)}","nobody":"${iso(1)}"}}`);
+  const frame = JSON.parse(
+    `{"type":"beats","at":"${iso(30_000)}","beats":{"__proto__":"${iso(30_000)}","nobody":"${iso(1)}"}}`,
+  );
   store.receive(frame);
   assert.equal(store.rows.get('__proto__').beat, T0 + 30_000);
   assert.equal(store.rows.get('constructor').beat, T0);
   const { changed, beaten } = store.drain();
   assert.equal(changed.length, 0);
-  assert.deepEqual(beaten.map(row => row.id), ['__proto__']);
+  assert.deepEqual(
+    beaten.map(row => row.id),
+    ['__proto__'],
+  );
   assert.equal(store.seq, 10);
 });
 
 test('an ended row lingers for ten seconds with its cause, then goes, and its slot is used again', () => {
   let now = T0;
   const store = watching([session('a'), session('b')], 10, () => now);
-  store.receive(changes(10, 11, [], [{ session_id: 'a', cause: 'killed', at: iso(0), by: 'joe', reason: 'maintenance' }]));
+  store.receive(
+    changes(10, 11, [], [{ session_id: 'a', cause: 'killed', at: iso(0), by: 'joe', reason: 'maintenance' }]),
+  );
   const row = store.rows.get('a');
   assert.equal(row.ended.cause, 'killed');
   assert.equal(row.ended.by, 'joe');
@@ -156,7 +167,10 @@ test('only rows that appear while watching are new', () => {
 test('what the store holds after any cut and resume equals the server', () => {
   // A small server with a ring of changes, a reader that is cut at random, and one truth.
   let seed = 20261122;
-  const random = n => { seed = (seed * 1103515245 + 12345) & 0x7fffffff; return seed % n; };
+  const random = n => {
+    seed = (seed * 1103515245 + 12345) & 0x7fffffff;
+    return seed % n;
+  };
   const truth = new Map();
   const log = [];
   let epoch = 'e1';
@@ -177,11 +191,20 @@ test('what the store holds after any cut and resume equals the server', () => {
   const since = from => {
     const latest = new Map(log.filter(entry => entry.seq > from).map(entry => [entry.id, entry]));
     const all = [...latest.values()];
-    return changes(from, seq, all.filter(entry => !entry.removed).map(entry => entry.session),
-      all.filter(entry => entry.removed).map(entry => ({ session_id: entry.id, cause: 'ended', at: iso(0) })));
+    return changes(
+      from,
+      seq,
+      all.filter(entry => !entry.removed).map(entry => entry.session),
+      all.filter(entry => entry.removed).map(entry => ({ session_id: entry.id, cause: 'ended', at: iso(0) })),
+    );
   };
   for (let round = 0; round < 300; round += 1) {
-    if (random(40) === 0) { epoch = `e${round}`; seq = 0; log.length = 0; truth.clear(); }
+    if (random(40) === 0) {
+      epoch = `e${round}`;
+      seq = 0;
+      log.length = 0;
+      truth.clear();
+    }
     const position = store.position;
     store.receive(hello(epoch, seq));
     let told = seq;
@@ -197,15 +220,27 @@ test('what the store holds after any cut and resume equals the server', () => {
     }
     for (let i = random(50); i > 0; i -= 1) {
       step();
-      if (random(4) === 0) { assert.equal(store.receive(since(told)), 'ok'); told = seq; }
+      if (random(4) === 0) {
+        assert.equal(store.receive(since(told)), 'ok');
+        told = seq;
+      }
     }
-    if (told < seq && random(2) === 0 && seq - told <= 30) { store.receive(since(told)); told = seq; }
+    if (told < seq && random(2) === 0 && seq - told <= 30) {
+      store.receive(since(told));
+      told = seq;
+    }
     if (store.seq === seq) {
       assert.deepEqual(ids(store), [...truth.keys()].sort(), `round ${round}`);
       for (const [id, value] of truth) assert.equal(store.rows.get(id).task, value.current_task);
-      assert.equal(Object.values(store.counts).reduce((a, b) => a + b), truth.size);
+      assert.equal(
+        Object.values(store.counts).reduce((a, b) => a + b),
+        truth.size,
+      );
     }
-    if (random(3) === 0) { store.drain(); store.recycle(); }
+    if (random(3) === 0) {
+      store.drain();
+      store.recycle();
+    }
   }
 });
 

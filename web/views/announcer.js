@@ -27,7 +27,9 @@ export class Announcer {
     this.toast.textContent = words;
     this.toast.hidden = false;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => { this.toast.hidden = true; }, 2500);
+    this.#timer = setTimeout(() => {
+      this.toast.hidden = true;
+    }, 2500);
   }
 
   /** Called at least once a second. What was done goes before how the counts stand. */

@@ -28,16 +28,36 @@ export class BandView {
     this.#marks = svg('g', { class: 'marks' });
     this.#brush = svg('rect', { class: 'brush', y: 0, height: HEIGHT, width: 0 });
     this.#tip = el('span', { class: 'tip', hidden: true });
-    this.chart = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': 'Sessions by state in the last hour' },
-      svg('defs', {}, svg('pattern', { id: 'hatch', width: 5, height: 5, patternUnits: 'userSpaceOnUse', patternTransform: 'rotate(45)' },
-        svg('rect', { class: 'hatch-ground', width: 5, height: 5 }), svg('rect', { class: 'hatch-line', width: 2, height: 5 }))),
-      ...this.#layers, this.#marks, this.#brush);
+    this.chart = svg(
+      'svg',
+      {
+        viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+        preserveAspectRatio: 'none',
+        role: 'img',
+        'aria-label': 'Sessions by state in the last hour',
+      },
+      svg(
+        'defs',
+        {},
+        svg(
+          'pattern',
+          { id: 'hatch', width: 5, height: 5, patternUnits: 'userSpaceOnUse', patternTransform: 'rotate(45)' },
+          svg('rect', { class: 'hatch-ground', width: 5, height: 5 }),
+          svg('rect', { class: 'hatch-line', width: 2, height: 5 }),
+        ),
+      ),
+      ...this.#layers,
+      this.#marks,
+      this.#brush,
+    );
     this.scale = el('div', { class: 'scale', 'aria-hidden': 'true' }, ...Array.from({ length: 5 }, () => el('span')));
     this.element = el('section', { class: 'band', 'aria-label': 'The last hour' }, this.chart, this.scale, this.#tip);
     this.chart.addEventListener('pointerdown', event => this.#start(event));
     this.chart.addEventListener('pointermove', event => this.#move(event));
     this.chart.addEventListener('pointerup', event => this.#stop(event));
-    this.chart.addEventListener('pointerleave', () => { this.#tip.hidden = true; });
+    this.chart.addEventListener('pointerleave', () => {
+      this.#tip.hidden = true;
+    });
   }
 
   #time(event) {
@@ -68,9 +88,13 @@ export class BandView {
   #point(event, time) {
     const { minutes } = this.#stats;
     if (minutes.length === 0) return;
-    const nearest = minutes.reduce((best, minute) => (Math.abs(minute.time - time) < Math.abs(best.time - time) ? minute : best));
+    const nearest = minutes.reduce((best, minute) =>
+      Math.abs(minute.time - time) < Math.abs(best.time - time) ? minute : best,
+    );
     const near = Math.abs(nearest.time - time) < 90_000;
-    const parts = near ? STACK.filter(state => nearest[state] > 0).map(state => `${count(nearest[state])} ${state}`) : ['no record'];
+    const parts = near
+      ? STACK.filter(state => nearest[state] > 0).map(state => `${count(nearest[state])} ${state}`)
+      : ['no record'];
     if (near && nearest.ended > 0) parts.push(`${count(nearest.ended)} ended`);
     if (near && nearest.kills > 0) parts.push(plural(nearest.kills, 'kill'));
     this.#tip.hidden = false;
@@ -117,16 +141,33 @@ export class BandView {
     });
     const mark = (time, kind, title) => {
       const x = this.#x(time);
-      return svg('path', { class: `mark is-${kind}`, d: `M${x.toFixed(1)} 0V${HEIGHT}`, 'vector-effect': 'non-scaling-stroke' }, svg('title', { text: title }));
+      return svg(
+        'path',
+        { class: `mark is-${kind}`, d: `M${x.toFixed(1)} 0V${HEIGHT}`, 'vector-effect': 'non-scaling-stroke' },
+        svg('title', { text: title }),
+      );
     };
     const first = this.#end - SPAN;
     this.#marks.replaceChildren(
-      ...minutes.filter(minute => minute.kills > 0 && minute.time > first).map(minute => mark(minute.time + step / 2, 'kill', `${plural(minute.kills, 'kill')}, ${hourAndMinute(minute.time)}`)),
-      ...restarts.filter(time => time > first).map(time => mark(time, 'restart', `server started, ${hourAndMinute(time)}`)));
-    [...this.scale.children].forEach((tick, i) => { tick.textContent = i === 4 ? 'now' : hourAndMinute(this.#end - SPAN + (i * SPAN) / 4); });
+      ...minutes
+        .filter(minute => minute.kills > 0 && minute.time > first)
+        .map(minute =>
+          mark(minute.time + step / 2, 'kill', `${plural(minute.kills, 'kill')}, ${hourAndMinute(minute.time)}`),
+        ),
+      ...restarts
+        .filter(time => time > first)
+        .map(time => mark(time, 'restart', `server started, ${hourAndMinute(time)}`)),
+    );
+    [...this.scale.children].forEach((tick, i) => {
+      tick.textContent = i === 4 ? 'now' : hourAndMinute(this.#end - SPAN + (i * SPAN) / 4);
+    });
     const last = minutes.at(-1);
     if (last) {
-      setAttribute(this.chart, 'aria-label', `Sessions by state in the last hour, at most ${count(highest)} at once; now ${STACK.map(state => `${count(last[state])} ${state}`).join(', ')}`);
+      setAttribute(
+        this.chart,
+        'aria-label',
+        `Sessions by state in the last hour, at most ${count(highest)} at once; now ${STACK.map(state => `${count(last[state])} ${state}`).join(', ')}`,
+      );
     }
   }
 }

@@ -13,12 +13,39 @@ export class BulkView {
   constructor(dashboard, page) {
     this.#dashboard = dashboard;
     this.#words = el('span', { class: 'words' });
-    this.#all = el('button', { type: 'button', class: 'link', on: { click: () => dashboard.select([...dashboard.matchingRows()].map(row => row.id), true) } });
-    this.#message = el('button', { type: 'button', class: 'button', text: 'Message…', on: { click: () => page.message(dashboard.selectedRows()) } });
-    this.#kill = el('button', { type: 'button', class: 'danger', text: 'Kill…', on: { click: () => page.killMany({ rows: dashboard.selectedRows() }) } });
-    this.element = el('section', { class: 'bulk', 'aria-label': 'Selected sessions', hidden: true },
-      this.#words, this.#all, el('button', { type: 'button', class: 'link', text: 'clear', on: { click: () => dashboard.clearSelection() } }),
-      el('span', { class: 'grow' }), this.#message, this.#kill);
+    this.#all = el('button', {
+      type: 'button',
+      class: 'link',
+      on: {
+        click: () =>
+          dashboard.select(
+            [...dashboard.matchingRows()].map(row => row.id),
+            true,
+          ),
+      },
+    });
+    this.#message = el('button', {
+      type: 'button',
+      class: 'button',
+      text: 'Message…',
+      on: { click: () => page.message(dashboard.selectedRows()) },
+    });
+    this.#kill = el('button', {
+      type: 'button',
+      class: 'danger',
+      text: 'Kill…',
+      on: { click: () => page.killMany({ rows: dashboard.selectedRows() }) },
+    });
+    this.element = el(
+      'section',
+      { class: 'bulk', 'aria-label': 'Selected sessions', hidden: true },
+      this.#words,
+      this.#all,
+      el('button', { type: 'button', class: 'link', text: 'clear', on: { click: () => dashboard.clearSelection() } }),
+      el('span', { class: 'grow' }),
+      this.#message,
+      this.#kill,
+    );
   }
 
   render() {

@@ -24,10 +24,16 @@ function modal(title, ...content) {
   return dialog;
 }
 
-const field = (label, control, hint) => el('label', { class: 'field' }, el('span', {}, label, hint && el('small', { text: hint })), control);
+const field = (label, control, hint) =>
+  el('label', { class: 'field' }, el('span', {}, label, hint && el('small', { text: hint })), control);
 
 function byField() {
-  return el('input', { value: recall('by', ''), maxlength: '128', autocomplete: 'name', placeholder: 'for the audit log' });
+  return el('input', {
+    value: recall('by', ''),
+    maxlength: '128',
+    autocomplete: 'name',
+    placeholder: 'for the audit log',
+  });
 }
 
 /**
@@ -35,9 +41,16 @@ function byField() {
  * @param {{ rows?: any[], app?: string, group?: { by: string, value: string } }} target
  */
 function resolve(dashboard, target) {
-  const wholeApp = target.app ?? (target.group?.by === 'app' && dashboard.view.query.trim() === '' ? target.group.value : null);
-  const rows = wholeApp !== null ? dashboard.rowsOfApp(wholeApp) : target.rows ?? dashboard.rowsOfGroup(target.group);
-  return { wholeApp, rows: rows.filter(row => row.state !== 'ending' && !row.ended), asked: rows.filter(row => row.state === 'ending').length };
+  const app =
+    target.app ?? (target.group?.by === 'app' && dashboard.view.query.trim() === '' ? target.group.value : null);
+  // An app called `.` or `..` has no address of its own: a browser takes them for steps in the path.
+  const wholeApp = app !== null && /^\.\.?$/.test(app) ? null : app;
+  const rows = app !== null ? dashboard.rowsOfApp(app) : (target.rows ?? dashboard.rowsOfGroup(target.group));
+  return {
+    wholeApp,
+    rows: rows.filter(row => row.state !== 'ending' && !row.ended),
+    asked: rows.filter(row => row.state === 'ending').length,
+  };
 }
 
 /** Asks before many sessions are ended. */
@@ -51,27 +64,68 @@ export function askKill(dashboard, target, page) {
   const tasks = rows.filter(row => row.task !== '');
   const oldest = rows.reduce((first, row) => (row.start < first.start ? row : first));
   const onlyApp = apps.size === 1 ? rows[0].app : null;
-  const what = wholeApp !== null ? el('span', {}, 'End every session of ', el('bdi', { text: printable(wholeApp) }), '?') : `End ${plural(rows.length, 'session')}?`;
+  const what =
+    wholeApp !== null
+      ? el('span', {}, 'End every session of ', el('bdi', { text: printable(wholeApp) }), '?')
+      : `End ${plural(rows.length, 'session')}?`;
 
   const reason = el('input', { maxlength: '512', placeholder: 'shown to the users', autofocus: true });
   const by = byField();
   const word = wholeApp ?? String(rows.length);
   const typed = rows.length > MANY ? el('input', { autocomplete: 'off', spellcheck: 'false', class: 'typed' }) : null;
   const go = el('button', { type: 'submit', class: 'danger', text: `Kill ${plural(rows.length, 'session')}` });
-  const mayGo = () => dashboard.mayAct && (!typed || typed.value.trim() === word || (onlyApp !== null && typed.value.trim() === onlyApp));
-  const check = () => { go.disabled = !mayGo(); };
+  const mayGo = () =>
+    dashboard.mayAct && (!typed || typed.value.trim() === word || (onlyApp !== null && typed.value.trim() === onlyApp));
+  const check = () => {
+    go.disabled = !mayGo();
+  };
   typed?.addEventListener('input', check);
   const names = [...apps].slice(0, 3).map(printable).join(', ') + (apps.size > 3 ? ` and ${apps.size - 3} more` : '');
-  const form = el('form', { method: 'dialog' },
-    el('dl', { class: 'hit' },
-      el('dt', { text: 'Sessions' }), el('dd', { text: count(rows.length) }),
-      el('dt', { text: 'Apps' }), el('dd', {}, el('bdi', { text: names })),
-      el('dt', { text: 'Running tasks' }), el('dd', { class: tasks.length > 0 ? 'warn' : '' }, el('bdi', { text: tasks.length === 0 ? 'none' : `${count(tasks.length)}: ${tasks.slice(0, 3).map(row => printable(row.task)).join(', ')}${tasks.length > 3 ? ' …' : ''}` })),
-      el('dt', { text: 'Oldest' }), el('dd', {}, el('bdi', { text: `${elapsed(dashboard.now() - oldest.start)}${oldest.user ? `, ${printable(oldest.user)}` : ''}` })),
-      asked > 0 && el('dt', { text: 'Already ending' }), asked > 0 && el('dd', { text: count(asked) })),
-    field('Reason', reason), field('Your name', by),
+  const form = el(
+    'form',
+    { method: 'dialog' },
+    el(
+      'dl',
+      { class: 'hit' },
+      el('dt', { text: 'Sessions' }),
+      el('dd', { text: count(rows.length) }),
+      el('dt', { text: 'Apps' }),
+      el('dd', {}, el('bdi', { text: names })),
+      el('dt', { text: 'Running tasks' }),
+      el(
+        'dd',
+        { class: tasks.length > 0 ? 'warn' : '' },
+        el('bdi', {
+          text:
+            tasks.length === 0
+              ? 'none'
+              : `${count(tasks.length)}: ${tasks
+                  .slice(0, 3)
+                  .map(row => printable(row.task))
+                  .join(', ')}${tasks.length > 3 ? ' …' : ''}`,
+        }),
+      ),
+      el('dt', { text: 'Oldest' }),
+      el(
+        'dd',
+        {},
+        el('bdi', {
+          text: `${elapsed(dashboard.now() - oldest.start)}${oldest.user ? `, ${printable(oldest.user)}` : ''}`,
+        }),
+      ),
+      asked > 0 && el('dt', { text: 'Already ending' }),
+      asked > 0 && el('dd', { text: count(asked) }),
+    ),
+    field('Reason', reason),
+    field('Your name', by),
     typed && field(el('span', {}, 'To go on, type ', el('b', {}, el('bdi', { text: printable(word) }))), typed),
-    el('div', { class: 'buttons' }, el('button', { type: 'button', class: 'button', text: 'Cancel', on: { click: () => dialog.close() } }), go));
+    el(
+      'div',
+      { class: 'buttons' },
+      el('button', { type: 'button', class: 'button', text: 'Cancel', on: { click: () => dialog.close() } }),
+      go,
+    ),
+  );
   form.addEventListener('submit', event => {
     event.preventDefault();
     if (!mayGo()) return;
@@ -96,24 +150,53 @@ export function askMessage(dashboard, rows, page) {
   const to = rows.filter(row => !row.ended);
   if (to.length === 0) return;
   const text = el('textarea', { maxlength: '512', rows: '3', required: true, autofocus: true });
-  const level = el('select', {}, el('option', { value: 'info', text: 'Information' }), el('option', { value: 'warning', text: 'Warning' }));
+  const level = el(
+    'select',
+    {},
+    el('option', { value: 'info', text: 'Information' }),
+    el('option', { value: 'warning', text: 'Warning' }),
+  );
   const by = byField();
   const send = el('button', { type: 'submit', class: 'primary', text: `Send to ${plural(to.length, 'session')}` });
   const outcome = el('p', { class: 'outcome', role: 'status' });
   const list = el('ul', { class: 'deliveries' });
-  const form = el('form', { method: 'dialog' },
+  const form = el(
+    'form',
+    { method: 'dialog' },
     el('p', { class: 'soft', text: 'Shown to the users where their app shows messages. It ends nothing.' }),
-    field('Message', text), field('Level', level), field('Your name', by), outcome, list,
-    el('div', { class: 'buttons' }, el('button', { type: 'button', class: 'button', text: 'Close', on: { click: () => dialog.close() } }), send));
+    field('Message', text),
+    field('Level', level),
+    field('Your name', by),
+    outcome,
+    list,
+    el(
+      'div',
+      { class: 'buttons' },
+      el('button', { type: 'button', class: 'button', text: 'Close', on: { click: () => dialog.close() } }),
+      send,
+    ),
+  );
   const counts = { delivered: 0, sent: 0, failed: 0 };
   const tell = ({ row, error, sent, deliveredAt }, startedAt) => {
     if (deliveredAt) counts.delivered += 1;
     else if (sent) counts.sent += 1;
     else counts.failed += 1;
-    setText(outcome, `${count(counts.delivered)} delivered, ${count(counts.sent)} sent but not confirmed, ${count(counts.failed)} not reached`);
+    setText(
+      outcome,
+      `${count(counts.delivered)} delivered, ${count(counts.sent)} sent but not confirmed, ${count(counts.failed)} not reached`,
+    );
     if (list.children.length >= 50) return;
-    const words = deliveredAt ? `delivered ${took(Math.max(0, Date.parse(deliveredAt) - startedAt))} ✓` : error ?? (sent ? 'sent, not confirmed yet' : 'not reached: no socket');
-    list.append(el('li', { class: deliveredAt ? 'ok' : 'not' }, el('bdi', { text: `${printable(row.app)} ${printable(row.user || row.id)}` }), ` ${words}`));
+    const words = deliveredAt
+      ? `delivered ${took(Math.max(0, Date.parse(deliveredAt) - startedAt))} ✓`
+      : (error ?? (sent ? 'sent, not confirmed yet' : 'not reached: no socket'));
+    list.append(
+      el(
+        'li',
+        { class: deliveredAt ? 'ok' : 'not' },
+        el('bdi', { text: `${printable(row.app)} ${printable(row.user || row.id)}` }),
+        ` ${words}`,
+      ),
+    );
   };
   form.addEventListener('submit', async event => {
     event.preventDefault();
@@ -129,27 +212,72 @@ export function askMessage(dashboard, rows, page) {
     setText(send, 'Send again');
     page.say(outcome.textContent);
   });
-  const dialog = modal(to.length === 1 ? el('span', {}, 'Message to ', el('bdi', { text: printable(to[0].user || to[0].app) })) : `Message to ${plural(to.length, 'session')}`, form);
+  const dialog = modal(
+    to.length === 1
+      ? el('span', {}, 'Message to ', el('bdi', { text: printable(to[0].user || to[0].app) }))
+      : `Message to ${plural(to.length, 'session')}`,
+    form,
+  );
 }
 
 const KEYS = [
-  ['j k ↓ ↑', 'next, previous row'], ['x', 'select the row (X: up to here)'], ['K', 'kill the row: a reason, then Enter'], ['Enter', 'details'],
-  ['Esc', 'back'], ['/', 'filter'], ['c', 'copy the row'], ['.', 'let waiting updates in'], ['space', 'pause: rows hold still'], ['t', 'theme'], ['?', 'this help'],
+  ['j k ↓ ↑', 'next, previous row'],
+  ['x', 'select the row (X: up to here)'],
+  ['K', 'kill the row: a reason, then Enter'],
+  ['Enter', 'details'],
+  ['Esc', 'back'],
+  ['/', 'filter'],
+  ['c', 'copy the row'],
+  ['.', 'let waiting updates in'],
+  ['space', 'pause: rows hold still'],
+  ['t', 'theme'],
+  ['?', 'this help'],
 ];
 const WORDS = [
-  ['app:risk', 'this app; with * for anything: app:ri*'], ['status:running,stale', 'one of these states or reported words'], ['user:ana  user:""', 'this user; nobody known'],
-  ['task:"Q4 report"', 'within the task'], ['meta.env:prod', 'a tag of the session'], ['idle:>5m', 'idle for longer than'], ['silent:>1m', 'last heartbeat longer ago than'],
-  ['busy:>10m', 'task running longer than'], ['age:1h..2h', 'session that old'], ['started:2026-11-22T14:00..', 'started from then on'], ['-app:demo', 'not this'], ['words', 'anywhere in the row'],
+  ['app:risk', 'this app; with * for anything: app:ri*'],
+  ['status:running,stale', 'one of these states or reported words'],
+  ['user:ana  user:""', 'this user; nobody known'],
+  ['task:"Q4 report"', 'within the task'],
+  ['meta.env:prod', 'a tag of the session'],
+  ['idle:>5m', 'idle for longer than'],
+  ['silent:>1m', 'last heartbeat longer ago than'],
+  ['busy:>10m', 'task running longer than'],
+  ['age:1h..2h', 'session that old'],
+  ['started:2026-11-22T14:00..', 'started from then on'],
+  ['-app:demo', 'not this'],
+  ['words', 'anywhere in the row'],
 ];
 
 export function showHelp(page) {
   if (document.querySelector('dialog.help')) return;
   const pair = ([key, text]) => [el('dt', {}, el('kbd', { text: key })), el('dd', { text })];
-  const dialog = modal('Keys and filters',
-    el('div', { class: 'two' }, el('dl', { class: 'keys' }, ...KEYS.flatMap(pair)), el('dl', { class: 'keys' }, ...WORDS.flatMap(pair))),
-    el('p', { class: 'soft', text: 'Shift on a heading sorts by several columns. A right press on a cell copies it or filters by it. Rows hold still while the pointer or the focus is among them.' }),
-    el('div', { class: 'buttons' }, el('button', { type: 'button', class: 'button', text: 'Close', autofocus: true, on: { click: () => dialog.close() } })));
+  const dialog = modal(
+    'Keys and filters',
+    el(
+      'div',
+      { class: 'two' },
+      el('dl', { class: 'keys' }, ...KEYS.flatMap(pair)),
+      el('dl', { class: 'keys' }, ...WORDS.flatMap(pair)),
+    ),
+    el('p', {
+      class: 'soft',
+      text: 'Shift on a heading sorts by several columns. A right press on a cell copies it or filters by it. Rows hold still while the pointer or the focus is among them.',
+    }),
+    el(
+      'div',
+      { class: 'buttons' },
+      el('button', {
+        type: 'button',
+        class: 'button',
+        text: 'Close',
+        autofocus: true,
+        on: { click: () => dialog.close() },
+      }),
+    ),
+  );
   dialog.classList.add('help');
-  dialog.addEventListener('keydown', event => { if (event.key === '?') dialog.close(); });
+  dialog.addEventListener('keydown', event => {
+    if (event.key === '?') dialog.close();
+  });
   page.changed();
 }

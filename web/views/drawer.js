@@ -53,7 +53,12 @@ export class DrawerView {
       raw: el('pre', { tabindex: '0', 'aria-label': 'Raw JSON' }),
       curl: el('pre', { tabindex: '0', 'aria-label': 'Command that ends the session' }),
       kill: el('button', { type: 'button', class: 'danger', text: 'Kill…', on: { click: () => this.#kill() } }),
-      message: el('button', { type: 'button', class: 'button', text: 'Message…', on: { click: () => page.message([this.#row()].filter(Boolean)) } }),
+      message: el('button', {
+        type: 'button',
+        class: 'button',
+        text: 'Message…',
+        on: { click: () => page.message([this.#row()].filter(Boolean)) },
+      }),
       armed: el('form', { class: 'armed', hidden: true }),
     };
     const parts = this.#parts;
@@ -63,20 +68,63 @@ export class DrawerView {
       this.#sections[name] = node;
       return node;
     };
-    this.element = el('aside', { class: 'drawer', 'aria-label': 'Session', hidden: true },
-      el('header', {}, parts.title, badge.element, el('span', { class: 'grow' }),
-        el('button', { type: 'button', class: 'tool', text: '✕', 'aria-label': 'Close details', title: 'Close (Esc)', on: { click: () => this.close() } })),
-      el('div', { class: 'body', tabindex: '0', role: 'region', 'aria-label': 'Session details' },
-        el('p', { class: 'line' }, parts.id, copyButton(() => this.#id, page.say, 'Session id')),
-        el('p', { class: 'line actions' }, parts.message, parts.kill), parts.armed,
+    this.element = el(
+      'aside',
+      { class: 'drawer', 'aria-label': 'Session', hidden: true },
+      el(
+        'header',
+        {},
+        parts.title,
+        badge.element,
+        el('span', { class: 'grow' }),
+        el('button', {
+          type: 'button',
+          class: 'tool',
+          text: '✕',
+          'aria-label': 'Close details',
+          title: 'Close (Esc)',
+          on: { click: () => this.close() },
+        }),
+      ),
+      el(
+        'div',
+        { class: 'body', tabindex: '0', role: 'region', 'aria-label': 'Session details' },
+        el(
+          'p',
+          { class: 'line' },
+          parts.id,
+          copyButton(() => this.#id, page.say, 'Session id'),
+        ),
+        el('p', { class: 'line actions' }, parts.message, parts.kill),
+        parts.armed,
         section('facts', 'Now', parts.facts),
         section('lane', 'Its life', parts.lane, parts.steps),
         section('tasks', 'Tasks', parts.tasks),
         section('meta', 'Meta', parts.meta),
         section('events', 'What the log says', parts.events),
         section('others', 'The user’s other sessions', parts.others),
-        section('raw', 'Raw JSON', el('div', { class: 'with-copy' }, parts.raw, copyButton(() => parts.raw.textContent, page.say, 'JSON'))),
-        section('curl', 'End it from a terminal', el('div', { class: 'with-copy' }, parts.curl, copyButton(() => parts.curl.textContent, page.say, 'Command')))));
+        section(
+          'raw',
+          'Raw JSON',
+          el(
+            'div',
+            { class: 'with-copy' },
+            parts.raw,
+            copyButton(() => parts.raw.textContent, page.say, 'JSON'),
+          ),
+        ),
+        section(
+          'curl',
+          'End it from a terminal',
+          el(
+            'div',
+            { class: 'with-copy' },
+            parts.curl,
+            copyButton(() => parts.curl.textContent, page.say, 'Command'),
+          ),
+        ),
+      ),
+    );
   }
 
   #sections;
@@ -110,7 +158,8 @@ export class DrawerView {
     this.element.hidden = id === null;
     if (id === null) {
       // Back to the row; its element may show another session by now.
-      if (!this.#page.focusRow(before) && this.#back?.isConnected && !this.#back.closest('tr')) this.#back.focus({ preventScroll: true });
+      if (!this.#page.focusRow(before) && this.#back?.isConnected && !this.#back.closest('tr'))
+        this.#back.focus({ preventScroll: true });
       this.#back = null;
     } else {
       this.element.querySelector('.body').scrollTop = 0;
@@ -138,13 +187,22 @@ export class DrawerView {
   // The kill takes two steps here too, and says why.
   #kill() {
     const { armed } = this.#parts;
-    const reason = el('input', { class: 'reason', maxlength: '512', placeholder: 'Reason (optional)', 'aria-label': 'Reason' });
-    armed.replaceChildren(reason, el('button', { type: 'submit', class: 'danger', text: 'Kill now' }),
-      el('button', { type: 'button', class: 'quiet', text: 'Cancel', on: { click: () => this.#disarm() } }));
+    const reason = el('input', {
+      class: 'reason',
+      maxlength: '512',
+      placeholder: 'Reason (optional)',
+      'aria-label': 'Reason',
+    });
+    armed.replaceChildren(
+      reason,
+      el('button', { type: 'submit', class: 'danger', text: 'Kill now' }),
+      el('button', { type: 'button', class: 'quiet', text: 'Cancel', on: { click: () => this.#disarm() } }),
+    );
     armed.onsubmit = event => {
       event.preventDefault();
       const row = this.#row();
-      if (row && this.#dashboard.mayAct) killRows(this.#dashboard, [row], { reason: reason.value.trim(), by: recall('by', '') });
+      if (row && this.#dashboard.mayAct)
+        killRows(this.#dashboard, [row], { reason: reason.value.trim(), by: recall('by', '') });
       this.#disarm();
     };
     armed.hidden = false;
@@ -160,7 +218,9 @@ export class DrawerView {
     this.#follow();
     if (this.#id === null) return;
     const row = this.#row();
-    const seen = row ? `${row.session.last_heartbeat}|${row.session.current_task}|${row.state}|${row.ended?.at}|${JSON.stringify(row.session.kill)}|${row.session.visibility}` : 'none';
+    const seen = row
+      ? `${row.session.last_heartbeat}|${row.session.current_task}|${row.state}|${row.ended?.at}|${JSON.stringify(row.session.kill)}|${row.session.visibility}`
+      : 'none';
     if (seen !== this.#seen) {
       this.#seen = seen;
       this.#dirty = true;
@@ -186,7 +246,16 @@ export class DrawerView {
     setText(id, printable(this.#id));
     const end = row?.ended ?? this.#ended();
     const state = end ? 'ended' : row ? row.state : 'ended';
-    badge.show(state, end ? end.cause ?? 'ended' : row ? (row.state === 'running' ? row.session.reported_status : row.state) : 'not here');
+    badge.show(
+      state,
+      end
+        ? (end.cause ?? 'ended')
+        : row
+          ? row.state === 'running'
+            ? row.session.reported_status
+            : row.state
+          : 'not here',
+    );
     const may = row !== null && !row.ended;
     const admin = this.#dashboard.server.role === 'admin';
     kill.hidden = !may || !admin || row.state === 'ending';
@@ -198,26 +267,35 @@ export class DrawerView {
       const { session } = row;
       list.push(['Started', `${localTime(row.start)}, ${elapsed((end?.at ?? now) - row.start)} long`]);
       list.push(['Last beat', `${ago(now - row.beat)}, ${localTime(row.beat)}`]);
-      if (row.task && !end) list.push(['Task', `${row.task}${row.taskStart ? `, for ${elapsed(now - row.taskStart)}` : ''}`]);
+      if (row.task && !end)
+        list.push(['Task', `${row.task}${row.taskStart ? `, for ${elapsed(now - row.taskStart)}` : ''}`]);
       list.push(['Socket', session.connected ? 'open' : `none, a beat each ${row.interval / 1000} s`]);
       if (session.visibility) list.push(['Visibility', session.visibility]);
       if (session.client) list.push(['Client', session.client]);
       if (session.remote_addr) list.push(['Address', session.remote_addr]);
     }
-    if (end) list.push(['Ended', `${end.cause ?? ''} ${localTime(end.at)}${end.by ? ` by ${end.by}` : ''}${end.reason ? `: ${end.reason}` : ''}`]);
+    if (end)
+      list.push([
+        'Ended',
+        `${end.cause ?? ''} ${localTime(end.at)}${end.by ? ` by ${end.by}` : ''}${end.reason ? `: ${end.reason}` : ''}`,
+      ]);
     if (this.#error && !row) list.push(['', this.#error]);
     pairs(facts, list);
   }
 
   #ended() {
     const last = this.#events?.at(-1);
-    return last?.kind === 'removed' ? { cause: last.cause, at: Date.parse(last.at), by: last.by, reason: last.reason } : null;
+    return last?.kind === 'removed'
+      ? { cause: last.cause, at: Date.parse(last.at), by: last.by, reason: last.reason }
+      : null;
   }
 
   /** What changes only with news of the session. */
   #settled(row) {
     const { meta, raw, curl, events } = this.#parts;
-    const show = (name, on) => { this.#sections[name].hidden = !on; };
+    const show = (name, on) => {
+      this.#sections[name].hidden = !on;
+    };
     pairs(meta, row ? Object.entries(row.session.meta ?? {}) : []);
     show('meta', meta.children.length > 0);
     show('raw', row !== null);
@@ -226,10 +304,29 @@ export class DrawerView {
     setText(curl, killCommand(this.#server, this.#id));
     const list = (this.#events ?? []).slice(-EVENTS).reverse();
     const now = this.#dashboard.now();
-    events.replaceChildren(el('tbody', {}, ...list.map(event => el('tr', {},
-      el('td', { class: 'time', title: localTime(Date.parse(event.at)), text: shortTime(Date.parse(event.at), now) }),
-      el('td', { text: KINDS[event.kind] ?? event.kind }),
-      el('td', {}, el('bdi', { text: printable([detail(event), event.by && `by ${event.by}`].filter(Boolean).join(', ')) }))))));
+    events.replaceChildren(
+      el(
+        'tbody',
+        {},
+        ...list.map(event =>
+          el(
+            'tr',
+            {},
+            el('td', {
+              class: 'time',
+              title: localTime(Date.parse(event.at)),
+              text: shortTime(Date.parse(event.at), now),
+            }),
+            el('td', { text: KINDS[event.kind] ?? event.kind }),
+            el(
+              'td',
+              {},
+              el('bdi', { text: printable([detail(event), event.by && `by ${event.by}`].filter(Boolean).join(', ')) }),
+            ),
+          ),
+        ),
+      ),
+    );
     show('events', list.length > 0);
     this.#others(row);
   }
@@ -247,10 +344,21 @@ export class DrawerView {
       }
     }
     this.#sections.others.hidden = found.length === 0;
-    others.replaceChildren(...found.map(other => el('li', {}, el('button', {
-      type: 'button', class: 'link', text: `${printable(other.app)}, ${other.state}${other.task ? `: ${printable(other.task)}` : ''}`,
-      on: { click: () => this.#dashboard.show({ session: other.id }) },
-    }))), total > found.length && el('li', { class: 'soft', text: `and ${count(total - found.length)} more` }) || '');
+    others.replaceChildren(
+      ...found.map(other =>
+        el(
+          'li',
+          {},
+          el('button', {
+            type: 'button',
+            class: 'link',
+            text: `${printable(other.app)}, ${other.state}${other.task ? `: ${printable(other.task)}` : ''}`,
+            on: { click: () => this.#dashboard.show({ session: other.id }) },
+          }),
+        ),
+      ),
+      (total > found.length && el('li', { class: 'soft', text: `and ${count(total - found.length)} more` })) || '',
+    );
   }
 
   #lane(now) {
@@ -263,18 +371,62 @@ export class DrawerView {
     const whole = Math.max(1, told.end - told.start);
     const x = time => ((time - told.start) / whole) * WIDTH;
     if (this.#dirty || !told.ended) {
-      lane.replaceChildren(svg('svg', { viewBox: `0 0 ${WIDTH} 20`, preserveAspectRatio: 'none', role: 'img', 'aria-label': laneWords(told) },
-        ...told.spans.map(span => svg('rect', { class: `layer is-${span.state}`, x: x(span.from).toFixed(2), y: 2, height: 16, width: Math.max(0.6, x(span.to) - x(span.from)).toFixed(2) },
-          svg('title', { text: `${span.state}${span.task ? `: ${printable(span.task)}` : ''}, ${elapsed(span.to - span.from)}` }))),
-        ...told.steps.map(step => svg('path', { class: 'mark is-kill', d: `M${x(step.at).toFixed(1)} 0V20`, 'vector-effect': 'non-scaling-stroke' }, svg('title', { text: stepText(step) })))),
-      el('div', { class: 'scale', 'aria-hidden': 'true' }, el('span', { text: shortTime(told.start, now) }), el('span', { text: told.ended ? shortTime(told.end, now) : 'now' })));
+      lane.replaceChildren(
+        svg(
+          'svg',
+          { viewBox: `0 0 ${WIDTH} 20`, preserveAspectRatio: 'none', role: 'img', 'aria-label': laneWords(told) },
+          ...told.spans.map(span =>
+            svg(
+              'rect',
+              {
+                class: `layer is-${span.state}`,
+                x: x(span.from).toFixed(2),
+                y: 2,
+                height: 16,
+                width: Math.max(0.6, x(span.to) - x(span.from)).toFixed(2),
+              },
+              svg('title', {
+                text: `${span.state}${span.task ? `: ${printable(span.task)}` : ''}, ${elapsed(span.to - span.from)}`,
+              }),
+            ),
+          ),
+          ...told.steps.map(step =>
+            svg(
+              'path',
+              { class: 'mark is-kill', d: `M${x(step.at).toFixed(1)} 0V20`, 'vector-effect': 'non-scaling-stroke' },
+              svg('title', { text: stepText(step) }),
+            ),
+          ),
+        ),
+        el(
+          'div',
+          { class: 'scale', 'aria-hidden': 'true' },
+          el('span', { text: shortTime(told.start, now) }),
+          el('span', { text: told.ended ? shortTime(told.end, now) : 'now' }),
+        ),
+      );
     }
     steps.replaceChildren(...told.steps.map(step => el('li', { text: stepText(step), title: localTime(step.at) })));
     steps.hidden = told.steps.length === 0;
     this.#sections.tasks.hidden = told.tasks.length === 0;
-    tasks.replaceChildren(el('tbody', {}, ...told.tasks.slice(-12).reverse().map(task => el('tr', {},
-      el('td', {}, el('bdi', { text: printable(task.name) })), el('td', { class: 'time', text: shortTime(task.from, now) }),
-      el('td', { class: 'right', text: `${elapsed(task.to - task.from)}${task.open ? ' …' : ''}` })))));
+    tasks.replaceChildren(
+      el(
+        'tbody',
+        {},
+        ...told.tasks
+          .slice(-12)
+          .reverse()
+          .map(task =>
+            el(
+              'tr',
+              {},
+              el('td', {}, el('bdi', { text: printable(task.name) })),
+              el('td', { class: 'time', text: shortTime(task.from, now) }),
+              el('td', { class: 'right', text: `${elapsed(task.to - task.from)}${task.open ? ' …' : ''}` }),
+            ),
+          ),
+      ),
+    );
   }
 }
 
@@ -282,7 +434,12 @@ function pairs(list, entries) {
   const text = JSON.stringify(entries);
   if (list.shownPairs === text) return;
   list.shownPairs = text;
-  list.replaceChildren(...entries.flatMap(([name, value]) => [el('dt', {}, el('bdi', { text: printable(name) })), el('dd', {}, el('bdi', { text: printable(String(value)) }))]));
+  list.replaceChildren(
+    ...entries.flatMap(([name, value]) => [
+      el('dt', {}, el('bdi', { text: printable(name) })),
+      el('dd', {}, el('bdi', { text: printable(String(value)) })),
+    ]),
+  );
 }
 
 /** JSON keeps its line breaks; what is in its strings is spelled out as JSON spells it. */

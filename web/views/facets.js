@@ -31,9 +31,19 @@ export class FacetsView {
         if (button.classList.contains('facet-kill')) page.killMany({ app: button.facetValue });
         else dashboard.show({ query: toggled(dashboard.view.query, facet, button.facetValue) });
       });
-      return { facet, list, total, items: [], element: el('section', { class: 'facet' }, el('h2', {}, el('span', { text: TITLES[facet] }), total), list) };
+      return {
+        facet,
+        list,
+        total,
+        items: [],
+        element: el('section', { class: 'facet' }, el('h2', {}, el('span', { text: TITLES[facet] }), total), list),
+      };
     });
-    this.element = el('aside', { class: 'facets', 'aria-label': 'Filter by value' }, ...this.#lists.map(list => list.element));
+    this.element = el(
+      'aside',
+      { class: 'facets', 'aria-label': 'Filter by value' },
+      ...this.#lists.map(list => list.element),
+    );
   }
 
   render(now) {
@@ -44,14 +54,18 @@ export class FacetsView {
     this.#version = dashboard.facets.version;
     this.#view = dashboard.viewVersion;
     this.#at = now;
-    for (const list of this.#lists) this.#fill(list);
+    // Values do not change places under the pointer or the focus: only their counts do.
+    const still = this.element.matches(':hover') || this.element.contains(document.activeElement);
+    for (const list of this.#lists) this.#fill(list, still);
   }
 
-  #fill({ facet, list, total, items }) {
+  #fill({ facet, list, total, items }, still) {
     const { facets, view, server } = this.#dashboard;
     const chosen = valuesOf(view.query, facet);
-    const always = facet === 'status' ? STATES : chosen;
-    const top = facets.top(facet, SHOWN[facet], always);
+    const top =
+      still && items.length > 0
+        ? items.map(({ value }) => ({ value, count: facets.counts[facet].get(value) ?? 0 }))
+        : facets.top(facet, SHOWN[facet], facet === 'status' ? STATES : chosen);
     if (facet === 'status') top.sort((a, b) => STATES.indexOf(a.value) - STATES.indexOf(b.value));
     const size = facets.counts[facet].size;
     setText(total, facet !== 'status' && size > top.length ? count(size) : '');
@@ -61,7 +75,9 @@ export class FacetsView {
       list.append(item.element);
     }
     while (items.length > top.length) items.pop().element.remove();
-    top.forEach(({ value, count: number }, i) => items[i].show(value, number, chosen.includes(value), facet === 'app' && server.role === 'admin'));
+    top.forEach(({ value, count: number }, i) =>
+      items[i].show(value, number, chosen.includes(value), facet === 'app' && server.role === 'admin'),
+    );
   }
 }
 
@@ -74,7 +90,9 @@ function facetItem(facet) {
   const element = el('li', {}, button, kill);
   return {
     element,
+    value: null,
     show(value, total, pressed, killable) {
+      this.value = value;
       const text = value === '' ? `no ${facet}` : printable(value);
       button.facetValue = value;
       setText(name, text);

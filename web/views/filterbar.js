@@ -25,8 +25,16 @@ export class FilterBarView {
     this.#page = page;
     this.#hints = el('datalist', { id: 'filter-hints' });
     this.input = el('input', {
-      type: 'text', id: 'filter', class: 'filter', spellcheck: 'false', autocomplete: 'off', autocapitalize: 'off', enterkeyhint: 'search',
-      'aria-label': 'Filter', list: 'filter-hints', placeholder: 'Filter: words, or app:risk status:running user:ana meta.env:prod idle:>5m',
+      type: 'text',
+      id: 'filter',
+      class: 'filter',
+      spellcheck: 'false',
+      autocomplete: 'off',
+      autocapitalize: 'off',
+      enterkeyhint: 'search',
+      'aria-label': 'Filter',
+      list: 'filter-hints',
+      placeholder: 'Filter: words, or app:risk status:running user:ana meta.env:prod idle:>5m',
     });
     this.input.addEventListener('input', () => {
       clearTimeout(this.#timer);
@@ -35,21 +43,60 @@ export class FilterBarView {
     this.input.addEventListener('blur', () => this.#apply());
     this.input.addEventListener('keydown', event => {
       if (event.key === 'Enter') this.#apply();
-      else if (event.key === 'Escape' && this.input.value !== '') { this.input.value = ''; this.#apply(); } else if (event.key === 'Escape') this.input.blur();
+      else if (event.key === 'Escape' && this.input.value !== '') {
+        this.input.value = '';
+        this.#apply();
+      } else if (event.key === 'Escape') this.input.blur();
       else return;
       event.stopPropagation();
     });
     this.#count = el('span', { class: 'matches' });
     this.#unknown = el('span', { class: 'unknown', role: 'note', hidden: true });
-    this.#clear = el('button', { type: 'button', class: 'tool clear', text: '✕', 'aria-label': 'Clear the filter', on: { click: () => { dashboard.show({ query: '' }); this.input.focus(); } } });
-    this.#group = el('select', { class: 'group-by', 'aria-label': 'Group by' },
-      el('option', { value: '', text: 'No groups' }), ...Object.entries(GROUPINGS).map(([key, { title }]) => el('option', { value: key, text: `By ${title.toLowerCase()}` })));
+    this.#clear = el('button', {
+      type: 'button',
+      class: 'tool clear',
+      text: '✕',
+      'aria-label': 'Clear the filter',
+      on: {
+        click: () => {
+          dashboard.show({ query: '' });
+          this.input.focus();
+        },
+      },
+    });
+    this.#group = el(
+      'select',
+      { class: 'group-by', 'aria-label': 'Group by' },
+      el('option', { value: '', text: 'No groups' }),
+      ...Object.entries(GROUPINGS).map(([key, { title }]) =>
+        el('option', { value: key, text: `By ${title.toLowerCase()}` }),
+      ),
+    );
     this.#group.addEventListener('change', () => dashboard.show({ group: this.#group.value || null }));
-    this.columns = el('button', { type: 'button', class: 'button', text: 'Columns', 'aria-haspopup': 'menu', on: { click: () => this.#columns() } });
-    this.element = el('div', { class: 'filter-bar', role: 'search' },
-      el('div', { class: 'filter-field' }, el('kbd', { text: '/', 'aria-hidden': 'true' }), this.input, this.#clear), this.#hints, this.#unknown,
-      this.#count, this.#group, this.columns,
-      el('button', { type: 'button', class: 'button', text: 'CSV', title: 'Save what is shown as comma-separated values', on: { click: () => page.csv() } }));
+    this.columns = el('button', {
+      type: 'button',
+      class: 'button',
+      text: 'Columns',
+      'aria-haspopup': 'menu',
+      on: { click: () => this.#columns() },
+    });
+    this.element = el(
+      'div',
+      { class: 'filter-bar', role: 'search' },
+      el('div', { class: 'filter-field' }, el('kbd', { text: '/', 'aria-hidden': 'true' }), this.input, this.#clear),
+      this.#hints,
+      this.#unknown,
+      this.#count,
+      this.#group,
+      this.columns,
+      el('button', {
+        type: 'button',
+        class: 'button',
+        text: 'CSV',
+        title: 'Save what is shown as comma-separated values',
+        on: { click: () => page.csv() },
+      }),
+    );
   }
 
   #apply() {
@@ -84,7 +131,8 @@ export class FilterBarView {
     const dashboard = this.#dashboard;
     const { view } = dashboard;
     // Changed elsewhere (a number pressed, the way back) the view is right; being typed, the field is.
-    if (this.input.value !== view.query && (this.#timer === 0 || this.shown !== view.query)) this.input.value = view.query;
+    if (this.input.value !== view.query && (this.#timer === 0 || this.shown !== view.query))
+      this.input.value = view.query;
     this.shown = view.query;
     this.#clear.hidden = this.input.value === '';
     const live = view.page === 'live';
@@ -105,6 +153,8 @@ export class FilterBarView {
 
   #matches() {
     const { store, view, matching } = this.#dashboard;
-    return view.query.trim() === '' ? `${count(store.live)} ${store.live === 1 ? 'session' : 'sessions'}` : `${count(matching)} of ${count(store.live)}`;
+    return view.query.trim() === ''
+      ? `${count(store.live)} ${store.live === 1 ? 'session' : 'sessions'}`
+      : `${count(matching)} of ${count(store.live)}`;
   }
 }

@@ -30,10 +30,11 @@ const strips = new Map();
 export function stripImage(strip) {
   let image = strips.get(strip);
   if (image === undefined) {
-    const colour = { '1': 'var(--beat)', '0': 'var(--missed)', '.': 'var(--unknown)' };
+    const colour = { 1: 'var(--beat)', 0: 'var(--missed)', '.': 'var(--unknown)' };
     const cell = 100 / strip.length;
     const stops = [...strip].flatMap((beat, i) => [
-      `${colour[beat]} ${i * cell}% ${(i + 0.72) * cell}%`, `transparent ${(i + 0.72) * cell}% ${(i + 1) * cell}%`,
+      `${colour[beat]} ${i * cell}% ${(i + 0.72) * cell}%`,
+      `transparent ${(i + 0.72) * cell}% ${(i + 1) * cell}%`,
     ]);
     image = `linear-gradient(to right, ${stops.join(', ')})`;
     strips.set(strip, image);

@@ -36,14 +36,28 @@ export class Grid {
     this.#source = source;
     this.head = el('tr', { role: 'row', 'aria-rowindex': '1' });
     this.body = el('tbody', { role: 'rowgroup' });
-    this.table = el('table', { class: 'grid', role: 'grid', 'aria-label': source.label, 'aria-multiselectable': 'true' },
-      el('thead', { role: 'rowgroup' }, this.head), this.body);
+    this.table = el(
+      'table',
+      { class: 'grid', role: 'grid', 'aria-label': source.label, 'aria-multiselectable': 'true' },
+      el('thead', { role: 'rowgroup' }, this.head),
+      this.body,
+    );
     this.element = el('div', { class: 'scroller' }, this.table);
     // Read here, where the layout is clean; reading it while drawing would force a layout in every frame.
-    this.element.addEventListener('scroll', () => { this.#scrollTop = this.element.scrollTop; source.changed(); }, { passive: true });
+    this.element.addEventListener(
+      'scroll',
+      () => {
+        this.#scrollTop = this.element.scrollTop;
+        source.changed();
+      },
+      { passive: true },
+    );
     this.body.addEventListener('focusin', event => this.#focused(event));
     this.body.addEventListener('mousedown', event => this.#focusLine(event));
-    new ResizeObserver(() => { this.#measured = false; source.changed(); }).observe(this.element);
+    new ResizeObserver(() => {
+      this.#measured = false;
+      source.changed();
+    }).observe(this.element);
     /** The line that keys act on. */
     this.active = null;
     this.activeIndex = 0;
@@ -93,7 +107,8 @@ export class Grid {
       if (fresh || !bound) held.view.fill(line, index);
     }
     // Hidden only now: most of those let go were needed again at once.
-    for (const views of this.#spare.values()) for (const view of views) if (!view.element.hidden) view.element.hidden = true;
+    for (const views of this.#spare.values())
+      for (const view of views) if (!view.element.hidden) view.element.hidden = true;
     // The focused line out of view stays where it is, so that typing goes on and tabbing finds its way.
     if (focusedKey !== null && fresh) {
       const held = this.#views.get(focusedKey);
@@ -133,6 +148,7 @@ export class Grid {
     }
     if (view.element.hidden) view.element.hidden = false;
     view.element.gridKey = key;
+    view.element.toggleAttribute('data-active', key === this.active);
     return { view, kind, index: -1, top: -1, line: null };
   }
 
@@ -140,7 +156,6 @@ export class Grid {
     if (held.index !== index) {
       held.index = index;
       held.view.element.setAttribute('aria-rowindex', index + 2);
-      held.view.element.classList.toggle('odd', index % 2 === 1);
     }
     const top = index * lineHeight;
     if (held.top !== top) {
@@ -181,10 +196,10 @@ export class Grid {
     const held = this.#views.get(key);
     if (!held) return;
     const before = this.active !== null ? this.#views.get(this.active) : null;
-    before?.view.element.classList.remove('active');
+    before?.view.element.removeAttribute('data-active');
     this.active = key;
     this.activeIndex = held.index;
-    held.view.element.classList.add('active');
+    held.view.element.setAttribute('data-active', '');
     this.#rove(this.#source.length());
   }
 
@@ -231,7 +246,8 @@ export class Grid {
   move(key) {
     const step = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1, PageDown: this.pageLines, PageUp: -this.pageLines }[key];
     const inside = this.body.contains(document.activeElement);
-    if (step !== undefined) this.focusIndex(inside ? this.activeIndex + step : this.active === null ? this.#firstSeen() : this.activeIndex);
+    if (step !== undefined)
+      this.focusIndex(inside ? this.activeIndex + step : this.active === null ? this.#firstSeen() : this.activeIndex);
     else if (inside && key === 'Home') this.focusIndex(0);
     else if (inside && key === 'End') this.focusIndex(this.#source.length() - 1);
     else return false;

@@ -33,8 +33,14 @@ export class HistoryView {
     });
     this.grid.body.addEventListener('dblclick', event => this.#open(this.#eventOf(event.target)));
     this.grid.body.addEventListener('contextmenu', event => this.#menu(event));
-    this.grid.body.addEventListener('pointerenter', () => { this.#frozen = this.#history.events; });
-    this.grid.body.addEventListener('pointerleave', () => { this.#frozen = null; this.#version = -1; page.changed(); });
+    this.grid.body.addEventListener('pointerenter', () => {
+      this.#frozen = this.#history.events;
+    });
+    this.grid.body.addEventListener('pointerleave', () => {
+      this.#frozen = null;
+      this.#version = -1;
+      page.changed();
+    });
     history.addEventListener('change', () => {
       // Older events at the end move nothing; new ones in front wait while they are pointed at.
       if (this.#frozen && this.#frozen[0] === history.events[0]) this.#frozen = history.events;
@@ -81,10 +87,22 @@ export class HistoryView {
     const value = column?.filter ? String(eventValue(key, event, this.now)) : null;
     const items = [
       { text: 'Open the session', keys: 'Enter', act: () => this.#open(event) },
-      column && { text: `Copy ${column.title.toLowerCase()}`, act: () => { copy(printable(String(eventValue(key, event, this.now)))); this.#page.say('Cell copied'); } },
+      column && {
+        text: `Copy ${column.title.toLowerCase()}`,
+        act: () => {
+          copy(printable(String(eventValue(key, event, this.now))));
+          this.#page.say('Cell copied');
+        },
+      },
       { text: 'Copy row', keys: 'c', act: () => this.#copy(event) },
-      value && { text: `Only ${column.filter}: ${printable(value)}`, act: () => dashboard.show({ query: toggled(dashboard.view.query, column.filter, value) }) },
-      value && { text: `Not ${column.filter}: ${printable(value)}`, act: () => dashboard.show({ query: without(dashboard.view.query, column.filter, value) }) },
+      value && {
+        text: `Only ${column.filter}: ${printable(value)}`,
+        act: () => dashboard.show({ query: toggled(dashboard.view.query, column.filter, value) }),
+      },
+      value && {
+        text: `Not ${column.filter}: ${printable(value)}`,
+        act: () => dashboard.show({ query: without(dashboard.view.query, column.filter, value) }),
+      },
     ];
     menu(items.filter(Boolean), { left: pointer.clientX, bottom: pointer.clientY }, pointer.target.closest('tr'));
   }
@@ -109,7 +127,9 @@ export class HistoryView {
   words() {
     const { events, loaded, complete } = this.#history;
     const more = complete ? '' : '+';
-    return events.length === loaded.length ? `${count(loaded.length)}${more} events` : `${count(events.length)} of ${count(loaded.length)}${more} events`;
+    return events.length === loaded.length
+      ? `${count(loaded.length)}${more} events`
+      : `${count(events.length)} of ${count(loaded.length)}${more} events`;
   }
 
   render(now) {
@@ -123,7 +143,16 @@ export class HistoryView {
       this.grid.clear();
       this.grid.element.scrollTop = 0;
       this.grid.table.setAttribute('aria-label', EVENT_PAGES[page].title);
-      this.grid.head.replaceChildren(...this.columns.map(key => el('th', { role: 'columnheader', scope: 'col', class: `head${EVENT_COLUMNS[key].right ? ' right' : ''}`, text: EVENT_COLUMNS[key].title })));
+      this.grid.head.replaceChildren(
+        ...this.columns.map(key =>
+          el('th', {
+            role: 'columnheader',
+            scope: 'col',
+            class: `head${EVENT_COLUMNS[key].right ? ' right' : ''}`,
+            text: EVENT_COLUMNS[key].title,
+          }),
+        ),
+      );
       this.grid.setTracks(this.columns.map(key => EVENT_COLUMNS[key].track));
     }
     const day = new Date(now).toDateString();
@@ -133,7 +162,17 @@ export class HistoryView {
     this.grid.render(fresh);
     const none = history.events.length === 0;
     this.note.hidden = !none;
-    if (none) setText(this.note, history.error ? `The log cannot be read: ${history.error}` : history.loading ? 'Loading…' : this.#dashboard.view.query.trim() ? 'No event matches this filter.' : 'Nothing has ended yet.');
+    if (none)
+      setText(
+        this.note,
+        history.error
+          ? `The log cannot be read: ${history.error}`
+          : history.loading
+            ? 'Loading…'
+            : this.#dashboard.view.query.trim()
+              ? 'No event matches this filter.'
+              : 'Nothing has ended yet.',
+      );
   }
 }
 
@@ -151,7 +190,13 @@ class EventView {
     const { columns, now } = this.#owner;
     if (this.#columns !== columns) {
       this.#columns = columns;
-      this.#cells = columns.map(key => el('td', { role: 'gridcell', class: `cell cell-${key}${EVENT_COLUMNS[key].right ? ' right' : ''}`, data: { column: key, title: EVENT_COLUMNS[key].title } }));
+      this.#cells = columns.map(key =>
+        el('td', {
+          role: 'gridcell',
+          class: `cell cell-${key}${EVENT_COLUMNS[key].right ? ' right' : ''}`,
+          data: { column: key, title: EVENT_COLUMNS[key].title },
+        }),
+      );
       this.element.replaceChildren(...this.#cells);
     }
     this.#cells.forEach((cell, i) => {

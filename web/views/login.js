@@ -8,12 +8,27 @@ export class LoginView {
    * @param {(token: string) => Promise<void>} login rejects with words for the reader
    */
   constructor(login) {
-    this.field = el('input', { type: 'password', id: 'token', autocomplete: 'current-password', required: true, spellcheck: 'false' });
+    this.field = el('input', {
+      type: 'password',
+      id: 'token',
+      autocomplete: 'current-password',
+      required: true,
+      spellcheck: 'false',
+    });
     this.error = el('p', { class: 'error', role: 'alert' });
     const button = el('button', { type: 'submit', class: 'primary', text: 'Sign in' });
-    const form = el('form', {}, el('h2', { text: 'Sign in' }),
-      el('p', { class: 'soft', text: 'Paste the admin or view token, or open the link that the server printed at its start.' }),
-      el('label', { class: 'field' }, el('span', { text: 'Token' }), this.field), this.error, el('div', { class: 'buttons' }, button));
+    const form = el(
+      'form',
+      {},
+      el('h2', { text: 'Sign in' }),
+      el('p', {
+        class: 'soft',
+        text: 'Paste the admin or view token, or open the link that the server printed at its start.',
+      }),
+      el('label', { class: 'field' }, el('span', { text: 'Token' }), this.field),
+      this.error,
+      el('div', { class: 'buttons' }, button),
+    );
     form.addEventListener('submit', async event => {
       event.preventDefault();
       button.disabled = true;

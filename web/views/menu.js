@@ -14,11 +14,18 @@ let open = null;
 export function menu(items, place, back) {
   open?.();
   const buttons = items.map(item => {
-    const button = el('button', {
-      type: 'button', tabindex: '-1', class: item.danger ? 'danger-text' : '',
-      role: item.checked === undefined ? 'menuitem' : 'menuitemcheckbox',
-      'aria-checked': item.checked === undefined ? null : String(item.checked),
-    }, el('bdi', { text: item.text }), item.keys && el('kbd', { text: item.keys }));
+    const button = el(
+      'button',
+      {
+        type: 'button',
+        tabindex: '-1',
+        class: item.danger ? 'danger-text' : '',
+        role: item.checked === undefined ? 'menuitem' : 'menuitemcheckbox',
+        'aria-checked': item.checked === undefined ? null : String(item.checked),
+      },
+      el('bdi', { text: item.text }),
+      item.keys && el('kbd', { text: item.keys }),
+    );
     button.addEventListener('click', () => {
       if (item.checked === undefined) close(true);
       else button.setAttribute('aria-checked', String(button.getAttribute('aria-checked') !== 'true'));
@@ -40,7 +47,9 @@ export function menu(items, place, back) {
     removeEventListener('blur', away);
     if (focus && back?.isConnected) back.focus({ preventScroll: true });
   };
-  const outside = event => { if (!element.contains(event.target)) close(false); };
+  const outside = event => {
+    if (!element.contains(event.target)) close(false);
+  };
   const away = () => close(false);
   open = close;
   addEventListener('pointerdown', outside, true);
@@ -48,7 +57,9 @@ export function menu(items, place, back) {
   element.addEventListener('contextmenu', event => event.preventDefault());
   element.addEventListener('keydown', event => {
     const at = buttons.indexOf(document.activeElement);
-    const to = { ArrowDown: at + 1, j: at + 1, ArrowUp: at - 1, k: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
+    const to = { ArrowDown: at + 1, j: at + 1, ArrowUp: at - 1, k: at - 1, Home: 0, End: buttons.length - 1 }[
+      event.key
+    ];
     if (to !== undefined) buttons[(to + buttons.length) % buttons.length].focus();
     else if (event.key === 'Escape' || event.key === 'Tab') close(true);
     else if (event.key !== 'Enter' && event.key !== ' ') return;

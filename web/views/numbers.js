@@ -6,7 +6,14 @@ import { count } from '../lib/format.js';
 import { STATES } from '../states.js';
 import { shape } from './glyphs.js';
 
-const TITLES = { idle: 'Idle', running: 'Running', hidden: 'Hidden', stale: 'Stale', ending: 'Ending', ended: 'Ended 24 h' };
+const TITLES = {
+  idle: 'Idle',
+  running: 'Running',
+  hidden: 'Hidden',
+  stale: 'Stale',
+  ending: 'Ending',
+  ended: 'Ended 24 h',
+};
 const WIDTH = 96;
 const HEIGHT = 22;
 
@@ -20,16 +27,29 @@ export class NumbersView {
     this.#dashboard = dashboard;
     this.#stats = stats;
     this.#tiles = [...STATES, 'ended'].map(state => this.#tile(state));
-    this.element = el('section', { class: 'numbers', 'aria-label': 'Sessions by state' }, ...this.#tiles.map(tile => tile.element));
+    this.element = el(
+      'section',
+      { class: 'numbers', 'aria-label': 'Sessions by state' },
+      ...this.#tiles.map(tile => tile.element),
+    );
   }
 
   #tile(state) {
     const number = el('span', { class: 'count' });
     const line = svg('path', { class: 'line' });
     const area = svg('path', { class: 'area' });
-    const element = el('button', { type: 'button', class: `tile is-${state}`, on: { click: () => this.#press(state) } },
-      el('span', { class: 'name' }, shape(state), el('span', { text: TITLES[state] })), number,
-      svg('svg', { class: 'spark', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' }, area, line));
+    const element = el(
+      'button',
+      { type: 'button', class: `tile is-${state}`, on: { click: () => this.#press(state) } },
+      el('span', { class: 'name' }, shape(state), el('span', { text: TITLES[state] })),
+      number,
+      svg(
+        'svg',
+        { class: 'spark', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+        area,
+        line,
+      ),
+    );
     return { state, element, number, line, area };
   }
 
@@ -46,7 +66,11 @@ export class NumbersView {
     for (const { state, element, number } of this.#tiles) {
       const value = state === 'ended' ? this.#stats.endedIn24h : dashboard.store.counts[state];
       setText(number, value === null ? '–' : count(value));
-      setAttribute(element, 'aria-pressed', String(state === 'ended' ? dashboard.view.page === 'ended' : chosen.includes(state)));
+      setAttribute(
+        element,
+        'aria-pressed',
+        String(state === 'ended' ? dashboard.view.page === 'ended' : chosen.includes(state)),
+      );
       element.classList.toggle('none', value === 0);
     }
     if (this.#drawn !== this.#stats.minutes) {

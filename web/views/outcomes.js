@@ -24,16 +24,57 @@ export class OutcomesView {
     this.#title = el('span', { class: 'words' });
     this.#list = el('ul');
     this.#more = el('p', { class: 'soft' });
-    this.#again = el('button', { type: 'button', class: 'button', text: 'Select the failures', on: { click: () => this.#select(page) } });
-    this.#fold = el('button', { type: 'button', class: 'tool', text: '–', on: { click: () => { this.#folded = !this.#folded; this.#version = -1; page.changed(); } } });
-    this.element = el('section', { class: 'outcomes', 'aria-label': 'Kills', tabindex: '-1', hidden: true },
-      el('header', {}, this.#title, el('span', { class: 'grow' }), this.#again, this.#fold,
-        el('button', { type: 'button', class: 'tool', text: '✕', 'aria-label': 'Put the list away', on: { click: () => { dashboard.kills.clear(); page.changed(); } } })),
-      this.#list, this.#more);
+    this.#again = el('button', {
+      type: 'button',
+      class: 'button',
+      text: 'Select the failures',
+      on: { click: () => this.#select(page) },
+    });
+    this.#fold = el('button', {
+      type: 'button',
+      class: 'tool',
+      text: '–',
+      on: {
+        click: () => {
+          this.#folded = !this.#folded;
+          this.#version = -1;
+          page.changed();
+        },
+      },
+    });
+    this.element = el(
+      'section',
+      { class: 'outcomes', 'aria-label': 'Kills', tabindex: '-1', hidden: true },
+      el(
+        'header',
+        {},
+        this.#title,
+        el('span', { class: 'grow' }),
+        this.#again,
+        this.#fold,
+        el('button', {
+          type: 'button',
+          class: 'tool',
+          text: '✕',
+          'aria-label': 'Put the list away',
+          on: {
+            click: () => {
+              dashboard.kills.clear();
+              page.changed();
+            },
+          },
+        }),
+      ),
+      this.#list,
+      this.#more,
+    );
   }
 
   #select(page) {
-    const ids = this.#dashboard.kills.failed().map(kill => kill.id).filter(id => this.#dashboard.store.rows.get(id)?.ended === null);
+    const ids = this.#dashboard.kills
+      .failed()
+      .map(kill => kill.id)
+      .filter(id => this.#dashboard.store.rows.get(id)?.ended === null);
     if (ids.length === 0) page.say('None of them is there any more');
     else this.#dashboard.select(ids, true);
     page.changed();
@@ -54,13 +95,19 @@ export class OutcomesView {
     if (all.length === 0) return;
     const gone = all.filter(kill => kill.state === 'gone').length;
     const failed = all.filter(kill => RANK[kill.state] === 0).length;
-    setText(this.#title, `${count(gone)} of ${plural(all.length, 'kill')} done${failed > 0 ? `, ${count(failed)} not confirmed` : ''}`);
+    setText(
+      this.#title,
+      `${count(gone)} of ${plural(all.length, 'kill')} done${failed > 0 ? `, ${count(failed)} not confirmed` : ''}`,
+    );
     this.#again.hidden = failed === 0;
     setText(this.#fold, this.#folded ? '+' : '–');
     setAttribute(this.#fold, 'aria-label', this.#folded ? 'Show the list' : 'Fold the list');
     setAttribute(this.#fold, 'aria-expanded', String(!this.#folded));
     this.#list.hidden = this.#folded;
-    const shown = all.reverse().sort((a, b) => RANK[a.state] - RANK[b.state]).slice(0, this.#folded ? 0 : SHOWN);
+    const shown = all
+      .reverse()
+      .sort((a, b) => RANK[a.state] - RANK[b.state])
+      .slice(0, this.#folded ? 0 : SHOWN);
     while (this.#list.children.length > shown.length) this.#list.lastChild.remove();
     while (this.#list.children.length < shown.length) this.#list.append(item());
     shown.forEach((kill, i) => this.#list.children[i].show(kill, now));
@@ -75,7 +122,15 @@ function item() {
   const element = el('li', {}, who, line, told);
   element.show = (kill, now) => {
     setText(who, `${printable(kill.app)} · ${printable(kill.user || kill.id)}`);
-    setText(line, kill.requestedAt ? steps(kill).filter(step => step.done).map(step => `${step.text} ✓`).join('  ') : '');
+    setText(
+      line,
+      kill.requestedAt
+        ? steps(kill)
+            .filter(step => step.done)
+            .map(step => `${step.text} ✓`)
+            .join('  ')
+        : '',
+    );
     setText(told, kill.state === 'gone' ? '' : verdict(kill, now));
     setAttribute(element, 'class', `is-${kill.state}`);
   };

@@ -68,11 +68,31 @@ export class Page {
     this.empty = new EmptyView(server, say);
     this.login = new LoginView(wires.login);
 
-    this.main = el('main', {},
-      this.numbers.element, this.band.element, this.filterBar.element,
-      el('div', { class: 'middle' }, this.facets.element, this.table.element, this.historyView.element, this.empty.element, this.drawer.element),
-      this.bulk.element);
-    document.body.append(this.header.element, this.main, this.login.element, this.outcomes.element, this.announcer.element, this.announcer.toast);
+    this.main = el(
+      'main',
+      {},
+      this.numbers.element,
+      this.band.element,
+      this.filterBar.element,
+      el(
+        'div',
+        { class: 'middle' },
+        this.facets.element,
+        this.table.element,
+        this.historyView.element,
+        this.empty.element,
+        this.drawer.element,
+      ),
+      this.bulk.element,
+    );
+    document.body.append(
+      this.header.element,
+      this.main,
+      this.login.element,
+      this.outcomes.element,
+      this.announcer.element,
+      this.announcer.toast,
+    );
 
     this.#stats.addEventListener('change', wires.changed);
     dashboard.addEventListener('whole', () => this.#stats.refresh());
@@ -81,19 +101,39 @@ export class Page {
   }
 
   #key(event) {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+    if (
+      event.defaultPrevented ||
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey ||
+      document.querySelector('dialog[open]')
+    )
+      return;
     if (isTyping(event.target)) return;
     const table = this.#dashboard.view.page === 'live' ? this.table : this.historyView;
     // Keys that buttons and links have a use for stay theirs.
     const onControl = event.target.closest?.('button, a, select, summary') && [' ', 'Enter'].includes(event.key);
     if (onControl) return;
     switch (event.key) {
-      case '/': this.filterBar.focus(); break;
-      case '?': this.page.help(); break;
-      case 't': this.header.nextTheme(); break;
-      case ' ': this.header.togglePause(); break;
-      case '.': this.#dashboard.catchUp(); this.page.changed(); break;
-      case 'Escape': if (!this.#escape()) return; break;
+      case '/':
+        this.filterBar.focus();
+        break;
+      case '?':
+        this.page.help();
+        break;
+      case 't':
+        this.header.nextTheme();
+        break;
+      case ' ':
+        this.header.togglePause();
+        break;
+      case '.':
+        this.#dashboard.catchUp();
+        this.page.changed();
+        break;
+      case 'Escape':
+        if (!this.#escape()) return;
+        break;
       default:
         if (this.drawer.element.contains(event.target) || !table.key(event)) return;
         this.page.changed();
@@ -119,13 +159,25 @@ export class Page {
       const { columns } = dashboard.view;
       const { order, length } = dashboard.ordering;
       const rows = Array.from(order.subarray(0, length), slot => dashboard.store.slots[slot]);
-      download(`sessions-${stamp}.csv`, csv(columns.map(key => COLUMNS[key].title), rows.map(row => columns.map(key => cellValue(COLUMNS[key], row, now)))));
+      download(
+        `sessions-${stamp}.csv`,
+        csv(
+          columns.map(key => COLUMNS[key].title),
+          rows.map(row => columns.map(key => cellValue(COLUMNS[key], row, now))),
+        ),
+      );
       this.announcer.say(`${count(rows.length)} rows saved as CSV`);
       return;
     }
     const { columns } = EVENT_PAGES[page];
     const { events } = this.#history;
-    download(`${page === 'ended' ? 'ended-sessions' : 'audit-log'}-${stamp}.csv`, csv(columns.map(key => EVENT_COLUMNS[key].title), events.map(event => columns.map(key => eventValue(key, event, now)))));
+    download(
+      `${page === 'ended' ? 'ended-sessions' : 'audit-log'}-${stamp}.csv`,
+      csv(
+        columns.map(key => EVENT_COLUMNS[key].title),
+        events.map(event => columns.map(key => eventValue(key, event, now))),
+      ),
+    );
     this.announcer.say(`${count(events.length)} rows saved as CSV`);
   }
 
@@ -179,7 +231,10 @@ export class Page {
     if (live !== this.wasLive) {
       // The table that is not shown holds no elements either.
       if (live) this.historyView.grid.clear();
-      else { this.table.grid.clear(); dashboard.hold(false); }
+      else {
+        this.table.grid.clear();
+        dashboard.hold(false);
+      }
       this.wasLive = live;
     }
   }

@@ -31,7 +31,11 @@ export class RowView {
   #build(columns) {
     this.#columns = columns;
     this.#cells = columns.map(key => {
-      const cell = el('td', { role: 'gridcell', class: `cell cell-${key}${COLUMNS[key].right ? ' right' : ''}`, data: { column: key, title: COLUMNS[key].title } });
+      const cell = el('td', {
+        role: 'gridcell',
+        class: `cell cell-${key}${COLUMNS[key].right ? ' right' : ''}`,
+        data: { column: key, title: COLUMNS[key].title },
+      });
       if (key === 'state') {
         const badge = stateBadge();
         cell.append(badge.element);
@@ -44,7 +48,11 @@ export class RowView {
       }
       return { key, cell };
     });
-    this.element.replaceChildren(el('td', { role: 'gridcell', class: 'cell-pick' }, this.#tick), ...this.#cells.map(({ cell }) => cell), this.actions);
+    this.element.replaceChildren(
+      el('td', { role: 'gridcell', class: 'cell-pick' }, this.#tick),
+      ...this.#cells.map(({ cell }) => cell),
+      this.actions,
+    );
   }
 
   fill(row) {
@@ -57,12 +65,7 @@ export class RowView {
     const telling = row.ended || row.state === 'ending' ? ' telling' : '';
     const name = `row is-${row.ended ? 'ended' : row.state}${telling}${row.bornAt && now - row.bornAt < GLOW ? ' born' : ''}${selected ? ' selected' : ''}`;
     if (element.shownName !== name) {
-      const { classList } = element;
-      const odd = classList.contains('odd');
-      const active = classList.contains('active');
       element.className = name;
-      classList.toggle('odd', odd);
-      classList.toggle('active', active);
       element.shownName = name;
     }
     setAttribute(element, 'aria-selected', String(selected));
@@ -119,10 +122,21 @@ export class RowView {
    */
   arm(row, confirmed) {
     this.disarm(false);
-    const reason = el('input', { class: 'reason', placeholder: 'Reason (optional)', maxlength: '512', 'aria-label': `Reason for killing ${describe(row)}` });
+    const reason = el('input', {
+      class: 'reason',
+      placeholder: 'Reason (optional)',
+      maxlength: '512',
+      'aria-label': `Reason for killing ${describe(row)}`,
+    });
     const confirm = el('button', { type: 'button', class: 'danger', text: 'Kill now' });
     const cancel = el('button', { type: 'button', class: 'quiet', text: 'Cancel' });
-    const form = el('span', { class: 'armed', role: 'group', 'aria-label': `Kill ${describe(row)}` }, reason, confirm, cancel);
+    const form = el(
+      'span',
+      { class: 'armed', role: 'group', 'aria-label': `Kill ${describe(row)}` },
+      reason,
+      confirm,
+      cancel,
+    );
     const go = () => {
       if (!this.#dashboard.mayAct) return;
       const words = reason.value.trim();
@@ -135,7 +149,10 @@ export class RowView {
       if (event.key === 'Escape') this.disarm(true);
       else if (event.key === 'Enter' && event.target === reason) go();
       else if (event.key === 'Enter') return;
-      else if (event.key !== 'Tab') { event.stopPropagation(); return; }
+      else if (event.key !== 'Tab') {
+        event.stopPropagation();
+        return;
+      }
       event.stopPropagation();
       if (event.key !== 'Tab') event.preventDefault();
     });
@@ -158,7 +175,10 @@ export class RowView {
 const describe = row => `${printable(row.app)}${row.user ? `, ${printable(row.user)}` : ''}`;
 
 function stepWords(kill, now) {
-  const words = steps(kill).filter(({ done }) => done).map(({ text }) => `${text} ✓`).join('  ');
+  const words = steps(kill)
+    .filter(({ done }) => done)
+    .map(({ text }) => `${text} ✓`)
+    .join('  ');
   if (kill.state === 'gone') return words;
   return `${words}  ${kill.state === 'unconfirmed' ? 'unconfirmed' : kill.connected ? '…' : verdict(kill, now)}`;
 }
@@ -186,9 +206,25 @@ export class GroupView {
       const number = el('span', { class: 'number' });
       return { state, number, element: el('span', { class: 'group-part', title: state }, shape(state), number) };
     });
-    this.#kill = el('button', { type: 'button', class: 'kill', text: 'Kill group…', tabindex: '-1', data: { act: 'kill-group' } });
-    this.element = el('tr', { class: 'group' },
-      el('td', { role: 'gridcell', class: 'group-cell' }, this.#fold, this.#size, ...this.#parts.map(part => part.element), this.#kill));
+    this.#kill = el('button', {
+      type: 'button',
+      class: 'kill',
+      text: 'Kill group…',
+      tabindex: '-1',
+      data: { act: 'kill-group' },
+    });
+    this.element = el(
+      'tr',
+      { class: 'group' },
+      el(
+        'td',
+        { role: 'gridcell', class: 'group-cell' },
+        this.#fold,
+        this.#size,
+        ...this.#parts.map(part => part.element),
+        this.#kill,
+      ),
+    );
   }
 
   fill(group) {

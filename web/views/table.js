@@ -20,6 +20,7 @@ export class TableView {
   #focus = false;
   #shown = { view: -1, lines: -1, data: -1, selection: -1, second: -1, line: '' };
   #lastPicked = null;
+  #shownHeads = '';
 
   /**
    * @param {import('../dashboard.js').Dashboard} dashboard
@@ -39,7 +40,17 @@ export class TableView {
       create: kind => (kind === 'group' ? new GroupView(dashboard) : new RowView(dashboard)),
       changed: page.changed,
     });
-    this.chip = el('button', { type: 'button', class: 'chip', hidden: true, on: { click: () => { dashboard.catchUp(); page.changed(); } } });
+    this.chip = el('button', {
+      type: 'button',
+      class: 'chip',
+      hidden: true,
+      on: {
+        click: () => {
+          dashboard.catchUp();
+          page.changed();
+        },
+      },
+    });
     this.nothing = el('p', { class: 'nothing', hidden: true });
     this.element = el('div', { class: 'table-view' }, this.grid.element, this.nothing, this.chip);
     this.#listen();
@@ -47,10 +58,22 @@ export class TableView {
 
   #listen() {
     const { body } = this.grid;
-    body.addEventListener('pointerenter', () => { this.#pointer = true; this.#hold(); });
-    body.addEventListener('pointerleave', () => { this.#pointer = false; this.#hold(); });
-    body.addEventListener('focusin', () => { this.#focus = true; this.#hold(); });
-    body.addEventListener('focusout', event => { this.#focus = body.contains(event.relatedTarget); this.#hold(); });
+    body.addEventListener('pointerenter', () => {
+      this.#pointer = true;
+      this.#hold();
+    });
+    body.addEventListener('pointerleave', () => {
+      this.#pointer = false;
+      this.#hold();
+    });
+    body.addEventListener('focusin', () => {
+      this.#focus = true;
+      this.#hold();
+    });
+    body.addEventListener('focusout', event => {
+      this.#focus = body.contains(event.relatedTarget);
+      this.#hold();
+    });
     body.addEventListener('click', event => this.#pressed(event));
     body.addEventListener('dblclick', event => {
       const row = this.#rowOf(event.target);
@@ -131,25 +154,36 @@ export class TableView {
     const inside = this.grid.body.contains(document.activeElement);
     if (!line || (!inside && this.grid.active === null)) return false;
     if (line.by) {
-      if (inside && ['Enter', 'ArrowRight', 'ArrowLeft'].includes(event.key) && !event.target.closest('button')) dashboard.fold(line.value);
+      if (inside && ['Enter', 'ArrowRight', 'ArrowLeft'].includes(event.key) && !event.target.closest('button'))
+        dashboard.fold(line.value);
       else if (event.key === 'K') this.#ask.killMany({ group: line });
       else return false;
       return true;
     }
     switch (event.key) {
-      case 'x': if (!line.ended) this.#pick(line, !dashboard.selection.has(line.id), false); return true;
-      case 'X': if (!line.ended) this.#pick(line, true, true); return true;
-      case 'K': this.#armActive(line); return true;
-      case 'c': this.#copyRow(line); return true;
+      case 'x':
+        if (!line.ended) this.#pick(line, !dashboard.selection.has(line.id), false);
+        return true;
+      case 'X':
+        if (!line.ended) this.#pick(line, true, true);
+        return true;
+      case 'K':
+        this.#armActive(line);
+        return true;
+      case 'c':
+        this.#copyRow(line);
+        return true;
       case 'Enter':
         if (!inside || event.target.closest('button, input')) return false;
         this.#open(line.id);
         return true;
-      case 'ContextMenu': case 'F10':
+      case 'ContextMenu':
+      case 'F10':
         if (!inside || (event.key === 'F10' && !event.shiftKey)) return false;
         this.#menuAt(line, null, this.grid.elementOf(line.slot).element.getBoundingClientRect());
         return true;
-      default: return false;
+      default:
+        return false;
     }
   }
 
@@ -171,7 +205,10 @@ export class TableView {
     const row = this.#rowOf(event.target);
     if (!row || event.target.closest('input')) return;
     event.preventDefault();
-    this.#menuAt(row, event.target.closest('td')?.dataset.column ?? null, { left: event.clientX, bottom: event.clientY });
+    this.#menuAt(row, event.target.closest('td')?.dataset.column ?? null, {
+      left: event.clientX,
+      bottom: event.clientY,
+    });
   }
 
   #menuAt(row, key, place) {
@@ -183,12 +220,26 @@ export class TableView {
     const value = column?.filter ? (column === COLUMNS.state ? row.state : column.text(row, now)) : null;
     const items = [
       { text: 'Open details', keys: 'Enter', act: () => this.#open(row.id) },
-      column && { text: `Copy ${column.title.toLowerCase()}`, act: () => { copy(printable(String(cellValue(column, row, now)))); this.#ask.say('Cell copied'); } },
+      column && {
+        text: `Copy ${column.title.toLowerCase()}`,
+        act: () => {
+          copy(printable(String(cellValue(column, row, now))));
+          this.#ask.say('Cell copied');
+        },
+      },
       { text: 'Copy row', keys: 'c', act: () => this.#copyRow(row) },
-      value !== null && { text: `Only ${column.filter}: ${printable(value) || 'none'}`, act: () => query(toggled(dashboard.view.query, column.filter, value)) },
-      value !== null && { text: `Not ${column.filter}: ${printable(value) || 'none'}`, act: () => query(without(dashboard.view.query, column.filter, value)) },
+      value !== null && {
+        text: `Only ${column.filter}: ${printable(value) || 'none'}`,
+        act: () => query(toggled(dashboard.view.query, column.filter, value)),
+      },
+      value !== null && {
+        text: `Not ${column.filter}: ${printable(value) || 'none'}`,
+        act: () => query(without(dashboard.view.query, column.filter, value)),
+      },
       dashboard.mayAct && !row.ended && { text: 'Message…', act: () => this.#ask.message([row]) },
-      dashboard.mayAct && !row.ended && row.state !== 'ending' && { text: 'Kill…', keys: 'K', danger: true, act: () => this.arm(row) },
+      dashboard.mayAct &&
+        !row.ended &&
+        row.state !== 'ending' && { text: 'Kill…', keys: 'K', danger: true, act: () => this.arm(row) },
     ];
     menu(items.filter(Boolean), place, back);
   }
@@ -210,26 +261,57 @@ export class TableView {
 
   #heads() {
     const { columns, sort, wall } = this.#dashboard.view;
+    // Made anew only when they differ: a heading that is replaced between press and release is never pressed.
+    const heads = JSON.stringify([columns, sort, wall]);
+    if (heads === this.#shownHeads) return;
+    this.#shownHeads = heads;
     const focused = document.activeElement?.dataset?.sort;
     const all = el('input', { type: 'checkbox', class: 'pick', 'aria-label': 'Select all matching sessions' });
     all.addEventListener('change', () => {
-      if (all.checked) this.#dashboard.select([...this.#dashboard.matchingRows()].map(row => row.id), true);
+      if (all.checked)
+        this.#dashboard.select(
+          [...this.#dashboard.matchingRows()].map(row => row.id),
+          true,
+        );
       else this.#dashboard.clearSelection();
     });
     this.all = all;
-    const heads = columns.map(key => {
+    const cells = columns.map(key => {
       const at = sort.findIndex(entry => entry.key === key);
       const direction = at < 0 ? null : sort[at].down ? 'descending' : 'ascending';
-      return el('th', { role: 'columnheader', scope: 'col', class: `head cell-${key}${COLUMNS[key].right ? ' right' : ''}`, 'aria-sort': direction },
-        el('button', { type: 'button', class: `sort${direction ? ` ${direction}` : ''}`, data: { sort: key } },
+      return el(
+        'th',
+        {
+          role: 'columnheader',
+          scope: 'col',
+          class: `head cell-${key}${COLUMNS[key].right ? ' right' : ''}`,
+          'aria-sort': direction,
+        },
+        el(
+          'button',
+          { type: 'button', class: `sort${direction ? ` ${direction}` : ''}`, data: { sort: key } },
           el('span', { text: COLUMNS[key].title }),
-          direction && el('span', { class: 'arrow', 'aria-hidden': 'true', text: `${sort[at].down ? '↓' : '↑'}${sort.length > 1 ? at + 1 : ''}` })));
+          direction &&
+            el('span', {
+              class: 'arrow',
+              'aria-hidden': 'true',
+              text: `${sort[at].down ? '↓' : '↑'}${sort.length > 1 ? at + 1 : ''}`,
+            }),
+        ),
+      );
     });
     this.grid.head.replaceChildren(
-      el('th', { role: 'columnheader', scope: 'col', class: 'cell-pick' }, all), ...heads,
-      el('th', { role: 'columnheader', scope: 'col', class: 'cell-actions' }, el('span', { class: 'offscreen', text: 'Actions' })));
+      el('th', { role: 'columnheader', scope: 'col', class: 'cell-pick' }, all),
+      ...cells,
+      el(
+        'th',
+        { role: 'columnheader', scope: 'col', class: 'cell-actions' },
+        el('span', { class: 'offscreen', text: 'Actions' }),
+      ),
+    );
     // On the wall nothing is ticked or pressed, and everything is larger.
-    const track = key => COLUMNS[key].track.replace(/^(\d+)px$/, (_, width) => `${wall ? Math.round(width * 1.6) : width}px`);
+    const track = key =>
+      COLUMNS[key].track.replace(/^(\d+)px$/, (_, width) => `${wall ? Math.round(width * 1.6) : width}px`);
     this.grid.setTracks([...(wall ? [] : ['36px']), ...columns.map(track), wall ? '24px' : '84px']);
     this.grid.table.setAttribute('aria-colcount', columns.length + 2);
     if (focused) this.grid.head.querySelector(`[data-sort="${focused}"]`)?.focus();
@@ -241,9 +323,21 @@ export class TableView {
     if (shown.view !== dashboard.viewVersion) this.#heads();
     const line = `${dashboard.live} ${dashboard.server.role}`;
     const second = Math.floor(now / 1000);
-    const fresh = shown.view !== dashboard.viewVersion || shown.data !== dashboard.dataVersion || shown.lines !== dashboard.linesVersion
-      || shown.selection !== dashboard.selectionVersion || shown.second !== second || shown.line !== line;
-    this.#shown = { view: dashboard.viewVersion, lines: dashboard.linesVersion, data: dashboard.dataVersion, selection: dashboard.selectionVersion, second, line };
+    const fresh =
+      shown.view !== dashboard.viewVersion ||
+      shown.data !== dashboard.dataVersion ||
+      shown.lines !== dashboard.linesVersion ||
+      shown.selection !== dashboard.selectionVersion ||
+      shown.second !== second ||
+      shown.line !== line;
+    this.#shown = {
+      view: dashboard.viewVersion,
+      lines: dashboard.linesVersion,
+      data: dashboard.dataVersion,
+      selection: dashboard.selectionVersion,
+      second,
+      line,
+    };
     this.grid.render(fresh);
     if (!fresh) return;
     const { selection, matching } = dashboard;
@@ -254,6 +348,10 @@ export class TableView {
     setText(this.chip, `${plural(waiting, 'update')} ${waiting === 1 ? 'waits' : 'wait'}`);
     const none = dashboard.ordering.length === 0 && dashboard.ordering.settled && dashboard.store.live > 0;
     this.nothing.hidden = !none;
-    if (none) setText(this.nothing, dashboard.view.wall && dashboard.view.query === '' ? 'Nothing is wrong.' : 'No session matches this filter.');
+    if (none)
+      setText(
+        this.nothing,
+        dashboard.view.wall && dashboard.view.query === '' ? 'Nothing is wrong.' : 'No session matches this filter.',
+      );
   }
 }

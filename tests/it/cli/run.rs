@@ -118,7 +118,8 @@ async fn the_session_tells_what_runs_and_how_it_ended() {
         drop(child.stdin.take());
         assert_eq!(code(&mut child).await, end.split(' ').next_back().and_then(|code| code.parse().ok()));
         server.gone("job").await;
-        assert_eq!(server.story(&row.session.session_id).await.last().map(String::as_str), Some(cause));
+        let story = server.story(&row.session.session_id).await;
+        assert_eq!(story, ["registered", cause], "{end}");
     }
 }
 
@@ -151,19 +152,36 @@ async fn a_kill_ends_all_that_the_command_started_and_then_confirms() {
 }
 
 #[tokio::test]
-async fn a_command_that_will_not_end_is_unconfirmed_until_sigkill_has_ended_it() {
+async fn a_command_that_does_not_end_is_unconfirmed_until_it_has() {
     let server = Server::start().await;
-    let stubborn = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
-    let mut child = server.cli(&script(&["--kill-grace", "5s"], stubborn)).spawn().expect("it starts");
+    let stubborn = "trap '' TERM; echo ready; read line; exit 9";
+    let words = script(&["--kill-grace", "1h"], stubborn);
+    let mut child = server.cli(&words).stdin(Stdio::piped()).spawn().expect("it starts");
     assert_eq!(next_line(&mut lines(child.stdout.take())).await, "ready");
     let id = server.session("job", |_| true).await.session.session_id;
     let output = server.done(&["kill", &id]).await;
     assert_eq!(output.status.code(), Some(3), "{}{}", stdout(&output), stderr(&output));
-    assert!(stdout(&output).contains("unconfirmed: delivered, but not acknowledged"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("unconfirmed: "), "{}", stdout(&output));
     // Still there, and so the monitor still shows it.
     assert!(child.try_wait().expect("it can be asked").is_none());
     server.session("job", |row| row.session.kill_requested).await;
+    drop(child.stdin.take());
+    assert_eq!(code(&mut child).await, Some(9));
+    server.gone("job").await;
+    assert_eq!(server.story(&id).await[3..], ["kill_acknowledged", "removed killed"]);
+}
+
+#[tokio::test]
+async fn after_the_grace_comes_sigkill() {
+    let server = Server::start().await;
+    let stubborn = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+    let mut child = server.cli(&script(&["--kill-grace", "300ms"], stubborn)).spawn().expect("it starts");
+    assert_eq!(next_line(&mut lines(child.stdout.take())).await, "ready");
+    let id = server.session("job", |_| true).await.session.session_id;
+    let asked = Instant::now();
+    server.api().kill(&id, &json!({})).await.expect("a kill");
     assert_eq!(code(&mut child).await, Some(137));
+    assert!(asked.elapsed() >= Duration::from_millis(300), "{:?}", asked.elapsed());
     server.gone("job").await;
     assert_eq!(server.story(&id).await[3..], ["kill_acknowledged", "removed killed"]);
 }
@@ -186,7 +204,8 @@ async fn a_monitor_that_comes_back_finds_the_session_again() {
 
 #[tokio::test]
 async fn where_sockets_are_refused_it_beats_over_http() {
-    let server = Server::start_with(&["--allow-host", "127.0.0.1"]).await;
+    let server =
+        Server::start_with(&["--allow-host", "127.0.0.1", "--stale-after", "6s", "--expire-after", "20s"]).await;
     let proxy = no_sockets(&server.url).await;
     let mut child = cli_to(&proxy, &script(&[], "sleep 1000")).spawn().expect("it starts");
     let row = server.session("job", |_| true).await;

@@ -44,7 +44,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// A server whose intervals are short, so that tests are.
+    /// A server whose clients beat often, and where nobody is stale while a test is looking.
     pub(super) async fn start() -> Self {
         Self::start_with(&[]).await
     }
@@ -130,7 +130,8 @@ impl Server {
     pub(super) fn token(&self, role: &str) -> String {
         let file = self.db.path().join("sessions.db.tokens");
         let text = std::fs::read_to_string(file).expect("the token file");
-        let tokens: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        let file: Value = serde_json::from_str(&text).expect("JSON");
+        let tokens = file["tokens"].as_array().expect("tokens");
         let found = tokens.iter().find(|token| token["role"] == role).and_then(|token| token["token"].as_str());
         found.expect("a token for every role").to_owned()
     }
@@ -184,7 +185,10 @@ impl Client {
 
 async fn serve(db: &TempDir, listen: &str, args: &[&str]) -> (Child, String) {
     let mut process = Command::new(server_binary())
-        .args(["--listen", listen, "--heartbeat-interval", "500ms", "--stale-after", "2s", "--expire-after", "6s"])
+        .args(["--listen", listen, "--heartbeat-interval", "500ms"])
+        // In the environment, so that a test's arguments go before them.
+        .env("SESSIONWATCH_STALE_AFTER", "60s")
+        .env("SESSIONWATCH_EXPIRE_AFTER", "120s")
         .arg("--db")
         .arg(db.path().join("sessions.db"))
         .args(args)

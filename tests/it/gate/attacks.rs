@@ -431,3 +431,22 @@ async fn paths_lead_nowhere_but_to_routes() {
         assert_eq!(note.0, 422, "{app}");
     }
 }
+
+#[tokio::test]
+async fn the_gate_stands_in_front_of_a_base_path_too() {
+    let server = Server::start(&["--base-path", "/monitor"]).await;
+    server.post("/sessions", json!({ "app_name": "shop", "session_id": "victim" })).await;
+    for base in ["", "/monitor"] {
+        let url = format!("http://127.0.0.1:{}{base}", server.port);
+        let ask = async |method: Method, path: &str, name: &str, value: &str| {
+            let request = server.client.request(method, format!("{url}{path}")).header(name, value);
+            request.send().await.expect("an answer").status().as_u16()
+        };
+        assert_eq!(ask(Method::POST, "/sessions/victim/kill", "origin", "https://evil.com").await, 403, "{base}");
+        assert_eq!(ask(Method::GET, "/sessions", "host", "evil.com").await, 421, "{base}");
+        assert_eq!(ask(Method::GET, "/nothing", "host", "evil.com").await, 421, "{base}");
+        assert_eq!(ask(Method::GET, "/sessions", "via", "1.1 proxy").await, 401, "{base}");
+        assert_eq!(ask(Method::OPTIONS, "/sessions/victim", "origin", "https://evil.com").await, 403, "{base}");
+        assert_eq!(ask(Method::GET, "/sessions/victim", "accept", "*/*").await, 200, "{base}");
+    }
+}

@@ -143,6 +143,18 @@ async fn slow_heads_and_slow_bodies_end_after_ten_seconds() {
 }
 
 #[tokio::test]
+async fn who_asks_and_does_not_read_the_answers_is_gone_after_ten_seconds() {
+    let server = Server::start(&[]).await;
+    let mut raw = Raw::connect_narrow(&server).await;
+    let ask = format!("GET / HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", server.port).repeat(64);
+    let begun = Instant::now();
+    while tokio::io::AsyncWriteExt::write_all(&mut raw.stream, ask.as_bytes()).await.is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(40), "it takes more and more");
+    }
+    assert!(begun.elapsed() > Duration::from_secs(8), "it was given time: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn more_sessions_than_allowed_are_refused_for_now() {
     let server = Server::start(&["--max-sessions", "3"]).await;
     for n in 0..3 {
@@ -266,7 +278,7 @@ async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed
     let mut round = 0_u32;
     let mut change_all = async || {
         round += 1;
-        let word = if round % 2 == 0 { "idle" } else { "running" };
+        let word = if round.is_multiple_of(2) { "idle" } else { "running" };
         let report = json!({ "status": word, "current_task": format!("round {round}") });
         let paths: Vec<String> = ids.iter().map(|id| format!("/sessions/{id}/status")).collect();
         join_all(paths.iter().map(|path| server.ask(Method::PUT, path, Some(report.clone())))).await;
@@ -299,6 +311,8 @@ async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed
         assert!(begun.elapsed() < Duration::from_secs(45), "they are still there");
     }
     let took = begun.elapsed();
+    // Ten seconds from when they could take no more, which they had to be sent first.
+    assert!(took < Duration::from_secs(20), "they have stayed for {took:?}");
     let each = most.saturating_sub(before) / STALLED;
     assert!(each < 1_024, "each has cost {each} KiB");
     server.ask(Method::DELETE, "/sessions/s0", None).await;

@@ -32,8 +32,8 @@ const ORIGINS: [Origin; 9] = [
     Origin::Listed,
     Origin::Null,
     Origin::Foreign,
-    Origin::LocalhostAsPrefix,
-    Origin::NumberAsPrefix,
+    Origin::LocalhostInFront,
+    Origin::NumberInFront,
     Origin::OtherScheme,
 ];
 const SITES: [Site; 6] =
@@ -44,7 +44,7 @@ const HOSTS: [Host; 8] = [
     Host::Allowed,
     Host::OtherPort,
     Host::Evil,
-    Host::LocalhostAsPrefix,
+    Host::LocalhostInFront,
     Host::Two,
     Host::Missing,
 ];
@@ -186,7 +186,7 @@ fn host_text(host: Host) -> &'static str {
         Host::Allowed => "monitor.example",
         Host::OtherPort => "127.0.0.1:8001",
         Host::Evil | Host::Missing => "evil.com",
-        Host::LocalhostAsPrefix => "localhost.evil.com:8000",
+        Host::LocalhostInFront => "localhost.evil.com:8000",
     }
 }
 
@@ -215,12 +215,18 @@ fn headers(
     headers
 }
 
+/// `X-Sessionwatch` there or not; it matters to writes alone, as the pure matrix shows.
+fn headers_for(method: &Method) -> impl Iterator<Item = bool> {
+    let writes = !matches!(*method, Method::GET | Method::HEAD);
+    [false, true].into_iter().filter(move |header| writes || !header)
+}
+
 /// The same over real HTTP, for the cells that a browser or a thief would send.
 async fn over_http(server: &Server, mode: Mode, host: &str) {
     let secrets = Secrets::of(server).await;
     let host = format!("{host}:{}", server.port);
     let origins =
-        [Origin::Absent, Origin::Own, Origin::OtherPort, Origin::Null, Origin::Foreign, Origin::LocalhostAsPrefix];
+        [Origin::Absent, Origin::Own, Origin::OtherPort, Origin::Null, Origin::Foreign, Origin::LocalhostInFront];
     // An id of its own for each request, since a ping makes its session.
     let mut ids = 0_u32;
     for (method, path) in asked() {
@@ -232,7 +238,7 @@ async fn over_http(server: &Server, mode: Mode, host: &str) {
                     Origin::Own => Site::SameOrigin,
                     _ => Site::CrossSite,
                 };
-                for header in [false, true] {
+                for header in headers_for(&method) {
                     let cell =
                         Cell { method: method.as_str(), path, mode, shown, origin, site, host: Host::Address, header };
                     ids += 1;

@@ -107,10 +107,26 @@ async fn each_token_opens_what_its_role_may_and_no_more() {
     for path in ["/", "/healthz", "/readyz", "/client.js", "/openapi.json"] {
         assert_eq!(remote.status(None, "GET", path, None).await, 200, "{path}");
     }
-    // The log knows who it was, from where, and why.
-    let request = remote.server.client.get(format!("{}/events?kind=kill_requested", remote.server.url));
-    let log: Value = request.bearer_auth(view.unwrap()).send().await.unwrap().json().await.unwrap();
-    assert_eq!((&log["events"][0]["by"], &log["events"][0]["from"]), (&json!("admin"), &json!("127.0.0.1")));
+    // The log knows who it was, from where, and why; what somebody says of themselves
+    // stands beside the token's name, never in its place.
+    remote.status(ingest, "POST", "/sessions", Some(json!({ "app_name": "a", "session_id": "t" }))).await;
+    let said = json!({ "text": "restart at ten", "by": "ana", "reason": "maintenance" });
+    assert_eq!(remote.status(admin, "POST", "/sessions/t/message", Some(said.clone())).await, 200);
+    assert_eq!(remote.status(admin, "POST", "/sessions/t/kill", Some(said)).await, 200);
+    let events = async |kind: &str| -> Value {
+        let request = remote.server.client.get(format!("{}/events?kind={kind}", remote.server.url));
+        request.bearer_auth(view.unwrap()).send().await.unwrap().json().await.unwrap()
+    };
+    let kills = events("kill_requested").await;
+    for (row, by, reason) in [(0, "ana (admin)", json!("maintenance")), (1, "admin", Value::Null)] {
+        let row = &kills["events"][row];
+        assert_eq!((&row["by"], &row["from"], &row["reason"]), (&json!(by), &json!("127.0.0.1"), &reason));
+    }
+    let sent = &events("message_sent").await["events"][0];
+    assert_eq!(
+        (&sent["by"], &sent["from"], &sent["text"]),
+        (&json!("ana (admin)"), &json!("127.0.0.1"), &json!("restart at ten"))
+    );
 }
 
 #[tokio::test]
@@ -200,6 +216,10 @@ async fn a_rotated_or_revoked_token_closes_its_sockets_within_a_second() {
     let mut by_cookie = server.socket("/ws", &[("cookie", &cookie)]).await;
     let (mut viewer, mut client) = (open("/ws", &view).await, open("/ws/client", &ingest).await);
     let mut staying = open("/ws", &admin).await;
+    remote.status(Some(&ingest), "GET", "/ping/a/job", None).await;
+    let stream = server.client.get(format!("{}/sessions/job/events", server.url)).bearer_auth(&ingest);
+    let stream = stream.send().await.expect("an answer");
+    assert_eq!(stream.status(), StatusCode::OK);
 
     let (done, shown) = remote.token_command(&["rotate", "view", "--reason", "it was in a screenshot"]).await;
     let begun = Instant::now();
@@ -218,6 +238,7 @@ async fn a_rotated_or_revoked_token_closes_its_sockets_within_a_second() {
     let begun = Instant::now();
     assert!(done && !shown.contains(&ingest), "{shown}");
     assert_eq!(client.closed().await.expect("a close frame").code, 4401.into());
+    let _ = tokio::time::timeout(PATIENCE, stream.bytes()).await.expect("the stream ends too");
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(remote.status(Some(&ingest), "POST", "/sessions", Some(json!({ "app_name": "a" }))).await, 401);
 
@@ -251,7 +272,7 @@ async fn over_tls_the_same_holds_and_the_cookie_is_secure() {
     assert_eq!(answer.status(), 204);
     assert!(answer.headers()["set-cookie"].to_str().unwrap().contains("; Secure"));
     assert_eq!(login(&own.replace("https", "http")).await.status(), 403, "the scheme belongs to the origin");
-    // Plain HTTP on the same port is no HTTP at all, and who never speaks is not waited for.
+    // Plain HTTP on the same port is no HTTP at all.
     assert_eq!(remote.server.raw(b"GET / HTTP/1.1\r\n\r\n").await.find("HTTP/1.1"), None);
 }
 

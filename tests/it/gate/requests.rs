@@ -50,8 +50,8 @@ pub fn origin_text(origin: Origin, host: &str, port: u16) -> String {
         Origin::Listed => "https://app.example".to_owned(),
         Origin::Null => "null".to_owned(),
         Origin::Foreign => "https://evil.com".to_owned(),
-        Origin::LocalhostAsPrefix => "http://localhost.evil.com".to_owned(),
-        Origin::NumberAsPrefix => "http://127.evil.com".to_owned(),
+        Origin::LocalhostInFront => "http://localhost.evil.com".to_owned(),
+        Origin::NumberInFront => "http://127.evil.com".to_owned(),
         Origin::OtherScheme => format!("https://127.0.0.1:{port}"),
     }
 }

@@ -39,14 +39,15 @@ pub enum Origin {
     Null,
     Foreign,
     /// `http://localhost.evil.com`
-    LocalhostAsPrefix,
+    LocalhostInFront,
     /// `http://127.evil.com`
-    NumberAsPrefix,
+    NumberInFront,
     /// Our own host and port under another scheme: to INGEST a loopback origin like any.
     OtherScheme,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the values' own names")]
 pub enum Site {
     Absent,
     SameOrigin,
@@ -65,7 +66,7 @@ pub enum Host {
     Allowed,
     OtherPort,
     Evil,
-    LocalhostAsPrefix,
+    LocalhostInFront,
     Two,
     Missing,
 }
@@ -209,7 +210,7 @@ fn ingest_may_come(cell: &Cell<'_>) -> bool {
     match cell.origin {
         Origin::Absent => cell.site != Site::CrossSite,
         Origin::Own | Origin::OtherPort | Origin::Listed | Origin::OtherScheme => true,
-        Origin::Null | Origin::Foreign | Origin::LocalhostAsPrefix | Origin::NumberAsPrefix => false,
+        Origin::Null | Origin::Foreign | Origin::LocalhostInFront | Origin::NumberInFront => false,
     }
 }
 

@@ -1,15 +1,16 @@
 //! Bytes as an attacker writes them: HTTP and WebSocket frames without a library that
 //! would refuse to send them. And what the server answers to each broken frame.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::SinkExt;
+use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::requests::resident_kib;
-use crate::support::{PATIENCE, Server};
+use crate::support::{PATIENCE, Server, until};
 
 /// A connection of one's own.
 pub struct Raw {
@@ -63,7 +64,7 @@ impl Raw {
 
     /// Reads some; false at the end.
     pub async fn read(&mut self) -> bool {
-        let mut buffer = [0_u8; 16_384];
+        let mut buffer = vec![0_u8; 16_384];
         let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("in time");
         match read {
             Ok(count) if count > 0 => {
@@ -198,7 +199,7 @@ async fn what_is_merely_wrong_is_answered_and_the_socket_stays() {
     for text in wrong {
         socket.0.send(Message::text(text)).await.expect("the frame goes out");
         let error = socket.next().await;
-        assert_eq!((&error["type"], &error["status"]), (&"error".into(), &422.into()), "{:.60}", text);
+        assert_eq!((&error["type"], &error["status"]), (&"error".into(), &422.into()), "{text:.60}");
     }
     socket.send(serde_json::json!({ "type": "register", "app_name": "a" })).await;
     assert_eq!(socket.next().await["type"], "registered");
@@ -254,4 +255,26 @@ async fn a_ping_flood_without_reading_is_cut_off_and_costs_little() {
     }
     let grown = resident_kib(&server).saturating_sub(before);
     assert!(grown < 8 * 1_024, "the server has grown by {grown} KiB");
+}
+
+#[tokio::test]
+async fn who_floods_the_socket_does_not_outrun_a_kill() {
+    let server = Server::start(&["--kill-grace", "500ms"]).await;
+    let mut raw = Raw::connect(&server).await;
+    raw.upgrade(&server, "/ws/client", "").await;
+    raw.write(&frame(FIN | TEXT, br#"{"type":"register","app_name":"a","session_id":"flooder"}"#)).await;
+    // Cheap to send and dear to read, so that there is always one more to read.
+    let beat = format!(r#"{{"type":"heartbeat","unknown":"{}"}}"#, r"\u0061".repeat(2_700));
+    let beats: Vec<u8> = (0..64).flat_map(|_| frame(FIN | TEXT, beat.as_bytes())).collect();
+    let (mut reader, mut writer) = raw.stream.into_split();
+    let flood = tokio::spawn(async move { while writer.write_all(&beats).await.is_ok() {} });
+    until("it has registered", || async { server.ask(Method::GET, "/sessions/flooder", None).await.0 == 200 }).await;
+    let killed = Instant::now();
+    server.ask(Method::POST, "/sessions/flooder/kill", None).await;
+    until("it is removed", || async { server.ask(Method::GET, "/sessions/flooder", None).await.0 == 410 }).await;
+    assert!(killed.elapsed() < Duration::from_secs(10), "it took {:?}", killed.elapsed());
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, reader.read_to_end(&mut answer)).await.expect("the socket ends");
+    assert!(answer.windows(2).any(|code| code == 1001_u16.to_be_bytes()), "with its code");
+    flood.await.expect("the flood ends with the connection");
 }

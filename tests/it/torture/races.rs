@@ -123,7 +123,7 @@ async fn enter(monitor: &sessionwatch::monitor::Monitor, screen: &mut Screen, re
     let resumed = resume.then(|| monitor.feed().resume(screen.seq)).flatten();
     let joined = match resumed {
         Some(joined) => joined,
-        None => monitor.feed().join().await,
+        None => monitor.feed().join(0).await,
     };
     let parts = joined.snapshot.iter().flat_map(|parts| parts.iter());
     for text in parts.chain(&joined.frames) {

@@ -1,0 +1,57 @@
+//! A server that stands under a path behind a proxy, like `/monitor`. The routes know
+//! nothing of it: the path is taken off before they are looked at.
+
+use axum::extract::Request;
+use axum::http::uri::PathAndQuery;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+
+/// Takes the base path off a request. The bare base is sent to the same with a slash,
+/// or the page's relative addresses would lead beside it.
+///
+/// # Errors
+/// That redirection.
+pub fn enter(base: &str, mut request: Request) -> Result<Request, Box<Response>> {
+    let path = request.uri().path();
+    if base.is_empty() {
+        return Ok(request);
+    }
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    if path == base {
+        let location = [(header::LOCATION, format!("{base}/{query}"))];
+        return Err(Box::new((StatusCode::PERMANENT_REDIRECT, location).into_response()));
+    }
+    if let Some(rest) = path.strip_prefix(base).filter(|rest| rest.starts_with('/')) {
+        let inner = format!("{rest}{query}").parse::<PathAndQuery>().ok();
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = inner.or(parts.path_and_query);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    fn inner(base: &str, uri: &str) -> Result<String, String> {
+        let request = Request::builder().uri(uri).body(Body::empty()).expect("a request");
+        match enter(base, request) {
+            Ok(request) => Ok(request.uri().to_string()),
+            Err(redirect) => Err(redirect.headers()[header::LOCATION].to_str().expect("text").to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_base_is_taken_off_and_nothing_else() {
+        assert_eq!(inner("/watch", "/watch/ws?epoch=e&seq=1").as_deref(), Ok("/ws?epoch=e&seq=1"));
+        assert_eq!(inner("/watch", "/watch/").as_deref(), Ok("/"));
+        assert_eq!(inner("/watch", "/watch?wall=1"), Err("/watch/?wall=1".to_owned()));
+        assert_eq!(inner("/watch", "/watchman").as_deref(), Ok("/watchman"));
+        assert_eq!(inner("", "/sessions").as_deref(), Ok("/sessions"));
+        assert_eq!(inner("/watch", "http://h:1/watch/x").as_deref(), Ok("http://h:1/x"));
+    }
+}
