@@ -125,7 +125,8 @@ async fn socket(port: u16, dice: &mut Dice) {
     answer(&mut stream).await;
     let mut out = frame(0x81, FRAMES[0].as_bytes(), FRAMES[0].len());
     for _ in 0..20 {
-        let payload = dice.mangle(dice.one_of(&FRAMES));
+        let known: &str = dice.one_of::<&str>(&FRAMES);
+        let payload = dice.mangle(known);
         // Mostly text; at times another opcode, reserved bits, or a length that lies.
         let first = if dice.below(8) == 0 { dice.next() as u8 } else { 0x81 };
         let told = if dice.below(12) == 0 { dice.below(200_000) as usize } else { payload.len() };
