@@ -97,10 +97,27 @@ impl Details {
     /// As the store keeps it: only what is there; `None` for nothing.
     #[must_use]
     pub fn stored(&self) -> Option<String> {
-        let serde_json::Value::Object(mut fields) = serde_json::to_value(self).unwrap_or_default() else {
-            return None;
-        };
-        fields.retain(|_, value| !value.is_null());
+        let Self { status, current_task, visibility, kill_id, message_id, text, level, start_time, duration_seconds } =
+            self;
+        let texts = [
+            ("status", status),
+            ("current_task", current_task),
+            ("visibility", visibility),
+            ("kill_id", kill_id),
+            ("message_id", message_id),
+            ("text", text),
+            ("level", level),
+            ("start_time", start_time),
+        ];
+        let mut fields = serde_json::Map::new();
+        for (name, value) in texts {
+            if let Some(value) = value {
+                fields.insert(name.to_owned(), value.as_str().into());
+            }
+        }
+        if let Some(seconds) = duration_seconds {
+            fields.insert("duration_seconds".to_owned(), (*seconds).into());
+        }
         (!fields.is_empty()).then(|| serde_json::Value::Object(fields).to_string())
     }
 

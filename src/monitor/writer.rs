@@ -19,6 +19,8 @@ use crate::stats::Stats;
 
 /// Changes that may wait; more is 503.
 pub(super) const QUEUE: usize = 4_096;
+/// Turns of the runtime that a batch waits at most while each brings more.
+const TURNS: usize = 8;
 /// Changes in one transaction.
 const BATCH: usize = 512;
 
@@ -46,11 +48,20 @@ impl Writer {
         while let Some(job) = jobs.recv().await {
             let mut urgent = is_urgent(&job.change);
             batch.push(job);
-            // What came during the last commit goes together; a kill waits for nobody.
-            while !urgent && batch.len() < BATCH {
-                let Ok(job) = jobs.try_recv() else { break };
-                urgent = is_urgent(&job.change);
-                batch.push(job);
+            // What came during the last commit goes together; a kill waits for nobody. Those
+            // whom that commit has answered ask again within microseconds: for as long as a
+            // turn of the runtime brings some of them, they need not wait for this commit.
+            for turn in 0..TURNS {
+                let before = batch.len();
+                while !urgent && batch.len() < BATCH {
+                    let Ok(job) = jobs.try_recv() else { break };
+                    urgent = is_urgent(&job.change);
+                    batch.push(job);
+                }
+                if urgent || batch.len() == BATCH || (turn > 0 && batch.len() == before) {
+                    break;
+                }
+                tokio::task::yield_now().await;
             }
             self.metrics.queue(-(batch.len() as i64));
             self.write(&mut batch).await;

@@ -184,3 +184,30 @@ async fn a_full_disk_refuses_changes_and_reads_go_on_until_there_is_room() {
     monitor.shutdown().await;
     integrity(&path);
 }
+
+/// A file that is no database, and a database whose head is nonsense:
+/// a refusal in one sentence, and the file is left as it is.
+#[tokio::test]
+async fn a_damaged_file_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = folder.path().join("good.db");
+    let clock = Clock::system();
+    let monitor = inside::start(Arc::new(Sqlite::open(&good).await.expect("it opens")), &clock).await;
+    for index in 0..200 {
+        inside::ask(&monitor, &inside::id(&format!("s{index}")), Ask::Register).await;
+    }
+    monitor.shutdown().await;
+    drop(monitor);
+    let bytes = std::fs::read(&good).expect("a file");
+    let mut nonsense = bytes.clone();
+    nonsense[..4_096].fill(0xA5);
+    for (name, damaged) in
+        [("text", b"this is no database, but long enough to be read".repeat(100)), ("head", nonsense)]
+    {
+        let path = folder.path().join(name);
+        std::fs::write(&path, &damaged).expect("it is written");
+        let why = Sqlite::open(&path).await.err().expect("it is refused").to_string();
+        assert!(why.contains("cannot use the database") && why.contains("move it away"), "{why}");
+        assert_eq!(std::fs::read(&path).expect("a file"), damaged, "{name} is left as it was");
+    }
+}
