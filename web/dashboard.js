@@ -270,7 +270,7 @@ export class Dashboard extends EventTarget {
     this.wouldMove.clear();
     this.#linesAfter = 0;
     this.ordering.reorder({
-      compare: comparator(sort, group ? GROUPINGS[group].key : null),
+      compare: comparator(sort, group ? (GROUPINGS[group].order ?? GROUPINGS[group].key) : null),
       matches: row => mask(row, this.now()) === ALL,
       visit: this.#recount,
     });
