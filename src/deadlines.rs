@@ -38,8 +38,15 @@ impl Deadlines {
     /// Puts a session into the slot that ends after `at`: never early, at most one
     /// slot late.
     pub fn schedule(&mut self, id: SessionId, pulse: Arc<Pulse>, at: Mono) {
-        let slot = at.0 / self.resolution + 1;
-        self.slots.entry(slot).or_default().push(Entry { id, pulse });
+        self.put_back([(Entry { id, pulse }, at)]);
+    }
+
+    /// Puts entries that were taken into the slots of their next deadlines.
+    pub fn put_back(&mut self, entries: impl IntoIterator<Item = (Entry, Mono)>) {
+        for (entry, at) in entries {
+            let slot = at.0 / self.resolution + 1;
+            self.slots.entry(slot).or_default().push(entry);
+        }
     }
 
     /// Takes at most `limit` of those whose slot has come.

@@ -357,7 +357,7 @@ impl<'a> Draft<'a> {
 
     fn go_stale(&mut self, id: &SessionId, now: Now) -> Outcome {
         if let Some(session) = self.get(id) {
-            let silent = self.registry.silence(&session, now) >= self.timing.stale_after;
+            let silent = self.registry.silence(&session.pulse, now) >= self.timing.stale_after;
             if silent && !session.stale && !session.connected() {
                 let after = Session { stale: true, ..(*session).clone() };
                 self.push(Kind::Stale, after, Actor::default(), now);
@@ -376,7 +376,7 @@ impl<'a> Draft<'a> {
 
     fn expire(&mut self, id: &SessionId, now: Now) -> Outcome {
         if let Some(session) = self.get(id) {
-            let silent = self.registry.silence(&session, now) >= self.timing.expire_after;
+            let silent = self.registry.silence(&session.pulse, now) >= self.timing.expire_after;
             if silent && !session.connected() {
                 self.remove(&session, Cause::Expired, Actor::default(), now);
             }

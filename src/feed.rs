@@ -138,12 +138,12 @@ enum Missed {
 }
 
 impl Feed {
-    /// Begins with what was restored.
+    /// Begins with nobody.
     #[must_use]
-    pub fn new(view: View, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let published = watch::channel(view.seq).0;
+    pub fn new(clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let published = watch::channel(0).0;
         let state = State {
-            view,
+            view: View::default(),
             ring: VecDeque::new(),
             ring_bytes: 0,
             beats_waiting: VecDeque::new(),
@@ -158,6 +158,13 @@ impl Feed {
             metrics,
             snapshots_encoded: AtomicU64::new(0),
         }
+    }
+
+    /// Begins anew with what was restored, before anybody watches.
+    pub fn begin(&self, view: View) {
+        let seq = view.seq;
+        self.state.lock().view = view;
+        self.published.send_replace(seq);
     }
 
     /// How many dashboards watch.

@@ -40,11 +40,18 @@ struct Inner {
 }
 
 impl Stats {
-    /// From what the store remembers; a server started at `now`.
+    /// A server started at `now`; what was before is not known yet.
     #[must_use]
-    pub fn new(minutes: Vec<Minute>, mut starts: Vec<Timestamp>, now: Timestamp) -> Self {
-        starts.push(now);
-        Self { inner: Mutex::new(Inner { minutes: minutes.into(), starts }) }
+    pub fn new(now: Timestamp) -> Self {
+        Self { inner: Mutex::new(Inner { minutes: VecDeque::new(), starts: vec![now] }) }
+    }
+
+    /// Puts what the store remembers before all that was counted.
+    pub fn restore(&self, minutes: Vec<Minute>, mut starts: Vec<Timestamp>) {
+        let mut inner = self.inner.lock();
+        starts.append(&mut inner.starts);
+        inner.starts = starts;
+        inner.minutes = minutes.into();
     }
 
     /// Counts what happened.
@@ -115,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_minute_keeps_its_last_counts_and_a_gap_stays_a_gap() {
-        let stats = Stats::new(Vec::new(), Vec::new(), Timestamp(0));
+        let stats = Stats::new(Timestamp(0));
         let counts = |idle| Counts { idle, ..Counts::default() };
         assert_eq!(stats.tick(Timestamp(1_000), counts(1)).len(), 1);
         stats.tick(Timestamp(59_000), counts(2));
@@ -127,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_day_is_all_that_is_kept() {
-        let stats = Stats::new(Vec::new(), Vec::new(), Timestamp(0));
+        let stats = Stats::new(Timestamp(0));
         for minute in 0..2_000 {
             stats.tick(Timestamp(minute * 60_000), Counts::default());
         }

@@ -38,6 +38,8 @@ impl Default for Timing {
 }
 
 impl Timing {
+    /// How long a start waits for the store before it serves what is there already.
+    pub const RESTORE_AT_ONCE: Duration = Duration::from_millis(300);
     /// How long changes gather at most before they are sent to the dashboards.
     pub const GATHER_MAX: Duration = Duration::from_millis(50);
     /// How often heartbeats that moved are sent to the dashboards.

@@ -40,6 +40,16 @@ impl Memory {
     }
 }
 
+/// A session as who starts finds it: with a pulse of its own, and nobody connected.
+fn restored((session, last): &(Arc<Session>, Timestamp)) -> Session {
+    Session {
+        pulse: Arc::new(Pulse::new(*last, crate::clock::Mono::default())),
+        socket: None,
+        stale: false,
+        ..(**session).clone()
+    }
+}
+
 impl Tables {
     fn take(&mut self, event: &Event) {
         self.seq = event.seq;
@@ -62,12 +72,6 @@ impl Tables {
 impl Backend for Memory {
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
         let mut tables = self.tables.lock();
-        let restored = |(session, last): &(Arc<Session>, Timestamp)| Session {
-            pulse: Arc::new(Pulse::new(*last, crate::clock::Mono::default())),
-            socket: None,
-            stale: false,
-            ..(**session).clone()
-        };
         let stored = Stored {
             seq: tables.seq,
             sessions: tables.sessions.values().map(restored).collect(),
@@ -77,6 +81,11 @@ impl Backend for Memory {
         };
         tables.starts.push(now);
         ready(Ok(stored)).boxed()
+    }
+
+    fn session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>>> {
+        let session = self.tables.lock().sessions.get(&id).map(restored);
+        ready(Ok(session)).boxed()
     }
 
     fn commit(&self, events: Arc<Vec<Event>>) -> BoxFuture<'_, Result<()>> {

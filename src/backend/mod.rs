@@ -42,6 +42,10 @@ pub trait Backend: Send + Sync + 'static {
     /// who is late is the caller's to judge. Notes that a server started `now`.
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>>;
 
+    /// One live session as the last commit left it. May be asked while `load` is under
+    /// way, and does not wait for it.
+    fn session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>>>;
+
     /// Takes all of these events or none, in their order, each with its line in the
     /// log, the session's new version (or its removal) and its tombstone, in one
     /// transaction.

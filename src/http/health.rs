@@ -31,6 +31,9 @@ pub(super) async fn ready(State(app): State<Shared>) -> Answer {
     if *app.monitor.ending().borrow() {
         return Err(Error::Busy("the server is shutting down".to_owned()).into());
     }
+    if !app.monitor.is_restored() {
+        return Err(Error::Busy("the sessions are being restored; try again in a moment".to_owned()).into());
+    }
     let sessions = Some(app.monitor.registry().len());
     Ok(axum::Json(Health { status: "ready", sessions }).into_response())
 }

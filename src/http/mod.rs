@@ -164,7 +164,7 @@ async fn pass_gate(
     };
     let admitted = app.gate.admit(access, request.method(), request.uri(), request.headers(), peer);
     let (cors, mut response) = match admitted {
-        Ok(caller) => (caller.cors.clone(), pass(access, caller, request, next).await),
+        Ok(caller) => (caller.cors.clone(), pass(&app.monitor, access, caller, request, next).await),
         Err(problem) => (None, problem.into_response()),
     };
     let headers = response.headers_mut();
@@ -181,9 +181,16 @@ async fn pass_gate(
     Ok(response)
 }
 
-async fn pass(access: Access, caller: Caller, mut request: Request, next: Next) -> Response {
+async fn pass(monitor: &Monitor, access: Access, caller: Caller, mut request: Request, next: Next) -> Response {
     match gate::authorize(access, caller) {
         Ok(caller) => {
+            // After a start with a large store only heartbeats are answered before all of it
+            // is there: they look for their one session themselves.
+            let waits =
+                !matches!(access, Access::Page | Access::Script) && !request.uri().path().ends_with("/heartbeat");
+            if waits && let Err(error) = monitor.restored().await {
+                return Problem::from(error).into_response();
+            }
             request.extensions_mut().insert(caller);
             next.run(request).await
         }

@@ -208,8 +208,8 @@ impl ReportBody {
 }
 
 /// The session, if the caller may act for it.
-fn own(app: &Shared, caller: &Caller, id: &str, token: Option<&str>) -> Result<Arc<Session>> {
-    let session = app.monitor.session(id)?;
+async fn own(app: &Shared, caller: &Caller, id: &str, token: Option<&str>) -> Result<Arc<Session>> {
+    let session = app.monitor.find(id).await?;
     caller.act_for(&session, token)?;
     Ok(session)
 }
@@ -233,7 +233,7 @@ pub(super) async fn heartbeat(
     Extension(caller): Extension<Caller>,
     Maybe(body): Maybe<ReportBody>,
 ) -> Answer {
-    own(&app, &caller, &id, body.session_token.as_deref())?;
+    own(&app, &caller, &id, body.session_token.as_deref()).await?;
     let session = app.monitor.heartbeat(&id, Some(body.check()?)).await?;
     let Some(kill) = &session.kill else {
         let content_type = [(header::CONTENT_TYPE, "application/json")];
@@ -251,7 +251,7 @@ pub(super) async fn status(
     Extension(caller): Extension<Caller>,
     Json(body): Json<ReportBody>,
 ) -> Answer {
-    let session = own(&app, &caller, &id, body.session_token.as_deref())?;
+    let session = own(&app, &caller, &id, body.session_token.as_deref()).await?;
     let report = body.check_whole()?;
     if report == Report::default() {
         return Err(Problem::new(
@@ -293,7 +293,7 @@ pub(super) async fn end(
 }
 
 async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, cause: Cause) -> Answer {
-    let session = own(app, caller, id, token)?;
+    let session = own(app, caller, id, token).await?;
     let actor = match caller.proof(token) {
         // The session itself: there is nobody else to name.
         crate::change::Proof::Token(_) => crate::change::Actor::default(),

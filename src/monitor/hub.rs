@@ -1,11 +1,13 @@
 //! What reaches clients at once: every open socket has a small bounded queue here,
 //! and the writer puts kills and notes into it right after their commit.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
-use tokio::sync::{broadcast, mpsc};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, broadcast, mpsc};
 
 use crate::change::{Cause, Event, Kind, Message};
 use crate::clock::Timestamp;
@@ -40,9 +42,61 @@ pub struct Delivery {
 /// resuming. The queue takes memory as it fills, in small blocks.
 const WAITING_MAX: usize = 8_192;
 
+/// What waits for one socket. A channel would keep room for 32 pushes in every idle
+/// socket, which is more than all else that one needs.
+#[derive(Default)]
+struct Mailbox {
+    inner: Mutex<Waiting>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    pushes: VecDeque<Push>,
+    given_up: bool,
+}
+
+impl Mailbox {
+    /// False when too much waits already.
+    fn put(&self, push: Push) -> bool {
+        let mut waiting = self.inner.lock();
+        let room = waiting.pushes.len() < WAITING_MAX;
+        if room {
+            waiting.pushes.push_back(push);
+        } else {
+            waiting.given_up = true;
+        }
+        drop(waiting);
+        self.news.notify_one();
+        room
+    }
+}
+
+/// A socket's end of its queue.
+pub struct Pushes(Arc<Mailbox>);
+
+impl Pushes {
+    /// The next push; `None` once the hub has given the socket up. Nothing is lost when
+    /// this is dropped while it waits.
+    pub async fn next(&mut self) -> Option<Push> {
+        loop {
+            {
+                let mut waiting = self.0.inner.lock();
+                if let Some(push) = waiting.pushes.pop_front() {
+                    return Some(push);
+                }
+                if waiting.given_up {
+                    return None;
+                }
+            }
+            self.0.news.notified().await;
+        }
+    }
+}
+
 /// All open client sockets and listeners.
 pub struct Hub {
-    sockets: DashMap<SocketId, mpsc::Sender<Push>>,
+    sockets: DashMap<SocketId, Arc<Mailbox>>,
     listeners: DashMap<SessionId, Vec<mpsc::Sender<Push>>>,
     deliveries: broadcast::Sender<Delivery>,
     next: AtomicU64,
@@ -61,11 +115,11 @@ impl Default for Hub {
 
 impl Hub {
     /// A new socket and its queue. The queue ends when the hub gives the socket up.
-    pub fn open(&self) -> (SocketId, mpsc::Receiver<Push>) {
+    pub fn open(&self) -> (SocketId, Pushes) {
         let socket = self.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        self.sockets.insert(socket, sender);
-        (socket, receiver)
+        let mailbox = Arc::new(Mailbox::default());
+        self.sockets.insert(socket, mailbox.clone());
+        (socket, Pushes(mailbox))
     }
 
     /// The socket has closed.
@@ -126,8 +180,8 @@ impl Hub {
     }
 
     fn push(&self, socket: SocketId, push: Push) {
-        let sender = self.sockets.get(&socket).map(|entry| entry.value().clone());
-        if sender.is_some_and(|sender| sender.try_send(push).is_err()) {
+        let mailbox = self.sockets.get(&socket).map(|entry| entry.value().clone());
+        if mailbox.is_some_and(|mailbox| !mailbox.put(push)) {
             self.sockets.remove(&socket);
         }
     }

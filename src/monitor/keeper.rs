@@ -129,6 +129,9 @@ impl Flush {
 impl Monitor {
     /// Sleeps until the next tick; false when the monitor ends.
     async fn next(&self, ticks: &mut tokio::time::Interval) -> bool {
+        if self.restored().await.is_err() {
+            return false;
+        }
         let mut ending = self.ending();
         tokio::select! {
             _ = ticks.tick() => true,

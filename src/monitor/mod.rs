@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub use hub::{Delivery, Hub, Push};
+pub use hub::{Delivery, Hub, Push, Pushes};
 
 use crate::backend::Backend;
 use crate::change::{Actor, Cause, Change, Message, Registration, Report, Target};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Now, Timestamp};
 use crate::decide::Outcome;
 use crate::error::{Error, Result};
 use crate::feed::Feed;
@@ -41,6 +41,7 @@ pub struct Monitor {
     metrics: Arc<Metrics>,
     clock: Clock,
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    restored: watch::Sender<bool>,
     ending: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     keepers: Mutex<Vec<JoinHandle<()>>>,
@@ -91,8 +92,10 @@ fn full() -> Error {
 }
 
 impl Monitor {
-    /// Restores what the store remembers and starts the writer and the feed. Everyone
-    /// gets a full `stale_after`: the time that the server was away was not theirs.
+    /// Starts the writer and the feed, and restores what the store remembers. A large
+    /// store is restored while the server already answers heartbeats; see
+    /// [`Monitor::restored`]. Everyone gets a full `stale_after`: the time that the server
+    /// was away was not theirs.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -103,19 +106,12 @@ impl Monitor {
         max_sessions: usize,
     ) -> Result<Arc<Self>> {
         let now = clock.now();
-        let stored = backend.load(now.wall).await?;
-        let registry = Arc::new(Registry::new(timing, stored.seq));
+        let registry = Arc::new(Registry::new(timing, 0));
         registry.grant_amnesty(now);
-        for session in stored.sessions {
-            registry.restore(session, now);
-        }
-        for (id, tombstone) in stored.tombstones {
-            registry.bury(id, tombstone);
-        }
-        let stats = Arc::new(Stats::new(stored.minutes, stored.starts, now.wall));
+        let stats = Arc::new(Stats::new(now.wall));
         let metrics = Arc::new(Metrics::default());
         let hub = Arc::new(Hub::default());
-        let feed = Arc::new(Feed::new(registry.view(), clock.clone(), metrics.clone()));
+        let feed = Arc::new(Feed::new(clock.clone(), metrics.clone()));
         let (jobs, queued) = mpsc::channel(QUEUE);
         let (to_feed, batches) = mpsc::channel(FEED_QUEUE);
         let writer = Writer {
@@ -127,9 +123,7 @@ impl Monitor {
             feed: to_feed,
             max_sessions,
         };
-        let publishing = feed.clone();
-        let tasks = vec![tokio::spawn(writer.run(queued)), tokio::spawn(async move { publishing.run(batches).await })];
-        Ok(Arc::new(Self {
+        let monitor = Arc::new(Self {
             registry,
             backend,
             feed,
@@ -138,11 +132,90 @@ impl Monitor {
             metrics,
             clock,
             jobs: Mutex::new(Some(jobs)),
+            restored: watch::channel(false).0,
             ending: watch::channel(false).0,
-            tasks: Mutex::new(tasks),
+            tasks: Mutex::default(),
             keepers: Mutex::default(),
             started_at: now.wall,
-        }))
+        });
+        let (tell, told) = oneshot::channel();
+        let restoring = monitor.clone();
+        let task = tokio::spawn(async move {
+            let done = restoring.restore(now).await;
+            let publishing = restoring.feed.clone();
+            let read = done.is_ok();
+            if let Err(error) = &done {
+                tracing::error!(%error, "the store could not be read");
+                restoring.end();
+            }
+            let _ = tell.send(done);
+            drop(restoring);
+            if read {
+                let publishing = tokio::spawn(async move { publishing.run(batches).await });
+                writer.run(queued).await;
+                let _ = publishing.await;
+            }
+        });
+        monitor.tasks.lock().push(task);
+        match tokio::time::timeout(Timing::RESTORE_AT_ONCE, told).await {
+            Ok(Ok(Err(error))) => Err(error),
+            _ => Ok(monitor),
+        }
+    }
+
+    async fn restore(&self, now: Now) -> Result<()> {
+        let stored = self.backend.load(now.wall).await?;
+        for (id, tombstone) in stored.tombstones {
+            self.registry.bury(id, tombstone);
+        }
+        self.stats.restore(stored.minutes, stored.starts);
+        let registry = self.registry.clone();
+        let put = move || registry.restore(stored.sessions, stored.seq, now);
+        tokio::task::spawn_blocking(put).await.map_err(|error| Error::Storage(error.to_string()))?;
+        self.feed.begin(self.registry.view());
+        self.restored.send_replace(true);
+        Ok(())
+    }
+
+    /// Whether everything that the store remembers is there.
+    #[must_use]
+    pub fn is_restored(&self) -> bool {
+        *self.restored.borrow()
+    }
+
+    /// Waits until everything that the store remembers is there. Changes wait for it by
+    /// themselves; who reads has to.
+    ///
+    /// # Errors
+    /// The server ends.
+    pub async fn restored(&self) -> Result<()> {
+        if self.is_restored() {
+            return Ok(());
+        }
+        let (mut restored, mut ends) = (self.restored.subscribe(), self.ending());
+        tokio::select! {
+            _ = restored.wait_for(|restored| *restored) => Ok(()),
+            () = ended(&mut ends) => Err(ending()),
+        }
+    }
+
+    /// One live session, from the store while not all are restored.
+    ///
+    /// # Errors
+    /// Unknown or killed id, store.
+    pub async fn find(&self, id: &str) -> Result<Arc<Session>> {
+        let known = self.session(id);
+        if known.is_ok() || self.is_restored() {
+            return known;
+        }
+        if let Some(id) = SessionId::parse(id)
+            && let Some(session) = self.backend.session(id).await?
+            && let Some(session) = self.registry.adopt(session)
+        {
+            return Ok(session);
+        }
+        self.restored().await?;
+        self.session(id)
     }
 
     /// Starts what happens by the clock. A test that moves the clock itself leaves it

@@ -7,9 +7,8 @@ use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::protocol::{self, ClientFrame, CloseCode, ServerFrame, TERMINATED};
@@ -23,7 +22,7 @@ use crate::http::Shared;
 use crate::http::error::Answer;
 use crate::http::gate::Caller;
 use crate::http::sessions::may_register;
-use crate::monitor::{Push, ended};
+use crate::monitor::{Push, Pushes, ended};
 use crate::session::{Kill, Session, SessionId, SocketId, Visibility};
 use crate::timing::Timing;
 use crate::wire::Seconds;
@@ -50,10 +49,10 @@ async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: Place)
     if let Some((code, reason)) = end {
         // The close frame first: what is written to the store meanwhile delays nobody.
         let closing = socket::close(socket, code, reason);
-        tokio::join!(closing, client.leave(killed));
+        Box::pin(async { tokio::join!(closing, client.leave(killed)) }).await;
     } else {
         drop(socket);
-        client.leave(false).await;
+        Box::pin(client.leave(false)).await;
     }
 }
 
@@ -115,7 +114,7 @@ impl Client {
         }
     }
 
-    async fn run(&mut self, socket: &mut WebSocket, mut pushes: mpsc::Receiver<Push>) -> Step {
+    async fn run(&mut self, socket: &mut WebSocket, mut pushes: Pushes) -> Step {
         let (ping_every, silence) = (self.timing().ping_every(), self.timing().silence());
         let begun = Instant::now();
         let mut heard = begun;
@@ -128,9 +127,11 @@ impl Client {
                 // In this order: a reply is told before the kill that came after it, and who
                 // floods the socket with frames does not outrun a deadline.
                 biased;
-                Some(reply) = self.replies.next(), if !self.replies.is_empty() => self.answer(socket, reply).await?,
-                push = pushes.recv() => match push {
-                    Some(push) => self.push(socket, push).await?,
+                Some(reply) = self.replies.next(), if !self.replies.is_empty() => {
+                    Box::pin(self.answer(socket, reply)).await?
+                }
+                push = pushes.next() => match push {
+                    Some(push) => Box::pin(self.push(socket, push)).await?,
                     None => Some((CloseCode::Lagging, "too much waited for this socket; resume")),
                 },
                 () = ended(&mut ending) => Some((CloseCode::Restart, "the server restarts")),
@@ -158,7 +159,10 @@ impl Client {
                     None | Some(Ok(Message::Close(_))) => return Ok(None),
                     Some(Ok(message)) => {
                         heard = Instant::now();
-                        self.message(socket, message).await?
+                        match self.message(socket, &message) {
+                            Some(more) => more.await?,
+                            None => None,
+                        }
                     }
                     Some(Err(error)) => return Ok(socket::code_of(error).map(|code| (code, "the frame was refused"))),
                 },
@@ -191,22 +195,37 @@ impl Client {
         void.then_some((CloseCode::Unauthorized, "the token is no longer valid"))
     }
 
-    async fn message(&mut self, socket: &mut WebSocket, message: Message) -> Step {
+    /// A sign of life is taken at once. The rest goes on in a future of its own, made
+    /// when it is needed: every idle socket would keep room for it.
+    fn message<'a>(&'a mut self, socket: &'a mut WebSocket, message: &'a Message) -> Option<BoxFuture<'a, Step>> {
         match message {
-            Message::Text(text) => match serde_json::from_str::<ClientFrame<'_>>(&text) {
-                Ok(frame) => self.frame(socket, frame).await,
+            Message::Text(text) => match serde_json::from_str::<ClientFrame<'a>>(text) {
+                Ok(frame) if self.is_beat(&frame) => None,
+                Ok(frame) => Some(Box::pin(self.frame(socket, frame))),
                 Err(error) => {
-                    let wrong = format!("the frame is not one of the contract's: {error}");
-                    self.refuse(socket, None, &Error::Invalid(wrong)).await
+                    let wrong = Error::Invalid(format!("the frame is not one of the contract's: {error}"));
+                    Some(Box::pin(async move { self.refuse(socket, None, &wrong).await }))
                 }
             },
-            Message::Binary(_) => Ok(Some((CloseCode::Binary, "send text frames"))),
+            Message::Binary(_) => Some(Box::pin(ready(Ok(Some((CloseCode::Binary, "send text frames")))))),
             _ => {
                 // A pong, or a ping of theirs: every session here is alive.
                 self.held.keys().for_each(|id| self.app.monitor.pulse(id));
-                Ok(None)
+                None
             }
         }
+    }
+
+    /// Whether this is a heartbeat of a session here; if so, it is taken.
+    fn is_beat(&self, frame: &ClientFrame<'_>) -> bool {
+        if frame.kind != "heartbeat" || !self.registered {
+            return false;
+        }
+        let id = self.held_id(frame.session_id.as_deref());
+        id.is_ok_and(|id| {
+            self.app.monitor.pulse(&id);
+            true
+        })
     }
 
     async fn refuse(&mut self, socket: &mut WebSocket, id: Option<&str>, error: &Error) -> Step {

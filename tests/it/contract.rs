@@ -80,7 +80,10 @@ async fn a_session_comes_back_as_it_was_but_for_its_socket(backend: &dyn Backend
     let stored = load(backend).await;
     assert_eq!(stored.seq, 1);
     let expected = Session { socket: None, ..killed("a") };
-    assert_eq!(format!("{:?}", stored.sessions), format!("{:?}", [expected]));
+    assert_eq!(format!("{:?}", stored.sessions), format!("{:?}", [&expected]));
+    let alone = backend.session(expected.id.clone()).await.expect("it is read");
+    assert_eq!(format!("{alone:?}"), format!("{:?}", Some(expected)));
+    assert!(backend.session(SessionId::parse("nobody").expect("an id")).await.expect("it is read").is_none());
 }
 
 async fn of_several_versions_in_one_batch_the_last_one_counts(backend: &dyn Backend) {

@@ -22,7 +22,7 @@ use crate::change::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::log::{Entry, Query};
-use crate::session::SessionId;
+use crate::session::{Session, SessionId};
 use crate::stats::Minute;
 
 /// The store in a SQLite file.
@@ -139,6 +139,14 @@ fn storage(error: &tokio_rusqlite::Error) -> Error {
 impl Backend for Sqlite {
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
         self.write(move |connection| rows::load(connection, now)).boxed()
+    }
+
+    fn session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>>> {
+        async move {
+            let read = move |connection: &mut rusqlite::Connection| rows::one(connection, &id);
+            self.reader.call(read).await.map_err(|error| storage(&error))
+        }
+        .boxed()
     }
 
     fn commit(&self, events: Arc<Vec<Event>>) -> BoxFuture<'_, Result<()>> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, Row, ToSql, Transaction, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params, params_from_iter};
 
 use crate::backend::Stored;
 use crate::change::{Event, Kind, Tombstone};
@@ -116,9 +116,13 @@ pub(super) fn minute(connection: &Connection, minute: &Minute) -> rusqlite::Resu
 pub(super) fn load(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<Stored> {
     let seq = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get::<_, i64>(0))?;
     let day_ago = now.0 - 86_400_000;
+    let mut restore = Restore::default();
     let stored = Stored {
         seq: seq as u64,
-        sessions: all(connection, "SELECT * FROM sessions", session)?.into_iter().flatten().collect(),
+        sessions: all(connection, &format!("SELECT {COLUMNS} FROM sessions"), |row| restore.session(row))?
+            .into_iter()
+            .flatten()
+            .collect(),
         tombstones: all(connection, "SELECT * FROM tombstones", tombstone)?.into_iter().flatten().collect(),
         minutes: all(connection, &format!("SELECT * FROM minutes WHERE at > {day_ago} ORDER BY at"), minute_row)?,
         starts: all(connection, &format!("SELECT at FROM starts WHERE at > {day_ago} ORDER BY at"), |row| {
@@ -141,36 +145,71 @@ fn shared(text: Option<String>) -> Option<Arc<str>> {
     text.map(Arc::from)
 }
 
-/// A session as it was; `None` for a row that another hand has made senseless.
-fn session(row: &Row<'_>) -> rusqlite::Result<Option<Session>> {
-    let text = |column: &str| row.get::<_, Option<String>>(column);
-    let time = |column: &str| row.get::<_, Option<i64>>(column).map(|at| at.map(Timestamp));
-    let (Some(id), Ok(status)) =
-        (SessionId::parse(&row.get::<_, String>("session_id")?), fields::status(&row.get::<_, String>("status")?))
-    else {
-        return Ok(None);
-    };
-    let last_heartbeat = Timestamp(row.get("last_heartbeat")?);
-    Ok(Some(Session {
-        id,
-        app: row.get::<_, String>("app_name")?.into(),
-        user: shared(text("user_id")?),
-        started_at: Timestamp(row.get("start_time")?),
-        pulse: Arc::new(Pulse::new(last_heartbeat, Mono::default())),
-        status,
-        status_since: Timestamp(row.get("status_since")?),
-        task: shared(text("current_task")?),
-        task_started_at: time("task_started_at")?,
-        visibility: text("visibility")?.as_deref().and_then(Visibility::parse),
-        heartbeat_interval: row.get("heartbeat_interval")?,
-        client: shared(text("client")?),
-        remote_addr: shared(text("remote_addr")?),
-        meta: shared(text("meta")?),
-        kill: text("kill")?.as_deref().and_then(kill_from_json).map(Arc::new),
-        token: row.get::<_, Option<Vec<u8>>>("token")?.and_then(|token| token.try_into().ok()),
-        stale: false,
-        socket: None,
-    }))
+/// The columns of a session, in the order in which [`Restore::session`] takes them.
+const COLUMNS: &str = "session_id, app_name, user_id, start_time, last_heartbeat, status, status_since, current_task,
+    task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill";
+
+/// Makes sessions of rows. Apps, clients and addresses are few and stand in many rows:
+/// each is kept once.
+#[derive(Default)]
+struct Restore {
+    known: HashMap<Box<str>, Arc<str>>,
+}
+
+impl Restore {
+    /// Apps and the like that are remembered; beyond, each row has its own.
+    const KNOWN_MAX: usize = 4_096;
+
+    fn known(&mut self, text: Option<&str>) -> Option<Arc<str>> {
+        let text = text?;
+        if let Some(known) = self.known.get(text) {
+            return Some(known.clone());
+        }
+        let new: Arc<str> = text.into();
+        if self.known.len() < Self::KNOWN_MAX {
+            self.known.insert(text.into(), new.clone());
+        }
+        Some(new)
+    }
+
+    /// A session as it was; `None` for a row that another hand has made senseless.
+    fn session(&mut self, row: &Row<'_>) -> rusqlite::Result<Option<Session>> {
+        let text = |column: usize| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str_or_null()?);
+        let time = |column: usize| row.get::<_, Option<i64>>(column).map(|at| at.map(Timestamp));
+        let (Some(id), Ok(status)) =
+            (SessionId::parse(text(0)?.unwrap_or_default()), fields::status(text(5)?.unwrap_or_default()))
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Session {
+            id,
+            app: self.known(text(1)?).unwrap_or_default(),
+            user: text(2)?.map(Arc::from),
+            started_at: Timestamp(row.get(3)?),
+            pulse: Arc::new(Pulse::new(Timestamp(row.get(4)?), Mono::default())),
+            status,
+            status_since: Timestamp(row.get(6)?),
+            task: text(7)?.map(Arc::from),
+            task_started_at: time(8)?,
+            visibility: text(9)?.and_then(Visibility::parse),
+            heartbeat_interval: row.get(10)?,
+            client: self.known(text(11)?),
+            remote_addr: self.known(text(12)?),
+            meta: text(13)?.map(Arc::from),
+            token: row.get_ref(14)?.as_blob_or_null()?.and_then(|token| token.try_into().ok()),
+            kill: text(15)?.and_then(kill_from_json).map(Arc::new),
+            stale: false,
+            socket: None,
+        }))
+    }
+}
+
+/// Reads one session.
+pub(super) fn one(connection: &Connection, id: &SessionId) -> rusqlite::Result<Option<Session>> {
+    let sql = format!("SELECT {COLUMNS} FROM sessions WHERE session_id = ?1");
+    let mut rows = connection.prepare_cached(&sql)?;
+    let session = rows.query_row([id.as_str()], |row| Restore::default().session(row)).optional()?;
+    Ok(session.flatten())
 }
 
 fn kill_to_json(kill: &Kill) -> String {

@@ -16,7 +16,17 @@ use super::model::{Ask, Life, Model};
 use super::{Dice, count, inside};
 
 async fn open(path: &Path, disk: &Disk) -> Arc<dyn Backend> {
-    Arc::new(Sqlite::open_with_vfs(path, Some(&disk.name)).await.expect("the database opens"))
+    // A test beside this one may be about to start a process, which holds the lock that it
+    // has inherited until it is another program.
+    for _ in 0..500 {
+        match Sqlite::open_with_vfs(path, Some(&disk.name)).await {
+            Err(error) if error.to_string().contains("another sessionwatch") => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            opened => return Arc::new(opened.expect("the database opens")),
+        }
+    }
+    panic!("somebody holds the lock of {}", path.display());
 }
 
 fn next(model: &Model, step: u64, dice: &mut Dice) -> Ask {

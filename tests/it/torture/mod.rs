@@ -10,6 +10,7 @@ mod faults;
 mod inside;
 mod model;
 mod properties;
+mod races;
 mod time;
 
 /// How often something is done: the short count, unless the environment says another.

@@ -1,0 +1,230 @@
+//! Many at once on the same things: kills in races, a dashboard that reads nothing,
+//! connections that come and go.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::json;
+use sessionwatch::backend::memory::Memory;
+use sessionwatch::change::Actor;
+use sessionwatch::clock::Clock;
+use sessionwatch::feed::Published;
+use sessionwatch::log::Query;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::broadcast::error::TryRecvError;
+
+use super::dashboard::Screen;
+use super::model::Ask;
+use super::{Dice, count, inside};
+use crate::support::{PATIENCE, Server, until};
+
+/// Every session is killed by several at once, while it reports and leaves: one kill
+/// wins, all learn its id, and the log has each step once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_kills_in_a_race_one_counts_and_stands_once_in_the_log() {
+    const AT_ONCE: usize = 4;
+    let races = count("RACES", 2_000);
+    let monitor = inside::start(Arc::new(Memory::new()), &Clock::system()).await;
+    let mut kill_ids = HashMap::new();
+    for race in 0..races {
+        let id = inside::id(&format!("s{race}"));
+        assert_eq!(inside::ask(&monitor, &id, Ask::Register).await, 201);
+        let kills: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                let (monitor, id) = (monitor.clone(), id.clone());
+                tokio::spawn(async move { monitor.kill(id, None, Actor::default()).await })
+            })
+            .collect();
+        inside::ask(&monitor, &id, Ask::Status(race as u64)).await;
+        for kill in kills {
+            let kill = kill.await.expect("it is asked").expect("the session lives");
+            let known = kill_ids.entry(id.clone()).or_insert_with(|| kill.kill_id.clone());
+            assert_eq!(*known, kill.kill_id, "all learn of the same kill");
+        }
+        assert_eq!(inside::ask(&monitor, &id, Ask::Delete).await, 200);
+        assert_eq!(inside::ask(&monitor, &id, Ask::Register).await, 410);
+    }
+    for kind in ["kill_requested", "removed"] {
+        let query = Query { kinds: vec![kind.to_owned()], limit: usize::MAX, ..Query::default() };
+        let lines = monitor.events(query).await.expect("the log");
+        assert_eq!(lines.len(), races, "{kind}");
+    }
+    println!("{races} races of {AT_ONCE} kills: one line for each kill and each removal");
+    monitor.shutdown().await;
+}
+
+/// A dashboard inside the process that skips frames until it lags, or leaves and comes
+/// back at its place.
+#[tokio::test]
+async fn a_dashboard_that_lags_or_leaves_shows_in_the_end_the_live_view() {
+    let lags = count("LAGS", 300);
+    let mut dice = Dice::new();
+    let monitor = inside::start(Arc::new(Memory::new()), &Clock::system()).await;
+    let (mut screen, mut joined, mut lagged) = (Screen::default(), None, 0);
+    for _ in 0..lags {
+        // At times it is away for longer than the feed waits for anybody.
+        let long = dice.below(8) == 0;
+        for _ in 0..if long { 300 } else { dice.below(50) } {
+            let id = inside::id(&format!("s{}", dice.below(300)));
+            let ask = match dice.below(8) {
+                0 | 1 => Ask::Register,
+                2 => Ask::Delete,
+                other => Ask::Status(other),
+            };
+            inside::ask(&monitor, &id, ask).await;
+            while long && monitor.feed().resume(monitor.registry().seq()).is_none() {
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut receiver = match joined.take() {
+            Some(receiver) if dice.below(3) > 0 => receiver,
+            // It left, and comes back.
+            before => {
+                drop(before);
+                enter(&monitor, &mut screen, dice.below(4) > 0).await
+            }
+        };
+        loop {
+            match receiver.try_recv() {
+                Ok(Published::Changes(text) | Published::Beats(text)) => {
+                    screen.take(&serde_json::from_str(&text).expect("JSON"));
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(_) => {
+                    lagged += 1;
+                    receiver = enter(&monitor, &mut screen, false).await;
+                }
+            }
+        }
+        joined = Some(receiver);
+    }
+    // What was published while the last frames were read.
+    until("the feed has told everything", async || monitor.feed().resume(monitor.registry().seq()).is_some()).await;
+    drop(enter(&monitor, &mut screen, true).await);
+    let view = monitor.registry().view();
+    let shown: Vec<&String> = screen.sessions.keys().collect();
+    let mut live: Vec<String> = view.sessions().map(|session| session.id.to_string()).collect();
+    live.sort();
+    assert_eq!((screen.seq, shown), (view.seq, live.iter().collect()));
+    for session in view.sessions() {
+        assert_eq!(screen.sessions[session.id.as_str()]["current_task"].as_str(), session.task.as_deref());
+    }
+    assert!(lagged > lags / 50, "it lagged {lagged} times");
+    println!("{lags} rounds with {lagged} lags under {} events: the screen is the live view", view.seq);
+    monitor.shutdown().await;
+}
+
+type Receiver = tokio::sync::broadcast::Receiver<Published>;
+
+async fn enter(monitor: &sessionwatch::monitor::Monitor, screen: &mut Screen, resume: bool) -> Receiver {
+    let resumed = resume.then(|| monitor.feed().resume(screen.seq)).flatten();
+    let joined = match resumed {
+        Some(joined) => joined,
+        None => monitor.feed().join(0).await,
+    };
+    let parts = joined.snapshot.iter().flat_map(|parts| parts.iter());
+    for text in parts.chain(&joined.frames) {
+        screen.take(&serde_json::from_str(text).expect("JSON"));
+    }
+    joined.receiver
+}
+
+/// One dashboard opens and never reads; the others are told everything all the same, and
+/// the server goes on taking changes.
+#[tokio::test]
+async fn a_dashboard_that_reads_nothing_harms_nobody() {
+    let server = Server::start(&[]).await;
+    let meta: serde_json::Map<_, _> = (0..30).map(|key| (format!("k{key}"), json!("x".repeat(100)))).collect();
+    server.post("/sessions", json!({ "app_name": "torture", "session_id": "s", "meta": meta })).await;
+    let mut stalled = TcpStream::connect(("127.0.0.1", server.port)).await.expect("a connection");
+    let handshake = format!(
+        "GET /ws HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        server.port
+    );
+    stalled.write_all(handshake.as_bytes()).await.expect("the handshake goes out");
+    let mut dashboards = Vec::new();
+    for _ in 0..5 {
+        let mut dashboard = server.socket("/ws", &[]).await;
+        dashboard.next_of("snapshot").await;
+        dashboards.push(dashboard);
+    }
+    let changes = 400;
+    let mut delays = Vec::new();
+    for change in 0..changes {
+        let asked = Instant::now();
+        let task = json!(change.to_string());
+        let report = json!({ "status": "running", "current_task": task });
+        let (status, _) = server.ask(Method::PUT, "/sessions/s/status", Some(report)).await;
+        assert!(status.is_success(), "{status}");
+        for dashboard in &mut dashboards {
+            while dashboard.next_of("changes").await["upserted"][0]["current_task"] != task {}
+        }
+        delays.push(asked.elapsed());
+    }
+    delays.sort();
+    println!("beside a stalled dashboard: p50 {:?}, p99 {:?}", delays[changes / 2], delays[changes * 99 / 100]);
+    assert!(delays[changes / 2] < PATIENCE / 10);
+    drop(stalled);
+}
+
+fn descriptors(server: &Server) -> usize {
+    let folder = format!("/proc/{}/fd", server.child.id().expect("it runs"));
+    std::fs::read_dir(folder).expect("its descriptors").count()
+}
+
+fn resident(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id().expect("it runs")));
+    let status = status.expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+#[tokio::test]
+async fn connections_that_come_and_go_leave_nothing_behind() {
+    let connects = count("CONNECTS", 600);
+    let server = Server::start(&[]).await;
+    let round = async |from: usize, to: usize| {
+        for index in from..to {
+            match index % 3 {
+                // A session on a socket that leaves in good order.
+                0 => {
+                    let mut socket = server.socket("/ws/client", &[]).await;
+                    socket.send(json!({ "type": "register", "app_name": "torture" })).await;
+                    socket.next_of("registered").await;
+                    socket.send(json!({ "type": "bye" })).await;
+                    socket.0.close(None).await.expect("the close frame goes out");
+                }
+                // A dashboard that is simply gone.
+                1 => drop(server.socket("/ws", &[]).await),
+                // A connection that never says anything.
+                _ => drop(TcpStream::connect(("127.0.0.1", server.port)).await),
+            }
+        }
+    };
+    let warm = connects / 3;
+    round(0, warm).await;
+    let settled = async || {
+        until("everything is closed", async || {
+            let metrics =
+                server.client.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
+            let zero = |name: &str| metrics.lines().any(|line| line == format!("sessionwatch_{name} 0"));
+            zero("dashboards") && zero("client_sockets")
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        (descriptors(&server), resident(&server))
+    };
+    let (open, memory) = settled().await;
+    round(warm, connects).await;
+    let (still_open, memory_after) = settled().await;
+    assert!(still_open <= open + 2, "{open} descriptors before, {still_open} after");
+    // The log's pages and the allocator's slack grow a little, connections do not add up.
+    let grown = memory_after.saturating_sub(memory);
+    assert!(grown < 4_096 + connects as u64 / 8, "{memory} KiB before, {memory_after} KiB after");
+    assert_eq!(server.get("/sessions").await["total"], 0);
+    println!("{connects} connects: {open} descriptors and {still_open}, {memory} KiB and {memory_after} KiB");
+}
