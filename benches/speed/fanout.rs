@@ -54,14 +54,19 @@ impl Seen {
 /// Opens dashboards; what they see is counted until the set is dropped.
 async fn watch(port: u16, path: &'static str, count: usize) -> (Arc<Seen>, JoinSet<()>) {
     let (seen, mut tasks) = (Arc::new(Seen::default()), JoinSet::new());
+    let mut open = Vec::new();
     for _ in 0..count {
-        let mut socket = Socket::open(port, path).await.expect("a dashboard");
+        open.push(Socket::open(port, path).await.expect("a dashboard"));
+    }
+    for mut socket in open {
         let seen = seen.clone();
         tasks.spawn(async move {
             while let Ok(text) = socket.text().await {
                 seen.frames.fetch_add(1, Ordering::Relaxed);
                 seen.bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
                 seen.changes.fetch_add(told(text), Ordering::Relaxed);
+                // One frame of each in turn, however many wait in its socket.
+                tokio::task::yield_now().await;
             }
         });
     }

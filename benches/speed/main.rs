@@ -108,7 +108,9 @@ fn main() {
     let mut rows = Vec::new();
     for name in MEASURES.into_iter().filter(|name| asked.is_empty() || asked.contains(name)) {
         eprintln!("measuring {name} …");
-        rows.extend(runtime.block_on(measure(name, &bench)));
+        let measured = runtime.block_on(measure(name, &bench));
+        measured.iter().for_each(|row| eprintln!("  {}", row.line()));
+        rows.extend(measured);
     }
     report::print(&rows);
 }

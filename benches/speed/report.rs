@@ -46,6 +46,12 @@ impl Row {
         Self { measure: measure.into(), goal: goal.into(), ours: ours.into(), against: String::new(), verdict }
     }
 
+    /// As it stands in the table.
+    pub fn line(&self) -> String {
+        let Self { measure, goal, ours, against, verdict } = self;
+        format!("| {measure} | {goal} | {ours} | {against} | {} |", verdict.word())
+    }
+
     /// With the other side.
     pub fn against(mut self, against: impl Into<String>) -> Self {
         self.against = against.into();
@@ -58,7 +64,7 @@ impl Row {
 pub fn print(rows: &[Row]) {
     println!("\n| measure | goal | sessionwatch | against | verdict |\n| --- | --- | --- | --- | --- |");
     for row in rows {
-        println!("| {} | {} | {} | {} | {} |", row.measure, row.goal, row.ours, row.against, row.verdict.word());
+        println!("{}", row.line());
     }
 }
 

@@ -7,6 +7,7 @@ mod crash;
 mod dashboard;
 mod disk;
 mod faults;
+mod inputs;
 mod inside;
 mod model;
 mod properties;
