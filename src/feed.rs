@@ -370,6 +370,7 @@ fn removed_json(event: &Event) -> RemovedJson {
         at: event.at,
         by: event.actor.by.as_deref().map(str::to_owned),
         reason: event.reason.as_deref().map(str::to_owned),
+        kill: event.session.kill.clone(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Counts a minute for the last 24 hours, so that sparklines and the time band are
 //! whole after a reload or a restart.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -27,6 +27,49 @@ pub struct Minute {
     pub ended: u64,
     /// Kills that were asked for in it.
     pub kills: u64,
+}
+
+/// Counts anew, out of the log, what happened since the counts were written last: a
+/// server that died had no time to write the end of its last minute.
+pub struct Recount {
+    since: Timestamp,
+    counted: BTreeMap<Timestamp, (u64, u64)>,
+}
+
+impl Recount {
+    /// From the last of these minutes on, or from `earliest` where there is none.
+    #[must_use]
+    pub fn since(minutes: &[Minute], earliest: Timestamp) -> Self {
+        let since = minutes.last().map_or(earliest, |minute| minute.at);
+        Self { since, counted: BTreeMap::new() }
+    }
+
+    /// Takes a line of the log, the newest first; false when those before are too old.
+    pub fn take(&mut self, at: Timestamp, kind: &str) -> bool {
+        if at < self.since {
+            return false;
+        }
+        let (ended, kills) = self.counted.entry(at.minute()).or_default();
+        *ended += u64::from(kind == Kind::Removed.as_str());
+        *kills += u64::from(kind == Kind::KillRequested.as_str());
+        true
+    }
+
+    /// Puts what was counted in place.
+    pub fn put(self, minutes: &mut Vec<Minute>) {
+        for (at, (ended, kills)) in self.counted {
+            match minutes.last_mut().filter(|last| last.at == at) {
+                Some(last) => {
+                    last.ended = last.ended.max(ended);
+                    last.kills = last.kills.max(kills);
+                }
+                None => {
+                    let counts = minutes.last().map(|last| last.counts).unwrap_or_default();
+                    minutes.push(Minute { at, counts, ended, kills });
+                }
+            }
+        }
+    }
 }
 
 /// The last 24 hours.

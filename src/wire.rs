@@ -1,6 +1,8 @@
 //! The shapes that both HTTP and sockets put on the wire: a session, and the frames
 //! that are encoded once for all dashboards.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -101,6 +103,10 @@ pub struct RemovedJson {
     pub by: Option<String>,
     /// Why, in their words.
     pub reason: Option<String>,
+    /// The steps of the kill that ended it: the last of them mostly come together with
+    /// the removal, and a dashboard would never see them otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kill: Option<Arc<Kill>>,
 }
 
 /// Largest part of a snapshot, in bytes.

@@ -270,7 +270,7 @@ export class Dashboard extends EventTarget {
     this.wouldMove.clear();
     this.#linesAfter = 0;
     this.ordering.reorder({
-      compare: comparator(sort, group ? GROUPINGS[group].key : null),
+      compare: comparator(sort, group ? (GROUPINGS[group].order ?? GROUPINGS[group].key) : null),
       matches: row => mask(row, this.now()) === ALL,
       visit: this.#recount,
     });
@@ -303,6 +303,7 @@ export class Dashboard extends EventTarget {
     }
     this.#linesVersion = -1;
     this.#linesAfter = 0;
+    this.#regroup();
     this.dispatchEvent(new Event('view'));
   }
 
@@ -310,6 +311,17 @@ export class Dashboard extends EventTarget {
   lineAt(index) {
     const line = this.lines.lines[index];
     return line >= 0 ? this.store.slots[line] : this.lines.groups[-line - 1];
+  }
+
+  /** Where a row or group stands now, -1 when it is not shown: gone, filtered out, or folded away. */
+  indexOfLine(line) {
+    const { lines, length, groups } = this.lines;
+    const value = line.by
+      ? -groups.findIndex(group => group.by === line.by && group.value === line.value) - 1
+      : line.gone
+        ? null
+        : line.slot;
+    return value === null || (line.by && value === 0) ? -1 : lines.subarray(0, length).indexOf(value);
   }
 
   // Rows and the selection

@@ -3,11 +3,11 @@
 
 import { STATES } from './states.js';
 
-/** What the table can be grouped by. */
+/** What the table can be grouped by; the groups stand in the order of `order`, or else of their names. */
 export const GROUPINGS = {
   app: { title: 'App', key: row => row.app },
   user: { title: 'User', key: row => row.user },
-  status: { title: 'Status', key: row => row.state },
+  status: { title: 'Status', key: row => row.state, order: row => row.rank },
 };
 
 /**

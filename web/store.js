@@ -155,10 +155,12 @@ export class Store {
     this.#touch(row);
   }
 
-  #end({ session_id: id, cause, at, by = null, reason = null }) {
+  #end({ session_id: id, cause, at, by = null, reason = null, kill = null }) {
     const row = this.rows.get(id);
     if (!row || row.ended) return;
     this.#count(row, -1);
+    // The last steps of a kill often come in the same moment as the end they led to.
+    if (kill) row.session = { ...row.session, kill };
     row.ended = { cause, at: Date.parse(at), by, reason, sweepAt: this.#now() + LINGER };
     this.endedSeen += 1;
     this.#ghosts.add(row);

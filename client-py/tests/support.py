@@ -170,8 +170,8 @@ class Monitor:
 
     def token(self, role: str) -> str:
         """The token of a role, from the file that the server made."""
-        lines = json.loads(Path(f"{self._folder.name}/monitor.db.tokens").read_text())
-        return next(line["token"] for line in lines if line["role"] == role)
+        file = json.loads(Path(f"{self._folder.name}/monitor.db.tokens").read_text())
+        return next(token["token"] for token in file["tokens"] if token["role"] == role)
 
     def sessions(self, app_name: str | None = None) -> list[dict]:
         status, answer = self.ask("GET", "/sessions" + (f"?app_name={app_name}" if app_name else ""))

@@ -53,8 +53,7 @@ LANGUAGES = ["bash", "python", "r", "julia", "go", "java", "csharp", "powershell
 def test_a_recipe_to_its_end(shared_monitor: Monitor, language, tmp_path):
     arguments = command(language, brisk(recipe(language), "4"), tmp_path)
     with Process(arguments, {"SESSIONWATCH_URL": shared_monitor.url}) as job:
-        row = shared_monitor.only(f"recipe-{language}", timeout=20)
-        assert (row["status"], row["current_task"]) == ("running", "nightly")
+        row = shared_monitor.only(f"recipe-{language}", timeout=20, status="running", current_task="nightly")
         eventually(lambda: shared_monitor.session(row["session_id"])["last_heartbeat"] > row["last_heartbeat"], what="a beat")
         assert job.process.wait(20) == 0, job.output()
     shared_monitor.gone(row["session_id"])

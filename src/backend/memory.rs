@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -14,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::log::{Entry, Query};
 use crate::session::{Pulse, Session, SessionId};
-use crate::stats::Minute;
+use crate::stats::{Minute, Recount};
 
 #[derive(Default)]
 struct Tables {
@@ -72,11 +73,15 @@ impl Tables {
 impl Backend for Memory {
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
         let mut tables = self.tables.lock();
+        let mut minutes: Vec<Minute> = tables.minutes.values().copied().collect();
+        let mut recount = Recount::since(&minutes, now.minus(Duration::from_hours(24)));
+        let _ = tables.log.values().rev().all(|entry| recount.take(entry.at, &entry.kind));
+        recount.put(&mut minutes);
         let stored = Stored {
             seq: tables.seq,
             sessions: tables.sessions.values().map(restored).collect(),
             tombstones: tables.tombstones.iter().map(|(id, grave)| (id.clone(), grave.clone())).collect(),
-            minutes: tables.minutes.values().copied().collect(),
+            minutes,
             starts: tables.starts.clone(),
         };
         tables.starts.push(now);

@@ -87,7 +87,7 @@ describe('embedded', { concurrency: 3 }, () => {
 
   test('where the server asks for a token, a wrong one gets nowhere and the right one in', LIMIT, async t => {
     const strict = await another(t, ['--strict']);
-    const tokens = JSON.parse(readFileSync(`${strict.db}.tokens`, 'utf8'));
+    const { tokens } = JSON.parse(readFileSync(`${strict.db}.tokens`, 'utf8'));
     const { token } = tokens.find(({ role }) => role === 'ingest');
     const { page, lines, open } = await app(t, {
       '/': sessionPage(strict, `token: async () => globalThis.token ?? 'wrong'`),

@@ -156,7 +156,7 @@ test('a message reaches the users, and it is said of each whether it arrived', a
 
 test('where the server asks who is there, the page signs in with a token, and a viewer cannot kill', async () => {
   server = await startServer(['--strict']);
-  const tokens = JSON.parse(readFileSync(`${server.db}.tokens`, 'utf8'));
+  const { tokens } = JSON.parse(readFileSync(`${server.db}.tokens`, 'utf8'));
   const token = role => tokens.find(entry => entry.role === role).token;
   await api(
     server.url,

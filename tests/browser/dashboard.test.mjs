@@ -215,6 +215,42 @@ test('a session is ended by the keyboard alone, step by step, and stays struck t
   );
 });
 
+test('a cell and a row are copied, and a cell becomes a filter, by the pointer and by the keyboard', async () => {
+  server = await startServer();
+  await register({ app_name: 'risk', user_id: 'ana', status: 'running', current_task: '=1+1' });
+  await register({ app_name: 'shop', user_id: 'joe' });
+  page = await openDashboard(browser, server);
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.url });
+  const read = () => page.evaluate(() => navigator.clipboard.readText());
+  const clipboard = text => until(async () => (await read()) === text, `${text} in the clipboard`);
+  const cell = column => rowOf(page, 'ana').locator(`[data-column=${column}]`);
+  await cell('task').click({ button: 'right' });
+  await page.getByRole('menuitem', { name: 'Copy task' }).click();
+  await clipboard('=1+1');
+  await cell('app').click({ button: 'right' });
+  await page.getByRole('menuitem', { name: 'Not app: risk' }).click();
+  await showsUsers(page, ['joe']);
+  assert.equal(new URL(page.url()).searchParams.get('q'), '-app:risk');
+  await page.getByRole('button', { name: 'Clear the filter' }).click();
+  await page.keyboard.press('Escape');
+  await showsUsers(page, ['ana', 'joe']);
+
+  await page.keyboard.press('j'); // back to where the focus was: the other row
+  await page.keyboard.press('k');
+  await page.keyboard.press('Shift+F10');
+  await page.getByRole('menuitem', { name: 'Copy user' }).waitFor();
+  for (let i = 0; i < 3; i += 1) await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  await clipboard('ana');
+  assert.equal(
+    await page.evaluate(() => document.activeElement.querySelector('[data-column=user]').textContent),
+    'ana',
+    'the focus is back in the row',
+  );
+  await page.keyboard.press('c');
+  await until(async () => /^running\trisk\tana\t=1\+1\t\d+\t/.test(await read()), 'the row in the clipboard');
+});
+
 test('rows hold still while pointed at, a chip says what waits, and ended rows go ten seconds later', async () => {
   server = await startServer();
   for (const user of ['ana', 'bob']) await register({ user_id: user });

@@ -162,6 +162,22 @@ async fn counts_and_starts_of_the_last_day_come_back(backend: &dyn Backend) {
     assert_eq!(stored.starts, [Timestamp(100_000)]);
 }
 
+async fn what_happened_after_the_counts_were_written_is_counted_anew(backend: &dyn Backend) {
+    backend.minute(Minute { at: Timestamp(0), ..Minute::default() }).await.expect("it is written");
+    let at = |seq, kind, at| Event { at: Timestamp(at), ..event(seq, kind, session("a")) };
+    let batch = vec![
+        at(1, Kind::Registered, 1_000),
+        at(2, Kind::KillRequested, 2_000),
+        at(3, Kind::Removed, 59_000),
+        at(4, Kind::Registered, 61_000),
+        at(5, Kind::Removed, 62_000),
+    ];
+    commit(backend, batch).await;
+    let minutes = load(backend).await.minutes;
+    let told: Vec<_> = minutes.iter().map(|minute| (minute.at.0, minute.ended, minute.kills)).collect();
+    assert_eq!(told, [(0, 1, 1), (60_000, 1, 0)]);
+}
+
 async fn forgetting_keeps_the_place_in_the_order(backend: &dyn Backend) {
     for seq in 1..=5 {
         commit(backend, vec![event(seq, Kind::StatusChanged, session("a"))]).await;
@@ -196,5 +212,6 @@ contract!(
     the_log_is_read_back_whole_and_filtered,
     beats_move_those_who_are_there,
     counts_and_starts_of_the_last_day_come_back,
+    what_happened_after_the_counts_were_written_is_counted_anew,
     forgetting_keeps_the_place_in_the_order,
 );

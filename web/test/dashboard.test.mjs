@@ -116,6 +116,38 @@ test('a gap is reported, and frames of a lost line are not read after the next o
   assert.deepEqual(dashboard.store.position, { epoch: 'e1', seq: 1 });
 });
 
+test('groups by status have the problems first', () => {
+  const { dashboard } = opened(
+    [
+      session('a'),
+      session('b', { is_stale: true }),
+      session('c', { visibility: 'hidden' }),
+      session('d', { reported_status: 'running' }),
+    ],
+    { group: 'status' },
+  );
+  assert.deepEqual(shown(dashboard), ['[stale]', 'b', '[running]', 'd', '[idle]', 'a', '[hidden]', 'c']);
+});
+
+test('where a line stands is known, and that it stands nowhere any more', () => {
+  const { dashboard } = opened([session('a', { app_name: 'x' }), session('b', { app_name: 'y' })], { group: 'app' });
+  const [x, a, y, b] = [0, 1, 2, 3].map(index => dashboard.lineAt(index));
+  assert.deepEqual(
+    [x, a, y, b].map(line => dashboard.indexOfLine(line)),
+    [0, 1, 2, 3],
+  );
+  dashboard.fold('x');
+  assert.deepEqual(
+    [x, a, y, b].map(line => dashboard.indexOfLine(line)),
+    [0, -1, 1, 2],
+  );
+  dashboard.show({ query: 'app:y' });
+  assert.deepEqual(
+    [x, a, y, b].map(line => dashboard.indexOfLine(line)),
+    [-1, -1, 0, 1],
+  );
+});
+
 test('groups fold, and their rows are found for a group kill', () => {
   const { dashboard } = opened(
     [session('a', { app_name: 'x' }), session('b', { app_name: 'y' }), session('c', { app_name: 'x' })],

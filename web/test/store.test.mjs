@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { killOf, steps } from '../kills.js';
 import { Store } from '../store.js';
 import { T0, changes, hello, iso, session, snapshot } from './support.mjs';
 
@@ -144,6 +145,22 @@ test('an ended row lingers for ten seconds with its cause, then goes, and its sl
   store.recycle();
   store.receive(changes(11, 12, [session('c')]));
   assert.equal(store.rows.get('c').slot, row.slot);
+});
+
+test('the end of a session brings the last steps of its kill along', () => {
+  const store = watching([session('a')]);
+  const kill = {
+    kill_id: 'k',
+    requested_at: iso(0),
+    delivered_at: iso(3),
+    acknowledged_at: iso(41),
+    confirm_by: iso(3000),
+  };
+  store.receive(changes(10, 11, [], [{ session_id: 'a', cause: 'killed', at: iso(60), kill }]));
+  assert.deepEqual(
+    steps(killOf(store.rows.get('a'), T0 + 100)).map(step => step.text),
+    ['requested', 'delivered 3 ms', 'acked 41 ms', 'gone 60 ms'],
+  );
 });
 
 test('the same id coming back within those seconds is a live row again', () => {

@@ -27,6 +27,7 @@ export class Grid {
    * @param {string} source.label what the table is, for those who cannot see it
    * @param {() => number} source.length
    * @param {(index: number) => any} source.lineAt
+   * @param {(line: any) => number} source.indexOf where it stands now, -1 when it is not listed any more
    * @param {(line: any) => string|number} source.keyOf distinct for every line
    * @param {(line: any) => string} source.kindOf lines of one kind share views
    * @param {(kind: string) => LineView} source.create
@@ -94,7 +95,7 @@ export class Grid {
       const line = this.#source.lineAt(index);
       if (line) wanted.set(this.#source.keyOf(line), { line, index });
     }
-    const focusedKey = this.#release(wanted);
+    const focusedKey = this.#release(wanted, lineHeight);
     for (const [key, { line, index }] of wanted) {
       let held = this.#views.get(key);
       const bound = held !== undefined;
@@ -118,16 +119,21 @@ export class Grid {
   }
 
   /** Takes back the views of lines that left, but not the focused one's. Answers that one's key. */
-  #release(wanted) {
+  #release(wanted, lineHeight) {
     let focusedKey = null;
     const focused = this.body.contains(document.activeElement) ? document.activeElement.closest('tr') : null;
     for (const [key, held] of this.#views) {
       if (wanted.has(key)) continue;
-      if (held.view.element === focused && this.#source.alive(held.line)) {
-        focusedKey = key;
-        continue;
+      if (held.view.element === focused) {
+        // Out of view it stays, where it stands now; no longer in the list, its neighbour gets the focus.
+        const index = this.#source.indexOf(held.line);
+        if (index >= 0) {
+          this.#place(held, index, lineHeight);
+          focusedKey = key;
+          continue;
+        }
+        this.#refocusAt = held.index;
       }
-      if (held.view.element === focused) this.#refocusAt = held.index;
       this.#views.delete(key);
       const spare = this.#spare.get(held.kind);
       if (spare) spare.push(held.view);

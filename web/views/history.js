@@ -27,7 +27,7 @@ export class HistoryView {
       lineAt: index => this.#events[index],
       keyOf: event => event.seq,
       kindOf: () => 'event',
-      alive: () => true,
+      indexOf: event => this.#events.indexOf(event),
       create: () => new EventView(this),
       changed: () => this.#scrolled(),
     });

@@ -36,7 +36,7 @@ export class TableView {
       lineAt: index => dashboard.lineAt(index),
       keyOf: line => (line.by ? `${line.by} ${line.value}` : line.slot),
       kindOf: line => (line.by ? 'group' : 'row'),
-      alive: line => line.by !== undefined || !line.gone,
+      indexOf: line => dashboard.indexOfLine(line),
       create: kind => (kind === 'group' ? new GroupView(dashboard) : new RowView(dashboard)),
       changed: page.changed,
     });
@@ -220,13 +220,14 @@ export class TableView {
     const value = column?.filter ? (column === COLUMNS.state ? row.state : column.text(row, now)) : null;
     const items = [
       { text: 'Open details', keys: 'Enter', act: () => this.#open(row.id) },
-      column && {
-        text: `Copy ${column.title.toLowerCase()}`,
+      // By the keyboard no cell is pointed at, so each can be chosen.
+      ...(column ? [column] : dashboard.view.columns.map(each => COLUMNS[each])).map(each => ({
+        text: `Copy ${each.title.toLowerCase()}`,
         act: () => {
-          copy(printable(String(cellValue(column, row, now))));
+          copy(printable(String(cellValue(each, row, now))));
           this.#ask.say('Cell copied');
         },
-      },
+      })),
       { text: 'Copy row', keys: 'c', act: () => this.#copyRow(row) },
       value !== null && {
         text: `Only ${column.filter}: ${printable(value) || 'none'}`,

@@ -12,7 +12,7 @@ use crate::fields;
 use crate::log::{Details, Entry, Query};
 use crate::registry::Counts;
 use crate::session::{Kill, Pulse, Session, SessionId, Visibility};
-use crate::stats::Minute;
+use crate::stats::{Minute, Recount};
 
 /// Writes a batch of events: each one's line, each session's last version.
 pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite::Result<()> {
@@ -117,6 +117,8 @@ pub(super) fn load(connection: &mut Connection, now: Timestamp) -> rusqlite::Res
     let seq = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get::<_, i64>(0))?;
     let day_ago = now.0 - 86_400_000;
     let mut restore = Restore::default();
+    let mut minutes = all(connection, &format!("SELECT * FROM minutes WHERE at > {day_ago} ORDER BY at"), minute_row)?;
+    recount(connection, &mut minutes, Timestamp(day_ago))?;
     let stored = Stored {
         seq: seq as u64,
         sessions: all(connection, &format!("SELECT {COLUMNS} FROM sessions"), |row| restore.session(row))?
@@ -124,13 +126,27 @@ pub(super) fn load(connection: &mut Connection, now: Timestamp) -> rusqlite::Res
             .flatten()
             .collect(),
         tombstones: all(connection, "SELECT * FROM tombstones", tombstone)?.into_iter().flatten().collect(),
-        minutes: all(connection, &format!("SELECT * FROM minutes WHERE at > {day_ago} ORDER BY at"), minute_row)?,
+        minutes,
         starts: all(connection, &format!("SELECT at FROM starts WHERE at > {day_ago} ORDER BY at"), |row| {
             row.get(0).map(Timestamp)
         })?,
     };
     connection.execute("INSERT OR REPLACE INTO starts VALUES (?1)", [now.0])?;
     Ok(stored)
+}
+
+/// Mends the counts of what happened after they were written last.
+fn recount(connection: &Connection, minutes: &mut Vec<Minute>, day_ago: Timestamp) -> rusqlite::Result<()> {
+    let mut lines = connection.prepare("SELECT at, kind FROM events ORDER BY seq DESC")?;
+    let mut lines = lines.query([])?;
+    let mut recount = Recount::since(minutes, day_ago);
+    while let Some(line) = lines.next()? {
+        if !recount.take(Timestamp(line.get(0)?), line.get_ref(1)?.as_str()?) {
+            break;
+        }
+    }
+    recount.put(minutes);
+    Ok(())
 }
 
 fn all<T>(
