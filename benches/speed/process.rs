@@ -10,6 +10,8 @@ pub struct Process {
     child: Child,
     /// Where it listens.
     pub port: u16,
+    /// It has processes of its own, which end only when it is asked to end.
+    has_workers: bool,
 }
 
 impl Process {
@@ -34,7 +36,7 @@ impl Process {
         let mut first = String::new();
         BufReader::new(child.stdout.take().expect("its output")).read_line(&mut first).expect("its first line");
         let port = first.trim().trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse().ok());
-        Self { child, port: port.unwrap_or_else(|| panic!("no port in its first line: {first:?}")) }
+        Self { child, port: port.unwrap_or_else(|| panic!("no port in its first line: {first:?}")), has_workers: false }
     }
 
     /// A server that says nothing: it is there when it accepts.
@@ -45,7 +47,7 @@ impl Process {
             assert!(begun.elapsed() < Duration::from_secs(20), "the server on port {port} does not accept");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { child, port }
+        Self { child, port, has_workers: true }
     }
 
     /// Resident memory, in bytes.
@@ -81,7 +83,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.kill();
+        if self.has_workers { self.stop() } else { self.kill() }
     }
 }
 
