@@ -235,8 +235,17 @@ test('a cell and a row are copied, and a cell becomes a filter, by the pointer a
   await page.keyboard.press('Escape');
   await showsUsers(page, ['ana', 'joe']);
 
-  await page.keyboard.press('j'); // back to where the focus was: the other row
-  await page.keyboard.press('k');
+  // Wherever the focus is, down and up leads to the first of two rows; while the keys come
+  // faster than the page is drawn, once is not always enough.
+  await until(async () => {
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('j');
+    await page.keyboard.press('k');
+    return page.evaluate(() => {
+      const focused = document.activeElement;
+      return focused.matches('tr.row') && focused.querySelector('[data-column=user]')?.textContent === 'ana';
+    });
+  }, 'the focus in the first row');
   await page.keyboard.press('Shift+F10');
   await page.getByRole('menuitem', { name: 'Copy user' }).waitFor();
   for (let i = 0; i < 3; i += 1) await page.keyboard.press('ArrowDown');
