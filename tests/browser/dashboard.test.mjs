@@ -235,17 +235,8 @@ test('a cell and a row are copied, and a cell becomes a filter, by the pointer a
   await page.keyboard.press('Escape');
   await showsUsers(page, ['ana', 'joe']);
 
-  // Wherever the focus is, down and up leads to the first of two rows; while the keys come
-  // faster than the page is drawn, once is not always enough.
-  await until(async () => {
-    await page.keyboard.press('Escape');
-    await page.keyboard.press('j');
-    await page.keyboard.press('k');
-    return page.evaluate(() => {
-      const focused = document.activeElement;
-      return focused.matches('tr.row') && focused.querySelector('[data-column=user]')?.textContent === 'ana';
-    });
-  }, 'the focus in the first row');
+  await page.keyboard.press('j'); // back to where the focus was: the other row
+  await page.keyboard.press('k');
   await page.keyboard.press('Shift+F10');
   await page.getByRole('menuitem', { name: 'Copy user' }).waitFor();
   for (let i = 0; i < 3; i += 1) await page.keyboard.press('ArrowDown');
@@ -258,6 +249,67 @@ test('a cell and a row are copied, and a cell becomes a filter, by the pointer a
   );
   await page.keyboard.press('c');
   await until(async () => /^running\trisk\tana\t=1\+1\t\d+\t/.test(await read()), 'the row in the clipboard');
+});
+
+test('keys that come before the next frame mean what they would mean after it', async () => {
+  server = await startServer();
+  await register({ app_name: 'risk', user_id: 'ana', status: 'running' });
+  await register({ app_name: 'shop', user_id: 'joe' });
+  page = await openDashboard(browser, server, { path: '/?q=app:risk' });
+  await showsUsers(page, ['ana']);
+  // From now on the page draws only when it is told to.
+  await page.evaluate(() => {
+    const waiting = [];
+    window.requestAnimationFrame = callback => waiting.push(callback);
+    window.drawFrame = () => {
+      for (const callback of waiting.splice(0)) callback(performance.now());
+    };
+  });
+  const draw = () => page.evaluate(() => window.drawFrame());
+  const press = async (...keys) => {
+    for (const key of keys) await page.keyboard.press(key);
+  };
+  const focusedUser = () =>
+    page.evaluate(() => document.activeElement.closest('tr')?.querySelector('[data-column=user]').textContent);
+  const filter = page.getByLabel('Filter', { exact: true });
+
+  await page.getByRole('button', { name: 'Clear the filter' }).click();
+  assert.equal(await filter.inputValue(), '');
+  await press('Escape', 'j', 'j'); // out of the field, into the table, to the second of what is listed now
+  assert.equal(await focusedUser(), 'joe');
+  assert.equal(await filter.inputValue(), '', 'the keys were not typed into the filter');
+  await draw();
+  assert.equal(await focusedUser(), 'joe');
+
+  const drawer = page.getByRole('complementary', { name: 'Session', exact: true });
+  await press('Enter');
+  assert.equal(await drawer.isVisible(), true);
+  await press('Escape', 'k');
+  assert.equal(await drawer.isVisible(), false);
+  assert.equal(await focusedUser(), 'ana');
+
+  // A tick that was not drawn yet is no tick to be taken away.
+  const all = page.getByRole('checkbox', { name: 'Select all matching sessions' });
+  await all.click();
+  await draw();
+  await press('Escape');
+  await all.click();
+  await draw();
+  await page.getByText('2 selected').waitFor();
+  await press('Escape');
+  await draw();
+
+  // A number that is pressed is in the field before the next word is typed there.
+  await page
+    .getByRole('region', { name: 'Sessions by state' })
+    .getByRole('button', { name: /Idle/ })
+    .click();
+  await press('/', 'End');
+  await page.keyboard.type(' app:shop');
+  await press('Enter');
+  await draw();
+  assert.equal(await filter.inputValue(), 'status:idle app:shop');
+  await showsUsers(page, ['joe']);
 });
 
 test('rows hold still while pointed at, a chip says what waits, and ended rows go ten seconds later', async () => {

@@ -38,6 +38,8 @@ export class DrawerView {
     this.#dashboard = dashboard;
     this.#page = page;
     this.#server = server;
+    // At once and not with the next frame, so that a key pressed meanwhile finds the focus where it belongs.
+    dashboard.addEventListener('view', () => this.render(dashboard.now()));
     const badge = stateBadge();
     this.#parts = {
       badge,
@@ -134,7 +136,7 @@ export class DrawerView {
   }
 
   get isOpen() {
-    return this.#id !== null;
+    return this.#dashboard.view.session !== null;
   }
 
   close() {

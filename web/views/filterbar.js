@@ -19,6 +19,7 @@ export class FilterBarView {
   #clear;
   #group;
   #hints;
+  #shown = null;
 
   constructor(dashboard, page) {
     this.#dashboard = dashboard;
@@ -64,6 +65,9 @@ export class FilterBarView {
         },
       },
     });
+    // At once and not with the next frame: a key that comes before it would act on what the field said before, and
+    // leaving the field would put the old filter back.
+    dashboard.addEventListener('view', () => this.#follow());
     this.#group = el(
       'select',
       { class: 'group-by', 'aria-label': 'Group by' },
@@ -105,6 +109,16 @@ export class FilterBarView {
     if (this.input.value !== this.#dashboard.view.query) this.#dashboard.show({ query: this.input.value });
   }
 
+  /** Changed elsewhere (a number pressed, the way back) the view is right; being typed, the field is. */
+  #follow() {
+    const { query } = this.#dashboard.view;
+    if (query === this.#shown) return;
+    this.#shown = query;
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    if (this.input.value !== query) this.input.value = query;
+  }
+
   focus() {
     this.input.focus();
     this.input.select();
@@ -130,10 +144,7 @@ export class FilterBarView {
   render() {
     const dashboard = this.#dashboard;
     const { view } = dashboard;
-    // Changed elsewhere (a number pressed, the way back) the view is right; being typed, the field is.
-    if (this.input.value !== view.query && (this.#timer === 0 || this.shown !== view.query))
-      this.input.value = view.query;
-    this.shown = view.query;
+    this.#follow();
     this.#clear.hidden = this.input.value === '';
     const live = view.page === 'live';
     this.#group.hidden = !live;

@@ -221,6 +221,11 @@ export class Grid {
     return this.activeIndex < this.#source.length() ? this.#source.lineAt(this.activeIndex) : null;
   }
 
+  /** What the line that `target` is in shows: what the reader sees, whatever has happened since it was drawn. */
+  lineOf(target) {
+    return this.#views.get(target.closest('tr')?.gridKey)?.line ?? null;
+  }
+
   /** The element that shows the line with `key`, if it is in view. */
   elementOf(key) {
     return this.#views.get(key)?.view ?? null;
@@ -251,6 +256,8 @@ export class Grid {
   /** Keys that move the focus. @returns {boolean} whether the key was one of them */
   move(key) {
     const step = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1, PageDown: this.pageLines, PageUp: -this.pageLines }[key];
+    // The lines may have changed since they were drawn, and the next one is the next of what is listed now.
+    if (step !== undefined) this.render(false);
     const inside = this.body.contains(document.activeElement);
     if (step !== undefined)
       this.focusIndex(inside ? this.activeIndex + step : this.active === null ? this.#firstSeen() : this.activeIndex);

@@ -69,8 +69,7 @@ export class HistoryView {
   }
 
   #eventOf(target) {
-    const key = target.closest('tr')?.gridKey;
-    return this.#events.find(event => event.seq === key);
+    return this.grid.lineOf(target);
   }
 
   #open(event) {

@@ -92,20 +92,20 @@ export class TableView {
   }
 
   #rowOf(target) {
-    const key = target.closest('tr')?.gridKey;
-    return typeof key === 'number' ? this.#dashboard.store.slots[key] : null;
+    const line = this.grid.lineOf(target);
+    return line?.by ? null : line;
   }
 
   #groupOf(target) {
-    const key = target.closest('tr')?.gridKey;
-    return this.#dashboard.lines.groups.find(group => `${group.by} ${group.value}` === key);
+    const line = this.grid.lineOf(target);
+    return line?.by ? line : null;
   }
 
   #pressed(event) {
     const dashboard = this.#dashboard;
     const act = event.target.closest('[data-act]')?.dataset.act;
     const row = this.#rowOf(event.target);
-    if (act === 'select' && row) this.#pick(row, event.target.checked, event.shiftKey);
+    if (act === 'select' && row) this.#pick(row, !dashboard.selection.has(row.id), event.shiftKey);
     else if (act === 'kill' && row) this.arm(row);
     else if (act === 'fold') dashboard.fold(this.#groupOf(event.target).value, event.shiftKey);
     else if (act === 'kill-group') this.#ask.killMany({ group: this.#groupOf(event.target) });
@@ -269,12 +269,14 @@ export class TableView {
     const focused = document.activeElement?.dataset?.sort;
     const all = el('input', { type: 'checkbox', class: 'pick', 'aria-label': 'Select all matching sessions' });
     all.addEventListener('change', () => {
-      if (all.checked)
-        this.#dashboard.select(
-          [...this.#dashboard.matchingRows()].map(row => row.id),
+      // By what is selected, not by the tick, which is only as true as the last frame.
+      const dashboard = this.#dashboard;
+      if (dashboard.selection.size > 0 && dashboard.selection.size >= dashboard.matching) dashboard.clearSelection();
+      else
+        dashboard.select(
+          [...dashboard.matchingRows()].map(row => row.id),
           true,
         );
-      else this.#dashboard.clearSelection();
     });
     this.all = all;
     const cells = columns.map(key => {
