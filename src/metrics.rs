@@ -37,6 +37,7 @@ pub struct Metrics {
     fanout_seconds: Histogram,
     queue: AtomicI64,
     client_sockets: AtomicI64,
+    dashboards: AtomicI64,
 }
 
 impl Default for Metrics {
@@ -53,6 +54,7 @@ impl Default for Metrics {
             fanout_seconds: latency(),
             queue: AtomicI64::new(0),
             client_sockets: AtomicI64::new(0),
+            dashboards: AtomicI64::new(0),
         }
     }
 }
@@ -64,10 +66,10 @@ pub struct Gauges {
     pub sessions: Vec<(AppStatus, i64)>,
     /// Heartbeats taken since the start.
     pub beats: u64,
-    /// Dashboards that watch.
-    pub dashboards: i64,
     /// Snapshots encoded since the start.
     pub snapshots: u64,
+    /// Large snapshots in memory.
+    pub snapshots_held: usize,
 }
 
 impl Metrics {
@@ -104,6 +106,11 @@ impl Metrics {
         self.client_sockets.fetch_add(by, Ordering::Relaxed);
     }
 
+    /// A dashboard opened (1) or closed (-1).
+    pub fn dashboards(&self, by: i64) {
+        self.dashboards.fetch_add(by, Ordering::Relaxed);
+    }
+
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self, gauges: &Gauges) -> String {
@@ -131,8 +138,9 @@ impl Metrics {
         registry.register("commit_seconds", "Time a commit took", self.commit_seconds.clone());
         registry.register("commit_rows", "Events in a commit", self.commit_rows.clone());
         registry.register("fanout_seconds", "Time from commit to publication", self.fanout_seconds.clone());
-        registry.register("dashboards", "Dashboards that watch", gauge(gauges.dashboards));
+        registry.register("dashboards", "Open dashboards", gauge(self.dashboards.load(Ordering::Relaxed)));
         registry.register("snapshots", "Snapshots encoded", counter(gauges.snapshots));
+        registry.register("snapshots_held", "Large snapshots in memory", gauge(gauges.snapshots_held as i64));
         registry.register("client_sockets", "Open client sockets", gauge(self.client_sockets.load(Ordering::Relaxed)));
         registry.register("commit_queue", "Changes that wait for a commit", gauge(self.queue.load(Ordering::Relaxed)));
         let mut out = String::new();

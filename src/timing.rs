@@ -50,6 +50,9 @@ impl Timing {
     pub const ACK_SLACK: Duration = Duration::from_millis(500);
     /// How long a socket gets to take what is written to it.
     pub const WRITE_WITHIN: Duration = Duration::from_secs(10);
+    /// How long a dashboard may take nothing of what it is owed before it has to let go of
+    /// it, and joins anew when it reads on.
+    pub const OWED_WITHIN: Duration = Duration::from_secs(1);
     /// How long the other side gets to see a close frame before the connection goes.
     pub const DRAIN: Duration = Duration::from_secs(1);
     /// How long a shutdown may take.

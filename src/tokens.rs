@@ -130,6 +130,15 @@ pub struct Identity {
     pub role: Role,
     /// The token's own digest: what is still valid as long as the token is.
     pub token: Digest,
+    /// The cookie that it came by, which is void after logging out.
+    pub cookie: Option<Digest>,
+}
+
+impl Identity {
+    /// By the token itself, however it came.
+    fn by_token(&self) -> Self {
+        Self { cookie: None, ..self.clone() }
+    }
 }
 
 struct Cookie {
@@ -212,8 +221,12 @@ impl Tokens {
             tracing::warn!(file = %path.display(), "others may read the tokens; chmod 600 it");
         }
         let File { tokens, changes } = read(path)?;
-        let identity =
-            |line: Line| Identity { name: line.name.into(), role: line.role, token: secret::digest(&line.token) };
+        let identity = |line: Line| Identity {
+            name: line.name.into(),
+            role: line.role,
+            token: secret::digest(&line.token),
+            cookie: None,
+        };
         let known: Vec<Identity> = tokens.into_iter().map(identity).collect();
         self.cookies.write().retain(|_, cookie| known.contains(&cookie.identity));
         *self.known.write() = known;
@@ -240,16 +253,18 @@ impl Tokens {
     #[must_use]
     pub fn identify_cookie(&self, digest: &Digest) -> Option<Identity> {
         let cookies = self.cookies.read();
-        cookies.get(digest).filter(|cookie| cookie.expires > Instant::now()).map(|cookie| cookie.identity.clone())
+        let cookie = cookies.get(digest).filter(|cookie| cookie.expires > Instant::now())?;
+        Some(Identity { cookie: Some(*digest), ..cookie.identity.clone() })
     }
 
     /// Whether who was let in with this would be let in now.
     #[must_use]
     pub fn still_valid(&self, identity: &Identity) -> bool {
-        self.known.read().contains(identity)
+        let logged_in = identity.cookie.is_none_or(|digest| self.cookies.read().contains_key(&digest));
+        logged_in && self.known.read().contains(&identity.by_token())
     }
 
-    /// Becomes another number when the tokens change.
+    /// Becomes another number when the tokens change, or somebody logs out.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
@@ -300,9 +315,11 @@ impl Tokens {
         Some((cookie, identity))
     }
 
-    /// Forgets a cookie.
+    /// Forgets a cookie; the dashboards that came by it are closed.
     pub fn log_out(&self, cookie: &str) {
-        self.cookies.write().remove(&secret::digest(cookie));
+        if self.cookies.write().remove(&secret::digest(cookie)).is_some() {
+            self.changed.send_modify(|generation| *generation += 1);
+        }
     }
 }
 

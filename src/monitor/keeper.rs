@@ -47,7 +47,7 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
                 if flush.since.elapsed() >= monitor.timing().flush_interval {
                     flush.write(&monitor).await;
                 }
-                monitor.feed().drop_old_snapshot().await;
+                monitor.feed().drop_old_snapshot();
             }
             flush.take(&monitor);
             flush.write(&monitor).await;

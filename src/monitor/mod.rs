@@ -444,8 +444,8 @@ impl Monitor {
         Gauges {
             sessions,
             beats: self.registry.beats(),
-            dashboards: self.feed.watchers() as i64,
             snapshots: self.feed.snapshots_encoded(),
+            snapshots_held: self.feed.snapshots_held(),
         }
     }
 

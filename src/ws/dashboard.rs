@@ -1,6 +1,8 @@
 //! `/ws`: a dashboard. It is told everything from one true position on, by frames that
 //! were encoded once for all.
 
+use std::time::Duration;
+
 use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -8,17 +10,18 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{Query, State};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::protocol::{CloseCode, Hello};
 use super::socket::{self, Gone};
 use super::{Place, limited, upgraded};
 use crate::clock::millis;
-use crate::feed::{Joined, Published};
+use crate::feed::{Feed, Joined, Published};
 use crate::http::Shared;
 use crate::http::error::Answer;
 use crate::http::gate::Caller;
 use crate::monitor::ended;
+use crate::timing::Timing;
 use crate::tokens::Role;
 use crate::wire::{SERVER, Seconds};
 
@@ -47,14 +50,25 @@ pub(crate) async fn upgrade(
 const SECOND_CHANCES: u32 = 1;
 
 async fn watch(app: Shared, caller: Caller, position: Position, mut socket: WebSocket, _place: Place) {
+    let mut ending = app.monitor.ending();
+    app.monitor.metrics().dashboards(1);
+    // Whatever it is just sent, these end it at once.
+    let end = tokio::select! {
+        end = run(&app, &caller, &position, &mut socket) => end,
+        () = ended(&mut ending) => Ok(Some((CloseCode::Restart, "the server restarts"))),
+        () = app.gate.tokens.voided(caller.identity.as_ref()) => {
+            Ok(Some((CloseCode::Unauthorized, "you are no longer logged in; log in again")))
+        }
+    };
+    app.monitor.metrics().dashboards(-1);
     // Who is gone needs no close frame.
-    let end = run(&app, &caller, &position, &mut socket).await.unwrap_or_default();
-    if let Some((code, reason)) = end {
+    if let Some((code, reason)) = end.unwrap_or_default() {
         socket::close(socket, code, reason).await;
     }
 }
 
 type End = Option<(CloseCode, &'static str)>;
+type Receiver = tokio::sync::broadcast::Receiver<Published>;
 
 async fn run(app: &Shared, caller: &Caller, position: &Position, socket: &mut WebSocket) -> Result<End, Gone> {
     let monitor = &app.monitor;
@@ -67,17 +81,76 @@ async fn run(app: &Shared, caller: &Caller, position: &Position, socket: &mut We
         None => monitor.feed().join(monitor.registry().seq()).await,
     };
     socket::send(socket, Message::Text(hello(app, caller, joined.seq).into())).await?;
-    let mut receiver = deliver(socket, joined).await?;
-
-    let ping_every = monitor.timing().ping_every();
-    let silence = monitor.timing().silence();
-    let mut ping_at = Instant::now() + ping_every;
-    let mut heard = Instant::now();
-    let mut lagged: u32 = 0;
-    let mut lagged_at = Instant::now();
-    let mut ending = monitor.ending();
-    let mut tokens = app.gate.tokens.changed();
+    let mut chances = Chances { taken: 0, last: Instant::now(), forgiven_after: monitor.timing().silence() };
+    let mut receiver = deliver(socket, monitor.feed(), joined).await?;
     loop {
+        if let Some(up_to_date) = receiver.take() {
+            match follow(app, socket, up_to_date).await? {
+                Followed::Lagged => {}
+                Followed::Ended(end) => return Ok(end),
+            }
+        }
+        if !chances.take() {
+            return Ok(Some((CloseCode::Lagging, "could not keep up; resume")));
+        }
+        let joined = monitor.feed().join(monitor.registry().seq()).await;
+        receiver = deliver(socket, monitor.feed(), joined).await?;
+    }
+}
+
+/// How often it has fallen behind lately.
+struct Chances {
+    taken: u32,
+    last: Instant,
+    forgiven_after: Duration,
+}
+
+impl Chances {
+    /// Whether it is given another one.
+    fn take(&mut self) -> bool {
+        if self.last.elapsed() > self.forgiven_after {
+            self.taken = 0;
+        }
+        self.taken += 1;
+        self.last = Instant::now();
+        self.taken <= SECOND_CHANCES
+    }
+}
+
+/// Sends what it is owed; answers the receiver of what comes, or nothing where it has
+/// stopped reading meanwhile and so has to join anew.
+async fn deliver(socket: &mut WebSocket, feed: &Feed, joined: Joined) -> Result<Option<Receiver>, Gone> {
+    let Joined { mut owed, receiver, .. } = joined;
+    while let Some(frame) = owed.next() {
+        let sending = socket::send(socket, Message::Text(frame));
+        tokio::pin!(sending);
+        let Ok(sent) = timeout(Timing::OWED_WITHIN, &mut sending).await else {
+            // It costs no more than this frame until it reads on, or is gone.
+            drop((owed, receiver));
+            sending.await?;
+            return Ok(None);
+        };
+        sent?;
+        if owed.is_overdue(feed) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(receiver))
+}
+
+enum Followed {
+    /// It has missed frames.
+    Lagged,
+    Ended(End),
+}
+
+/// Sends what comes, as it comes.
+async fn follow(app: &Shared, socket: &mut WebSocket, mut receiver: Receiver) -> Result<Followed, Gone> {
+    let timing = app.monitor.timing();
+    let (ping_every, silence) = (timing.ping_every(), timing.silence());
+    let mut heard = Instant::now();
+    let mut ping_at = heard + ping_every;
+    let end = loop {
         tokio::select! {
             published = receiver.recv() => match published {
                 Ok(published) => {
@@ -88,56 +161,31 @@ async fn run(app: &Shared, caller: &Caller, position: &Position, socket: &mut We
                     }
                     socket::flush(socket).await?;
                 }
-                Err(RecvError::Lagged(_)) => {
-                    if lagged_at.elapsed() > silence {
-                        lagged = 0;
-                    }
-                    lagged += 1;
-                    lagged_at = Instant::now();
-                    if lagged > SECOND_CHANCES {
-                        return Ok(Some((CloseCode::Lagging, "could not keep up; resume")));
-                    }
-                    receiver = deliver(socket, monitor.feed().join(monitor.registry().seq()).await).await?;
-                }
-                Err(RecvError::Closed) => return Ok(Some((CloseCode::Restart, "the server restarts"))),
+                Err(RecvError::Lagged(_)) => return Ok(Followed::Lagged),
+                Err(RecvError::Closed) => break Some((CloseCode::Restart, "the server restarts")),
             },
             received = socket.recv() => match received {
-                None | Some(Ok(Message::Close(_))) => return Ok(None),
-                Some(Ok(Message::Binary(_))) => return Ok(Some((CloseCode::Binary, "send nothing, or text"))),
+                None | Some(Ok(Message::Close(_))) => break None,
+                Some(Ok(Message::Binary(_))) => break Some((CloseCode::Binary, "send nothing, or text")),
                 Some(Ok(_)) => heard = Instant::now(),
-                Some(Err(error)) => return Ok(socket::code_of(error).map(|code| (code, "the frame was refused"))),
+                Some(Err(error)) => break socket::code_of(error).map(|code| (code, "the frame was refused")),
             },
             () = sleep_until(ping_at) => {
                 if heard.elapsed() > silence {
-                    return Ok(None);
+                    break None;
                 }
                 ping_at = Instant::now() + ping_every;
                 socket::send(socket, Message::Ping(axum::body::Bytes::new())).await?;
             }
-            () = ended(&mut ending) => return Ok(Some((CloseCode::Restart, "the server restarts"))),
-            Ok(()) = tokens.changed() => {
-                if caller.identity.as_ref().is_some_and(|identity| !app.gate.tokens.still_valid(identity)) {
-                    return Ok(Some((CloseCode::Unauthorized, "the token is no longer valid; log in again")));
-                }
-            }
         }
-    }
+    };
+    Ok(Followed::Ended(end))
 }
 
 fn text(published: Published) -> Utf8Bytes {
     match published {
         Published::Changes(text) | Published::Beats(text) => text,
     }
-}
-
-async fn deliver(socket: &mut WebSocket, joined: Joined) -> Result<tokio::sync::broadcast::Receiver<Published>, Gone> {
-    for part in joined.snapshot.iter().flat_map(|parts| parts.iter()) {
-        socket::send(socket, Message::Text(part.clone())).await?;
-    }
-    for frame in joined.frames {
-        socket::send(socket, Message::Text(frame)).await?;
-    }
-    Ok(joined.receiver)
 }
 
 fn hello(app: &Shared, caller: &Caller, seq: u64) -> String {

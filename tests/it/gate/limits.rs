@@ -1,5 +1,4 @@
-//! What one peer can cost: bodies, heads, time, sessions, sockets, descriptors, and a
-//! dashboard that no longer reads.
+//! What one peer can cost: bodies, heads, time, sessions, sockets, descriptors.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -242,84 +241,6 @@ async fn the_end_of_descriptors_ends_neither_the_accept_loop_nor_the_store() {
         }
     })
     .await;
-}
-
-#[tokio::test]
-async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed() {
-    const STALLED: u64 = 48;
-    let server = Server::start(&[]).await;
-    let meta = json!({ "note": "x".repeat(3_900) });
-    let ids: Vec<String> = (0..64).map(|n| format!("s{n}")).collect();
-    for id in &ids {
-        server.post("/sessions", json!({ "app_name": "a", "session_id": id, "meta": meta })).await;
-    }
-    let mut watching = server.socket("/ws", &[]).await;
-    let follow = tokio::spawn(async move {
-        // How long at most nothing came, while something was always changing.
-        let mut longest = Duration::ZERO;
-        let mut seq = 0;
-        loop {
-            let begun = Instant::now();
-            let Ok(frame) = watching.event().await else { return (longest, false) };
-            longest = longest.max(begun.elapsed());
-            match frame["type"].as_str() {
-                Some("changes") => {
-                    assert_eq!(frame["from"], seq, "no gap");
-                    seq = frame["seq"].as_u64().unwrap();
-                    if frame["removed"].as_array().is_some_and(|removed| !removed.is_empty()) {
-                        return (longest, true);
-                    }
-                }
-                Some("snapshot") => seq = frame["seq"].as_u64().unwrap(),
-                _ => {}
-            }
-        }
-    });
-    let mut round = 0_u32;
-    let mut change_all = async || {
-        round += 1;
-        let word = if round.is_multiple_of(2) { "idle" } else { "running" };
-        let report = json!({ "status": word, "current_task": format!("round {round}") });
-        let paths: Vec<String> = ids.iter().map(|id| format!("/sessions/{id}/status")).collect();
-        join_all(paths.iter().map(|path| server.ask(Method::PUT, path, Some(report.clone())))).await;
-    };
-    // Fills what the server keeps for those who resume: 32 MiB, whoever watches.
-    for _ in 0..140 {
-        change_all().await;
-    }
-    let dashboards = async || {
-        let text = server.client.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("sessionwatch_dashboards ").map(str::to_owned));
-        line.unwrap_or_else(|| panic!("no number of dashboards in {text}")).parse::<u64>().expect("a number")
-    };
-    assert_eq!(dashboards().await, 1);
-    let before = resident_kib(&server);
-    let mut stalled = Vec::new();
-    for _ in 0..STALLED {
-        let mut raw = Raw::connect_narrow(&server).await;
-        assert_eq!(raw.upgrade(&server, "/ws", "").await.0, 101);
-        stalled.push(raw);
-    }
-    let begun = Instant::now();
-    let mut most = 0;
-    loop {
-        change_all().await;
-        most = most.max(resident_kib(&server));
-        if dashboards().await == 1 {
-            break;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(45), "they are still there");
-    }
-    let took = begun.elapsed();
-    // Ten seconds from when they could take no more, which they had to be sent first.
-    assert!(took < Duration::from_secs(20), "they have stayed for {took:?}");
-    let each = most.saturating_sub(before) / STALLED;
-    assert!(each < 1_024, "each has cost {each} KiB");
-    server.ask(Method::DELETE, "/sessions/s0", None).await;
-    let (longest, to_the_end) = follow.await.expect("it follows");
-    assert!(to_the_end, "the one that reads was sent away");
-    assert!(longest < Duration::from_secs(3), "it waited {longest:?} while others stalled for {took:?}");
-    drop(stalled);
 }
 
 #[tokio::test]

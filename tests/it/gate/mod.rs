@@ -7,4 +7,5 @@ mod matrix;
 mod remote;
 mod requests;
 mod rules;
+mod stalled;
 mod wire;

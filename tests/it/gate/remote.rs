@@ -190,12 +190,18 @@ async fn the_link_works_once_however_many_try() {
     assert_eq!(asked.status(), StatusCode::OK);
     let mut dashboard = remote.server.socket("/ws", &[("cookie", &cookie), ("origin", url)]).await;
     assert_eq!(dashboard.next().await["role"], "admin");
-    // Who logs out is out, with that cookie.
+    let admin = tokens_of(&remote.server)[2].clone();
+    let other = format!("sessionwatch={}", log_in(&remote.server, &admin).await.expect("admin may log in"));
+    let mut another = remote.server.socket("/ws", &[("cookie", &other)]).await;
+    // Who logs out is out, with that cookie and what it opened; nobody else is.
     let out =
         remote.server.client.post(format!("{url}/logout")).header("cookie", &cookie).header("x-sessionwatch", "1");
     assert_eq!(out.send().await.unwrap().status(), 204);
     let asked = remote.server.client.get(format!("{url}/sessions")).header("cookie", &cookie).send().await.unwrap();
     assert_eq!(asked.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(dashboard.closed().await.expect("a close frame").code, 4401.into());
+    assert_eq!(remote.status(Some(&admin), "POST", "/sessions", Some(json!({ "app_name": "b" }))).await, 201);
+    another.next_of("changes").await;
     assert_eq!(log_in(&remote.server, &tokens_of(&remote.server)[0]).await, Err(401), "ingest may not log in");
 }
 

@@ -96,6 +96,19 @@ impl Raw {
         }
     }
 
+    /// The next text frame; `None` at the end.
+    pub async fn text(&mut self) -> Option<String> {
+        loop {
+            match self.take_frame() {
+                Some((opcode, payload)) if opcode == TEXT => return String::from_utf8(payload).ok(),
+                Some((CLOSE, _)) => return None,
+                Some(_) => {}
+                None if self.read().await => {}
+                None => return None,
+            }
+        }
+    }
+
     /// A frame of the server, if a whole one is here.
     fn take_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let bytes = &self.rest;

@@ -8,7 +8,7 @@ mod dashboard;
 mod disk;
 mod faults;
 mod inputs;
-mod inside;
+pub mod inside;
 mod model;
 mod properties;
 mod races;

@@ -125,9 +125,8 @@ async fn enter(monitor: &sessionwatch::monitor::Monitor, screen: &mut Screen, re
         Some(joined) => joined,
         None => monitor.feed().join(0).await,
     };
-    let parts = joined.snapshot.iter().flat_map(|parts| parts.iter());
-    for text in parts.chain(&joined.frames) {
-        screen.take(&serde_json::from_str(text).expect("JSON"));
+    for text in joined.owed {
+        screen.take(&serde_json::from_str(&text).expect("JSON"));
     }
     joined.receiver
 }

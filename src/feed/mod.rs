@@ -1,0 +1,243 @@
+//! From committed events to the frames that dashboards get: each is encoded once,
+//! sent through one broadcast channel, and kept in a ring for those who resume.
+//!
+//! The feed holds the view as of the frame that it published last. Who joins gets a
+//! snapshot or the missed changes up to exactly that frame, and from the same moment
+//! on every later frame; so what a dashboard holds is always one true position.
+
+mod join;
+mod ring;
+
+pub use join::{Joined, Owed};
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::Utf8Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
+
+use crate::change::{Event, Kind};
+use crate::clock::{Clock, Timestamp};
+use crate::metrics::Metrics;
+use crate::registry::View;
+use crate::session::{Session, SessionId};
+use crate::timing::Timing;
+use crate::wire::{self, RemovedJson};
+use join::Snapshots;
+use ring::{Frame, Ring, Touched};
+
+/// What the writer hands over after a batch was applied.
+pub struct Batch {
+    /// The events, in order.
+    pub events: Arc<Vec<Event>>,
+    /// Everything, after the last of them.
+    pub view: View,
+    /// When the batch was applied, to measure how long it takes to every screen.
+    pub applied_at: Instant,
+}
+
+/// Frames that a dashboard may lag behind before it is given a new snapshot.
+const LAG_MAX: usize = 128;
+/// Events that one frame tells at most.
+const FRAME_EVENTS: usize = 1_000;
+/// Heartbeats that one frame tells at most; the others wait for the next second.
+const BEATS_AT_ONCE: usize = 4_096;
+/// What sending one frame to one dashboard costs, roughly. Frames come no faster
+/// than they can be sent to all who watch.
+const SEND_COST: Duration = Duration::from_micros(20);
+
+/// What every dashboard receives.
+#[derive(Clone)]
+pub enum Published {
+    /// Changes up to this position.
+    Changes(Utf8Bytes),
+    /// Heartbeats that moved.
+    Beats(Utf8Bytes),
+}
+
+struct State {
+    view: View,
+    ring: Ring,
+    beats_waiting: VecDeque<Arc<Session>>,
+    beats_listed: HashSet<SessionId>,
+}
+
+/// The feed that all dashboards share.
+pub struct Feed {
+    state: Mutex<State>,
+    sender: broadcast::Sender<Published>,
+    published: watch::Sender<u64>,
+    snapshots: Snapshots,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Feed {
+    /// Begins with nobody.
+    #[must_use]
+    pub fn new(clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let published = watch::channel(0).0;
+        let state = State {
+            view: View::default(),
+            ring: Ring::default(),
+            beats_waiting: VecDeque::new(),
+            beats_listed: HashSet::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+            sender: broadcast::channel(LAG_MAX).0,
+            published,
+            snapshots: Snapshots::default(),
+            clock,
+            metrics,
+        }
+    }
+
+    /// Begins anew with what was restored, before anybody watches.
+    pub fn begin(&self, view: View) {
+        let seq = view.seq;
+        self.state.lock().view = view;
+        self.published.send_replace(seq);
+    }
+
+    /// How many dashboards watch.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.sender.receiver_count()
+    }
+
+    /// Publishes what the writer hands over, until the writer is gone. On a quiet
+    /// server at once; under load changes gather for at most [`Timing::GATHER_MAX`].
+    pub async fn run(&self, mut batches: mpsc::Receiver<Batch>) {
+        let mut last = Instant::now().checked_sub(Timing::GATHER_MAX).unwrap_or_else(Instant::now);
+        while let Some(first) = batches.recv().await {
+            let mut gathered = vec![first];
+            let gap = (SEND_COST * self.watchers() as u32).min(Timing::GATHER_MAX);
+            let until = last + gap;
+            let mut events = gathered[0].events.len();
+            while events < FRAME_EVENTS {
+                let next = if Instant::now() < until {
+                    match tokio::time::timeout_at(until, batches.recv()).await {
+                        Ok(next) => next,
+                        Err(_) => break,
+                    }
+                } else {
+                    batches.try_recv().ok()
+                };
+                let Some(batch) = next else { break };
+                events += batch.events.len();
+                gathered.push(batch);
+            }
+            last = Instant::now();
+            self.publish(&gathered);
+        }
+    }
+
+    fn publish(&self, gathered: &[Batch]) {
+        let Some(newest) = gathered.last() else { return };
+        let now = self.clock.now().wall;
+        let events: Vec<&Event> = gathered.iter().flat_map(|batch| batch.events.iter()).collect();
+        let mut state = self.state.lock();
+        let mut from = state.view.seq;
+        let parts = cut(&events);
+        for (index, part) in parts.iter().enumerate() {
+            let last = if index + 1 == parts.len() { None } else { part.last() };
+            let seq = last.map_or(newest.view.seq, |event| event.seq);
+            self.publish_part(&mut state, from, seq, now, part);
+            from = seq;
+        }
+        state.view = newest.view.clone();
+        drop(state);
+        self.published.send_replace(newest.view.seq);
+        for batch in gathered {
+            self.metrics.published(batch.applied_at.elapsed(), batch.events.len());
+        }
+    }
+
+    fn publish_part(&self, state: &mut State, from: u64, seq: u64, now: Timestamp, events: &[&Event]) {
+        // Each session at most once, as it was last.
+        let mut seen = HashSet::with_capacity(events.len());
+        let mut upserted: Vec<&Session> = Vec::new();
+        let mut removed = Vec::new();
+        let mut touched = Vec::new();
+        for event in events.iter().rev().filter(|event| event.kind.changes_session()) {
+            if !seen.insert(&event.session.id) {
+                continue;
+            }
+            if event.kind == Kind::Removed {
+                let gone = removed_json(event);
+                touched.push(Touched::Removed(event.session.id.clone(), Arc::new(gone.clone())));
+                removed.push(gone);
+            } else {
+                touched.push(Touched::Changed(event.session.id.clone(), event.session.started_at));
+                upserted.push(&event.session);
+            }
+        }
+        let watched = self.watchers() > 0;
+        let text: Utf8Bytes =
+            if watched { wire::changes(from, seq, now, upserted.into_iter(), &removed).into() } else { "".into() };
+        state.ring.remember(Frame { from, seq, at: now, text: text.clone(), touched });
+        if watched {
+            let _ = self.sender.send(Published::Changes(text));
+        }
+    }
+
+    /// Publishes the last heartbeats that moved; what is too much for one frame waits
+    /// for the next call. Called once a second.
+    pub fn publish_beats(&self, moved: Vec<Arc<Session>>) {
+        let mut state = self.state.lock();
+        if self.watchers() == 0 {
+            state.beats_waiting.clear();
+            state.beats_listed.clear();
+            return;
+        }
+        for session in moved {
+            if state.beats_listed.insert(session.id.clone()) {
+                state.beats_waiting.push_back(session);
+            }
+        }
+        let count = state.beats_waiting.len().min(BEATS_AT_ONCE);
+        if count == 0 {
+            return;
+        }
+        let now_told: Vec<Arc<Session>> = state.beats_waiting.drain(..count).collect();
+        for session in &now_told {
+            state.beats_listed.remove(&session.id);
+        }
+        let text = wire::beats(self.clock.now().wall, now_told.iter().map(|session| &**session));
+        let _ = self.sender.send(Published::Beats(text.into()));
+    }
+}
+
+fn removed_json(event: &Event) -> RemovedJson {
+    RemovedJson {
+        session_id: event.session.id.to_string(),
+        cause: event.cause.map_or("ended", crate::change::Cause::as_str),
+        at: event.at,
+        by: event.actor.by.as_deref().map(str::to_owned),
+        reason: event.reason.as_deref().map(str::to_owned),
+        kill: event.session.kill.clone(),
+    }
+}
+
+/// Cuts events into runs whose frames are not too large for a socket's write buffer,
+/// which is small so that a dashboard that no longer reads costs little.
+fn cut<'a, 'b>(mut events: &'a [&'b Event]) -> Vec<&'a [&'b Event]> {
+    let mut runs = Vec::new();
+    let (mut weight, mut length) = (0, 0);
+    while let Some(event) = events.get(length) {
+        weight += wire::weight(&event.session);
+        if weight > wire::FRAME_MAX && length > 0 {
+            let (run, rest) = events.split_at(length);
+            runs.push(run);
+            (events, weight, length) = (rest, 0, 0);
+        } else {
+            length += 1;
+        }
+    }
+    runs.push(events);
+    runs
+}

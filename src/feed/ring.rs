@@ -1,0 +1,115 @@
+//! What was published lately, kept for those who come back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use axum::extract::ws::Utf8Bytes;
+
+use crate::clock::Timestamp;
+use crate::registry::View;
+use crate::session::SessionId;
+use crate::wire::RemovedJson;
+
+/// Frames, and bytes of them, kept for those who resume.
+const RING_FRAMES: usize = 8_192;
+const RING_BYTES: usize = 32 * 1_024 * 1_024;
+/// Missed frames are sent as they were up to this many bytes, and conflated beyond.
+const REPLAY_BYTES: usize = 1_024 * 1_024;
+/// More missed sessions than this, and a snapshot is the shorter way.
+const CATCH_UP_MAX: usize = 20_000;
+
+/// A published `changes` frame.
+pub(super) struct Frame {
+    pub(super) from: u64,
+    pub(super) seq: u64,
+    pub(super) at: Timestamp,
+    /// Empty where nobody watched when it was published.
+    pub(super) text: Utf8Bytes,
+    pub(super) touched: Vec<Touched>,
+}
+
+/// A session that a frame told of.
+#[derive(Clone)]
+pub(super) enum Touched {
+    Changed(SessionId, Timestamp),
+    Removed(SessionId, Arc<RemovedJson>),
+}
+
+impl Touched {
+    fn id(&self) -> &SessionId {
+        match self {
+            Self::Changed(id, _) | Self::Removed(id, _) => id,
+        }
+    }
+}
+
+/// The missed changes, before they are encoded.
+pub(super) enum Missed {
+    /// As they were published.
+    Frames(Vec<Utf8Bytes>),
+    /// The sessions, each with where it was touched last; in the order of that.
+    Conflated(Vec<(u64, Touched)>),
+    Unknown,
+}
+
+/// The frames published last, oldest first.
+#[derive(Default)]
+pub(super) struct Ring {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+impl Ring {
+    pub(super) fn remember(&mut self, frame: Frame) {
+        self.bytes += frame.cost();
+        self.frames.push_back(frame);
+        while self.frames.len() > RING_FRAMES || self.bytes > RING_BYTES {
+            let Some(oldest) = self.frames.pop_front() else { break };
+            self.bytes -= oldest.cost();
+        }
+    }
+
+    /// When the frame that led to `seq` was published, or a moment before it.
+    pub(super) fn published_at(&self, seq: u64) -> Timestamp {
+        let next = self.frames.partition_point(|frame| frame.seq <= seq);
+        let frame = next.checked_sub(1).and_then(|last| self.frames.get(last));
+        frame.map_or(Timestamp(0), |frame| frame.at)
+    }
+
+    /// What happened after `seq` up to `view`, the last that was published.
+    pub(super) fn missed(&self, seq: u64, view: &View) -> Missed {
+        if seq == view.seq {
+            return Missed::Frames(Vec::new());
+        }
+        let known_since = self.frames.front().map_or(view.seq, |frame| frame.from);
+        if seq < known_since || seq > view.seq {
+            return Missed::Unknown;
+        }
+        let first = self.frames.partition_point(|frame| frame.seq <= seq);
+        let missed = || self.frames.range(first..);
+        let at_boundary = self.frames.get(first).is_some_and(|frame| frame.from == seq);
+        let bytes: usize = missed().map(|frame| frame.text.len()).sum();
+        if at_boundary && bytes <= REPLAY_BYTES && missed().all(|frame| !frame.text.is_empty()) {
+            return Missed::Frames(missed().map(|frame| frame.text.clone()).collect());
+        }
+        let mut touched: HashMap<SessionId, (u64, Touched)> = HashMap::new();
+        for frame in missed() {
+            for touch in &frame.touched {
+                touched.insert(touch.id().clone(), (frame.seq, touch.clone()));
+            }
+        }
+        if touched.len() > CATCH_UP_MAX {
+            return Missed::Unknown;
+        }
+        let mut touched: Vec<(u64, Touched)> = touched.into_values().collect();
+        touched.sort_unstable_by_key(|(at, _)| *at);
+        Missed::Conflated(touched)
+    }
+}
+
+impl Frame {
+    fn cost(&self) -> usize {
+        // An id, a time and what the allocator adds.
+        self.text.len() + self.touched.len() * 96 + 128
+    }
+}

@@ -1,0 +1,175 @@
+//! Dashboards that no longer read what they are sent: what they cost, and who notices.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sessionwatch::backend::memory::Memory;
+use sessionwatch::clock::Clock;
+
+use super::requests::resident_kib;
+use super::wire::Raw;
+use crate::support::{Server, until};
+use crate::torture::inside;
+
+async fn metric(server: &Server, name: &str) -> u64 {
+    let text = server.client.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
+    let start = format!("sessionwatch_{name} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&start).map(str::to_owned));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
+}
+
+#[tokio::test]
+async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed() {
+    const STALLED: u64 = 48;
+    let server = Server::start(&[]).await;
+    let meta = json!({ "note": "x".repeat(3_900) });
+    let ids: Vec<String> = (0..64).map(|n| format!("s{n}")).collect();
+    for id in &ids {
+        server.post("/sessions", json!({ "app_name": "a", "session_id": id, "meta": meta })).await;
+    }
+    let mut watching = server.socket("/ws", &[]).await;
+    let follow = tokio::spawn(async move {
+        // How long at most nothing came, while something was always changing.
+        let mut longest = Duration::ZERO;
+        let mut seq = 0;
+        loop {
+            let begun = Instant::now();
+            let Ok(frame) = watching.event().await else { return (longest, false) };
+            longest = longest.max(begun.elapsed());
+            match frame["type"].as_str() {
+                Some("changes") => {
+                    assert_eq!(frame["from"], seq, "no gap");
+                    seq = frame["seq"].as_u64().unwrap();
+                    if frame["removed"].as_array().is_some_and(|removed| !removed.is_empty()) {
+                        return (longest, true);
+                    }
+                }
+                Some("snapshot") => seq = frame["seq"].as_u64().unwrap(),
+                _ => {}
+            }
+        }
+    });
+    let mut round = 0_u32;
+    let mut change_all = async || {
+        round += 1;
+        let word = if round.is_multiple_of(2) { "idle" } else { "running" };
+        let report = json!({ "status": word, "current_task": format!("round {round}") });
+        let paths: Vec<String> = ids.iter().map(|id| format!("/sessions/{id}/status")).collect();
+        join_all(paths.iter().map(|path| server.ask(Method::PUT, path, Some(report.clone())))).await;
+    };
+    // Fills what the server keeps for those who resume: 32 MiB, whoever watches.
+    for _ in 0..140 {
+        change_all().await;
+    }
+    let dashboards = async || metric(&server, "dashboards").await;
+    assert_eq!(dashboards().await, 1);
+    let before = resident_kib(&server);
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED {
+        let mut raw = Raw::connect_narrow(&server).await;
+        assert_eq!(raw.upgrade(&server, "/ws", "").await.0, 101);
+        stalled.push(raw);
+    }
+    let begun = Instant::now();
+    let mut most = 0;
+    loop {
+        change_all().await;
+        most = most.max(resident_kib(&server));
+        if dashboards().await == 1 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(45), "they are still there");
+    }
+    let took = begun.elapsed();
+    // Ten seconds from when they could take no more, which they had to be sent first.
+    assert!(took < Duration::from_secs(20), "they have stayed for {took:?}");
+    let each = most.saturating_sub(before) / STALLED;
+    assert!(each < 1_024, "each has cost {each} KiB");
+    server.ask(Method::DELETE, "/sessions/s0", None).await;
+    let (longest, to_the_end) = follow.await.expect("it follows");
+    assert!(to_the_end, "the one that reads was sent away");
+    assert!(longest < Duration::from_secs(3), "it waited {longest:?} while others stalled for {took:?}");
+    drop(stalled);
+}
+
+/// In the middle of a snapshot as well: it lets go of it after a second, though others
+/// share it. One that reads on in time is sent a new one, and has everything in the end.
+#[tokio::test]
+async fn a_dashboard_that_stops_in_a_large_snapshot_lets_go_of_it() {
+    const SESSIONS: usize = 1_200;
+    let server = Server::start(&[]).await;
+    let meta = json!({ "note": "x".repeat(3_900) });
+    let put =
+        |n: usize| server.post("/sessions", json!({ "app_name": "a", "session_id": n.to_string(), "meta": meta }));
+    for some in (0..SESSIONS).collect::<Vec<_>>().chunks(64) {
+        join_all(some.iter().map(|n| put(*n))).await;
+    }
+    let mut returning = Raw::connect_narrow(&server).await;
+    let mut gone = Raw::connect_narrow(&server).await;
+    for raw in [&mut returning, &mut gone] {
+        assert_eq!(raw.upgrade(&server, "/ws", "").await.0, 101);
+    }
+    until("the snapshot is held", async || metric(&server, "snapshots_held").await == 1).await;
+    until("it is let go of", async || metric(&server, "snapshots_held").await == 0).await;
+    assert_eq!(metric(&server, "snapshots_total").await, 1, "both shared one");
+    put(SESSIONS).await;
+
+    let (mut seen, mut seq, mut snapshots) = (HashSet::new(), 0, 0);
+    while seen.len() < SESSIONS + 1 {
+        let text = returning.text().await.expect("it is told everything");
+        let frame: Value = serde_json::from_str(&text).expect("JSON");
+        if frame["type"] == "snapshot" {
+            if frame["part"] == 1 {
+                seen.clear();
+                snapshots += 1;
+                seq = frame["seq"].as_u64().unwrap();
+            }
+            assert_eq!(frame["seq"], seq, "one snapshot is of one position");
+            let ids = frame["sessions"].as_array().unwrap().iter().map(|one| one["session_id"].to_string());
+            seen.extend(ids);
+        }
+    }
+    assert_eq!((snapshots, seq), (2, 1 + SESSIONS as u64));
+    until("the other one is gone", async || metric(&server, "dashboards").await == 1).await;
+    drop(gone);
+}
+
+/// However many dashboards are slow at once, a few snapshots are in memory.
+#[tokio::test]
+async fn few_large_snapshots_are_held_however_many_dashboards_are_slow() {
+    let monitor = inside::start(Arc::new(Memory::new()), &Clock::system()).await;
+    let meta = format!(r#"{{"note":"{}"}}"#, "x".repeat(3_900));
+    let register = async |n: usize| {
+        let mut registration = inside::registration(&inside::id(&format!("s{n}")));
+        registration.meta = Some(meta.as_str().into());
+        monitor.register(registration).await.expect("it registers");
+    };
+    for n in 0..300 {
+        register(n).await;
+    }
+    let mut slow = Vec::new();
+    for n in 300..306 {
+        register(n).await;
+        // Each has to find the one that was just registered, so none can share the last one.
+        let joined = monitor.feed().join(monitor.registry().seq()).await;
+        slow.push((joined.seq, joined));
+        assert!(monitor.feed().snapshots_held() <= 3);
+    }
+    let positions: HashSet<u64> = slow.iter().map(|(seq, _)| *seq).collect();
+    assert_eq!(positions.len(), 3, "three are there, the others share the last of them: {positions:?}");
+    for (index, (_, joined)) in slow.into_iter().enumerate() {
+        let mut seen = HashSet::new();
+        for text in joined.owed {
+            let frame: Value = serde_json::from_str(&text).expect("JSON");
+            let told = frame["sessions"].as_array().or(frame["upserted"].as_array());
+            seen.extend(told.into_iter().flatten().map(|one| one["session_id"].to_string()));
+        }
+        assert!(seen.len() > 300 + index, "what was registered before it came is told: {} of {index}", seen.len());
+    }
+    assert_eq!(monitor.feed().snapshots_held(), 0, "who is up to date holds none");
+    monitor.shutdown().await;
+}
