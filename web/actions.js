@@ -41,17 +41,43 @@ export async function killApp(dashboard, app, why) {
 }
 
 /**
- * Sends a message to the users of `rows`.
- * @param {(outcome: { row: any, error: string|null, deliveredAt: string|null, sent: boolean }) => void} told for each
+ * @typedef {object} Delivery what became of a message to one session
+ * @property {{ id: string, app: string, user: string }} row
+ * @property {string|null} error the server's words, where it refused
+ * @property {boolean} sent it went out; whether it arrived is another matter
+ * @property {string|null} deliveredAt when the client said that it is shown
  */
-export async function message(rows, what, told) {
+
+const delivery = (row, entry) => ({
+  row,
+  error: null,
+  sent: Boolean(entry?.delivered_at) || Boolean(row.connected),
+  deliveredAt: entry?.delivered_at ?? null,
+});
+
+/**
+ * Sends a message to the users of `rows`, each by its own request.
+ * @param {(outcome: Delivery[]) => void} told called as they come in
+ */
+export async function messageRows(rows, what, told) {
   await commands.spread(rows, LANES, async row => {
     try {
-      const answer = await commands.messageSession(row.id, what);
-      const delivery = answer.deliveries?.find(entry => entry.session_id === row.id);
-      told({ row, error: null, sent: answer.sent > 0, deliveredAt: delivery?.delivered_at ?? null });
+      const { sent, deliveries } = await commands.messageSession(row.id, what);
+      const entry = deliveries?.find(each => each.session_id === row.id);
+      told([{ ...delivery(row, entry), sent: sent > 0 }]);
     } catch (error) {
-      told({ row, error: error.message, sent: false, deliveredAt: null });
+      told([{ row, error: error.message, sent: false, deliveredAt: null }]);
     }
   });
+}
+
+/**
+ * Sends a message to everyone of an app, in one request, which also reaches those who came a moment ago.
+ * @param {(outcome: Delivery[]) => void} told
+ * @throws {commands.CommandError} when the server refused all of it
+ */
+export async function messageApp(dashboard, app, what, told) {
+  const { deliveries } = await commands.messageApp(app, what);
+  const rowOf = id => dashboard.store.rows.get(id) ?? { id, app, user: '' };
+  told(deliveries.map(entry => delivery(rowOf(entry.session_id), entry)));
 }

@@ -47,6 +47,8 @@ export const killSession = (id, { reason, by }) =>
 export const killApp = (app, { reason, by }) => request('POST', `./apps/${part(app)}/kill-all`, given({ reason, by }));
 export const messageSession = (id, { text, level, by }) =>
   request('POST', `./sessions/${part(id)}/message`, given({ text, level, by }));
+export const messageApp = (app, { text, level, by }) =>
+  request('POST', `./apps/${part(app)}/message`, given({ text, level, by }));
 export const timeline = id => request('GET', `./sessions/${part(id)}/timeline`);
 export const stats = minutes => request('GET', `./stats?minutes=${minutes}`);
 export const login = token => request('POST', './login', { token });

@@ -3,27 +3,12 @@
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { after, afterEach, before, test } from 'node:test';
-import { api, launchBrowser, startServer } from './support.mjs';
-import { openDashboard, rowsInView, until } from './dashboard-support.mjs';
+import { test } from 'node:test';
+import { rowsInView, stage, until } from './dashboard-support.mjs';
 
-let browser;
+const { serve, open, register } = stage();
 let server;
 let page;
-
-before(async () => {
-  browser = await launchBrowser();
-});
-after(async () => {
-  await browser?.close();
-});
-afterEach(async () => {
-  const problems = page?.problems ?? [];
-  await page?.context().close();
-  await server?.stop();
-  page = server = null;
-  assert.deepEqual(problems, []);
-});
 
 const IMG = '<img src=x onerror=alert(1)>';
 const HOSTILE = [
@@ -64,7 +49,6 @@ const HOSTILE = [
     meta: JSON.parse(`{"__proto__":"${IMG}","constructor":"x","${IMG}":"y"}`),
   },
 ];
-const register = fields => api(server.url, 'POST', '/sessions', fields);
 
 /** Every element that a text could have become, and every attribute that could run. */
 const injected = () =>
@@ -83,9 +67,9 @@ const injected = () =>
 const unseen = /[\u0000-\u0008\u000b-\u001f\u200b-\u200f\u202a-\u202e\u2060-\u2069]/;
 
 test('hostile names are inert text in every part of the page', async () => {
-  server = await startServer();
+  server = await serve();
   for (const fields of HOSTILE) await register(fields);
-  page = await openDashboard(browser, server);
+  page = await open();
   await until(async () => (await rowsInView(page)).length === HOSTILE.length, 'all rows');
   const rows = await rowsInView(page);
   assert.ok(rows.some(row => row.app === IMG));
@@ -169,11 +153,11 @@ async function saved(action) {
 }
 
 test('CSV holds the visible rows in their order, and no cell that a spreadsheet would run', async () => {
-  server = await startServer();
+  server = await serve();
   for (const fields of HOSTILE) await register(fields);
   for (let i = 0; i < 30; i += 1)
     await register({ app_name: i % 2 ? 'risk' : 'shop', user_id: `user ${i}, "the ${i}th"` });
-  page = await openDashboard(browser, server, {
+  page = await open({
     path: '/?sort=app,-user&columns=state,app,user,task,id',
     viewport: { width: 1280, height: 2000 },
   });
@@ -208,14 +192,14 @@ test('CSV holds the visible rows in their order, and no cell that a spreadsheet 
 });
 
 test('the page runs under its strict policy and cannot be framed', async () => {
-  server = await startServer();
+  server = await serve();
   const answer = await fetch(server.url);
   const policy = answer.headers.get('content-security-policy');
   assert.match(policy, /default-src 'none'/);
   assert.match(policy, /script-src 'self'(;|$)/);
   assert.match(policy, /style-src 'self'(;|$)/);
   assert.match(policy, /frame-ancestors 'none'/);
-  page = await openDashboard(browser, server);
+  page = await open();
   const ran = await page.evaluate(() => {
     const violations = [];
     document.addEventListener('securitypolicyviolation', event => violations.push(event.violatedDirective));

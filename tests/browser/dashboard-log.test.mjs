@@ -3,36 +3,20 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { after, afterEach, before, test } from 'node:test';
-import { api, launchBrowser, startServer } from './support.mjs';
-import { isLive, openDashboard, rowOf, rowsInView, showsUsers, startCrowd, until } from './dashboard-support.mjs';
+import { test } from 'node:test';
+import { api } from './support.mjs';
+import { isLive, rowOf, rowsInView, showsUsers, stage, until } from './dashboard-support.mjs';
 
-let browser;
+const { serve, open, crowd: startCrowd, register } = stage();
 let server;
 let page;
 let crowd;
 
-before(async () => {
-  browser = await launchBrowser();
-});
-after(async () => {
-  await browser?.close();
-});
-afterEach(async () => {
-  const problems = page?.problems ?? [];
-  crowd?.stop();
-  await page?.context().close();
-  await server?.stop();
-  page = server = crowd = null;
-  assert.deepEqual(problems, []);
-});
-
-const register = fields => api(server.url, 'POST', '/sessions', { app_name: 'shop', ...fields });
 const as = session => ({ authorization: `Bearer ${session.session_token}` });
 
 test('details tell the whole life of a session, and stay when it is gone', async () => {
-  server = await startServer();
-  crowd = startCrowd(server);
+  server = await serve();
+  crowd = startCrowd();
   await crowd.tell({
     register: [
       { session_id: 's1', app_name: 'risk', user_id: 'ana', meta: { env: 'prod' } },
@@ -40,7 +24,7 @@ test('details tell the whole life of a session, and stay when it is gone', async
     ],
   });
   await crowd.tell({ send: { session_id: 's1', type: 'status', status: 'running', current_task: 'Q4 report' } });
-  page = await openDashboard(browser, server);
+  page = await open();
   await rowOf(page, 'ana').filter({ hasText: 'Q4 report' }).waitFor();
   await page.keyboard.press('j'); // the running one stands first
   await page.keyboard.press('Enter');
@@ -86,12 +70,12 @@ test('details tell the whole life of a session, and stay when it is gone', async
 });
 
 test('sessions that ended are told with cause, by whom and why, as it happens; the log is filtered', async () => {
-  server = await startServer();
+  server = await serve();
   const ana = await register({ app_name: 'risk', user_id: 'ana' });
   const bob = await register({ user_id: 'bob' });
   const eve = await register({ user_id: 'eve' });
   await api(server.url, 'DELETE', `/sessions/${bob.session_id}`, undefined, as(bob));
-  page = await openDashboard(browser, server);
+  page = await open();
   await page
     .getByRole('region', { name: 'Sessions by state' })
     .getByRole('button', { name: /Ended 24 h/ })
@@ -133,11 +117,11 @@ test('sessions that ended are told with cause, by whom and why, as it happens; t
 });
 
 test('a message reaches the users, and it is said of each whether it arrived', async () => {
-  server = await startServer();
-  crowd = startCrowd(server);
+  server = await serve();
+  crowd = startCrowd();
   await crowd.tell({ register: [{ session_id: 'near', user_id: 'ana', app_name: 'risk' }] });
   await register({ user_id: 'bob' });
-  page = await openDashboard(browser, server);
+  page = await open();
   await page.getByText('2 sessions').waitFor();
   await page.getByRole('checkbox', { name: 'Select all matching sessions' }).check();
   await page.getByRole('region', { name: 'Selected sessions' }).getByRole('button', { name: 'Message…' }).click();
@@ -154,8 +138,54 @@ test('a message reaches the users, and it is said of each whether it arrived', a
   assert.equal((await api(server.url, 'GET', '/sessions')).total, 2, 'it ended nothing');
 });
 
+test('everyone of an app is written to at once, by its group or when all that matches is one app', async () => {
+  server = await serve();
+  crowd = startCrowd();
+  await crowd.tell({
+    register: [
+      { session_id: 'near', user_id: 'ana', app_name: 'risk/eu' },
+      { session_id: 'other', user_id: 'eve', app_name: 'shop' },
+    ],
+  });
+  await register({ app_name: 'risk/eu', user_id: 'bob' });
+  page = await open({ path: '/?group=app' });
+  const asked = [];
+  page.on('request', request => {
+    if (request.method() === 'POST') asked.push(decodeURIComponent(new URL(request.url()).pathname));
+  });
+  await page.getByRole('button', { name: 'Message… risk/eu' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Message to everyone of risk/eu' });
+  await dialog.getByText('1, the others have no open socket').waitFor();
+  await dialog.getByLabel('Message').fill('Restart at ten.');
+  await dialog.getByRole('button', { name: 'Send to 2 sessions' }).click();
+  await dialog.getByText('1 delivered, 0 sent but not confirmed, 1 not reached').waitFor();
+  await dialog.getByText(/ana delivered \d+ ms ✓/).waitFor();
+  await dialog.getByText('bob not reached: no socket').waitFor();
+  await dialog.getByRole('button', { name: 'Close' }).click();
+  assert.deepEqual(asked, ['/apps/risk/eu/message'], 'one request for all of them');
+
+  // The same from the selection, once the filter leaves one app only.
+  await page.keyboard.press('Escape');
+  await page.getByLabel('Group by').selectOption('');
+  const bulk = page.getByRole('region', { name: 'Selected sessions' });
+  await page.getByRole('checkbox', { name: 'Select risk/eu, ana' }).check();
+  await bulk.getByText('1 selected').waitFor();
+  const everyone = bulk.getByRole('button', { name: /^Message all of/ });
+  assert.equal(await everyone.isVisible(), false, 'two apps match');
+  await page.getByLabel('Filter', { exact: true }).fill('app:risk*');
+  await everyone.click();
+  await dialog.getByLabel('Message').fill('Restart now.');
+  await page.keyboard.press('Tab');
+  await dialog.getByRole('button', { name: 'Send to 2 sessions' }).click();
+  await dialog.getByText('1 delivered, 0 sent but not confirmed, 1 not reached').waitFor();
+  assert.equal(asked.length, 2);
+  const { events } = await api(server.url, 'GET', '/events?kind=message_delivered');
+  assert.deepEqual(new Set(events.map(event => event.session_id)), new Set(['near']), 'nobody of another app');
+  assert.equal((await api(server.url, 'GET', '/sessions')).total, 3, 'it ended nothing');
+});
+
 test('where the server asks who is there, the page signs in with a token, and a viewer cannot kill', async () => {
-  server = await startServer(['--strict']);
+  server = await serve(['--strict']);
   const { tokens } = JSON.parse(readFileSync(`${server.db}.tokens`, 'utf8'));
   const token = role => tokens.find(entry => entry.role === role).token;
   await api(
@@ -165,7 +195,7 @@ test('where the server asks who is there, the page signs in with a token, and a 
     { app_name: 'risk', user_id: 'ana' },
     { authorization: `Bearer ${token('ingest')}` },
   );
-  page = await openDashboard(browser, server, { live: false });
+  page = await open({ live: false });
   const field = page.getByLabel('Token');
   await field.fill('not a token');
   await page.getByRole('button', { name: 'Sign in' }).click();

@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
-import { ROOT } from './support.mjs';
+import { after, afterEach, before } from 'node:test';
+import { ROOT, api, launchBrowser, startServer } from './support.mjs';
 
 export const ARTIFACTS = join(ROOT, 'artifacts');
 mkdirSync(ARTIFACTS, { recursive: true });
@@ -38,6 +39,38 @@ export async function openDashboard(browser, server, { path = '/', live = true, 
   await page.goto(server.url + path);
   if (live) await isLive(page);
   return page;
+}
+
+/**
+ * One browser for all tests of a file, and for each test a server, a page and a crowd of its own as it asks for them;
+ * afterwards all of them are gone, and the page must have had no problems.
+ */
+export function stage() {
+  let browser;
+  const now = { server: null, page: null, crowd: null };
+  before(async () => {
+    browser = await launchBrowser();
+  });
+  after(async () => {
+    await browser?.close();
+  });
+  afterEach(async () => {
+    const problems = now.page?.problems ?? [];
+    now.crowd?.stop();
+    await now.page?.context().close();
+    await now.server?.stop();
+    Object.assign(now, { server: null, page: null, crowd: null });
+    assert.deepEqual(problems, []);
+  });
+  return {
+    /** Starts a server, or another one in place of the one that was stopped. */
+    serve: async (...how) => (now.server = await startServer(...how)),
+    /** Opens the dashboard of that server. */
+    open: async options => (now.page = await openDashboard(browser, now.server, options)),
+    /** Sessions in a process of their own. */
+    crowd: () => (now.crowd = startCrowd(now.server)),
+    register: fields => api(now.server.url, 'POST', '/sessions', { app_name: 'shop', ...fields }),
+  };
 }
 
 export const isLive = page => page.waitForFunction(() => document.querySelector('.badge.is-live') !== null);

@@ -5,37 +5,22 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, afterEach, before, test } from 'node:test';
-import { api, launchBrowser, startServer } from './support.mjs';
-import { isLive, openDashboard, rowOf, rowsInView, showsUsers, until } from './dashboard-support.mjs';
+import { test } from 'node:test';
+import { api } from './support.mjs';
+import { isLive, rowOf, rowsInView, showsUsers, stage, until } from './dashboard-support.mjs';
 
-let browser;
+const { serve, open, register } = stage();
 let server;
 let page;
 
-before(async () => {
-  browser = await launchBrowser();
-});
-after(async () => {
-  await browser?.close();
-});
-afterEach(async () => {
-  const problems = page?.problems ?? [];
-  await page?.context().close();
-  await server?.stop();
-  page = server = null;
-  assert.deepEqual(problems, []);
-});
-
-const register = fields => api(server.url, 'POST', '/sessions', { app_name: 'shop', ...fields });
 const beat = (session, body = {}) =>
   api(server.url, 'POST', `/sessions/${session.session_id}/heartbeat`, body, {
     authorization: `Bearer ${session.session_token}`,
   });
 
 test('a session is on the page within 300 ms of its POST, without a request', async () => {
-  server = await startServer();
-  page = await openDashboard(browser, server);
+  server = await serve();
+  page = await open();
   await page.getByText('No sessions yet').waitFor();
   await page.waitForLoadState('networkidle');
   const requests = [];
@@ -63,7 +48,7 @@ test('a session is on the page within 300 ms of its POST, without a request', as
 });
 
 test('a filter, a sort, groups and columns are in the address, and a reload shows the same', async () => {
-  server = await startServer();
+  server = await serve();
   for (const [app, user, task] of [
     ['risk', 'ana', 'Q4 report'],
     ['risk', 'bob', null],
@@ -77,7 +62,7 @@ test('a filter, a sort, groups and columns are in the address, and a reload show
       meta: { env: app === 'risk' ? 'prod' : 'dev' },
     });
   }
-  page = await openDashboard(browser, server);
+  page = await open();
   await page.keyboard.press('/');
   await page.keyboard.type('meta.env:prod,dev task:"Q4 report"');
   await page.keyboard.press('Enter');
@@ -111,14 +96,14 @@ test('a filter, a sort, groups and columns are in the address, and a reload show
 });
 
 test('numbers and facets filter, and count what the rest of the filter leaves', async () => {
-  server = await startServer();
+  server = await serve();
   for (const [app, user, status] of [
     ['risk', 'ana', 'running'],
     ['risk', 'bob', 'idle'],
     ['shop', 'ana', 'uploading'],
   ])
     await register({ app_name: app, user_id: user, status });
-  page = await openDashboard(browser, server);
+  page = await open();
   const facets = page.getByRole('complementary', { name: 'Filter by value' });
   await page
     .getByRole('region', { name: 'Sessions by state' })
@@ -139,14 +124,14 @@ test('numbers and facets filter, and count what the rest of the filter leaves', 
 
 test('the last hour is whole after a reload and a restart, and a range of it is a filter', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'sessionwatch-stats-'));
-  server = await startServer([], { db: join(folder, 'x.db') });
+  server = await serve([], { db: join(folder, 'x.db') });
   const bob = await register({ user_id: 'bob' });
   await register({ user_id: 'ana', status: 'running' });
   await api(server.url, 'POST', `/sessions/${bob.session_id}/kill`, {});
   await api(server.url, 'DELETE', `/sessions/${bob.session_id}`, undefined, {
     authorization: `Bearer ${bob.session_token}`,
   });
-  page = await openDashboard(browser, server);
+  page = await open();
   const ended = page.getByRole('region', { name: 'Sessions by state' }).getByRole('button', { name: 'Ended 24 h 1' });
   const band = page.getByRole('img', { name: /Sessions by state in the last hour, .*now .*1 running/ });
   await ended.waitFor();
@@ -154,7 +139,7 @@ test('the last hour is whole after a reload and a restart, and a range of it is 
   await page.locator('.mark.is-kill').first().waitFor({ state: 'attached' });
   const { port, db } = server;
   await server.stop();
-  server = await startServer([], { db, listen: `127.0.0.1:${port}` });
+  server = await serve([], { db, listen: `127.0.0.1:${port}` });
   await page.reload();
   await isLive(page);
   await ended.waitFor();
@@ -179,10 +164,10 @@ test('the last hour is whole after a reload and a restart, and a range of it is 
 });
 
 test('a session is ended by the keyboard alone, step by step, and stays struck through', async () => {
-  server = await startServer();
+  server = await serve();
   const session = await register({ app_name: 'risk', user_id: 'ana', status: 'running', current_task: 'Q4 report' });
   await register({ user_id: 'joe' });
-  page = await openDashboard(browser, server);
+  page = await open();
   await rowOf(page, 'ana').waitFor();
   await page.keyboard.press('j');
   await page.keyboard.press('K');
@@ -216,10 +201,10 @@ test('a session is ended by the keyboard alone, step by step, and stays struck t
 });
 
 test('a cell and a row are copied, and a cell becomes a filter, by the pointer and by the keyboard', async () => {
-  server = await startServer();
+  server = await serve();
   await register({ app_name: 'risk', user_id: 'ana', status: 'running', current_task: '=1+1' });
   await register({ app_name: 'shop', user_id: 'joe' });
-  page = await openDashboard(browser, server);
+  page = await open();
   await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.url });
   const read = () => page.evaluate(() => navigator.clipboard.readText());
   const clipboard = text => until(async () => (await read()) === text, `${text} in the clipboard`);
@@ -252,10 +237,10 @@ test('a cell and a row are copied, and a cell becomes a filter, by the pointer a
 });
 
 test('keys that come before the next frame mean what they would mean after it', async () => {
-  server = await startServer();
+  server = await serve();
   await register({ app_name: 'risk', user_id: 'ana', status: 'running' });
   await register({ app_name: 'shop', user_id: 'joe' });
-  page = await openDashboard(browser, server, { path: '/?q=app:risk' });
+  page = await open({ path: '/?q=app:risk' });
   await showsUsers(page, ['ana']);
   // From now on the page draws only when it is told to.
   await page.evaluate(() => {
@@ -313,9 +298,9 @@ test('keys that come before the next frame mean what they would mean after it', 
 });
 
 test('rows hold still while pointed at, a chip says what waits, and ended rows go ten seconds later', async () => {
-  server = await startServer();
+  server = await serve();
   for (const user of ['ana', 'bob']) await register({ user_id: user });
-  page = await openDashboard(browser, server);
+  page = await open();
   await showsUsers(page, ['bob', 'ana']);
   await rowOf(page, 'ana').hover();
   const first = await register({ user_id: 'new', status: 'running' });
@@ -345,9 +330,9 @@ test('rows hold still while pointed at, a chip says what waits, and ended rows g
 });
 
 test('the server stopped and started again: as of when, nothing can be killed, then the same rows by resume', async () => {
-  server = await startServer();
+  server = await serve();
   for (const user of ['ana', 'bob']) await register({ user_id: user });
-  page = await openDashboard(browser, server);
+  page = await open();
   await showsUsers(page, ['bob', 'ana']);
   const frames = [];
   page.on('websocket', socket =>
@@ -359,7 +344,7 @@ test('the server stopped and started again: as of when, nothing can be killed, t
   assert.equal(await rowOf(page, 'ana').getByRole('button', { name: /^Kill/ }).isDisabled(), true);
   await page.locator('main.dimmed').waitFor();
   await showsUsers(page, ['bob', 'ana']);
-  server = await startServer([], { db, listen: `127.0.0.1:${port}` });
+  server = await serve([], { db, listen: `127.0.0.1:${port}` });
   await isLive(page);
   await register({ user_id: 'eve' });
   await showsUsers(page, ['eve', 'bob', 'ana']);
@@ -373,7 +358,7 @@ test('the server stopped and started again: as of when, nothing can be killed, t
 });
 
 test('several are ended at once: what will be hit, the number typed, what is not confirmed, another try', async () => {
-  server = await startServer();
+  server = await serve();
   const sessions = [];
   for (let i = 0; i < 12; i += 1)
     sessions.push(
@@ -384,7 +369,7 @@ test('several are ended at once: what will be hit, the number typed, what is not
         ...(i < 2 ? { status: 'running', current_task: `task ${i}` } : {}),
       }),
     );
-  page = await openDashboard(browser, server);
+  page = await open();
   await page.getByRole('checkbox', { name: 'Select all matching sessions' }).check();
   await page.getByText('12 selected').waitFor();
   await page.getByRole('region', { name: 'Selected sessions' }).getByRole('button', { name: 'Kill…' }).click();
@@ -415,10 +400,10 @@ test('several are ended at once: what will be hit, the number typed, what is not
 });
 
 test('a whole app is ended by its name, and by nothing else', async () => {
-  server = await startServer();
+  server = await serve();
   for (let i = 0; i < 11; i += 1) await register({ app_name: 'risk', user_id: `u${i}` });
   await register({ app_name: 'shop', user_id: 'joe' });
-  page = await openDashboard(browser, server, { path: '/?group=app' });
+  page = await open({ path: '/?group=app' });
   await page.getByRole('button', { name: 'Kill group… risk' }).click();
   const dialog = page.getByRole('dialog', { name: 'End every session of risk?' });
   const go = dialog.getByRole('button', { name: 'Kill 11 sessions' });

@@ -1,7 +1,9 @@
 // What can be done with the ticked rows.
 
 import { el, setText } from '../lib/dom.js';
-import { count, plural } from '../lib/format.js';
+import { count, plural, printable } from '../lib/format.js';
+
+const PACE = 500;
 
 export class BulkView {
   #dashboard;
@@ -9,6 +11,9 @@ export class BulkView {
   #all;
   #kill;
   #message;
+  #everyone;
+  #app = null;
+  #seen = { lines: -1, at: 0 };
 
   constructor(dashboard, page) {
     this.#dashboard = dashboard;
@@ -28,7 +33,12 @@ export class BulkView {
       type: 'button',
       class: 'button',
       text: 'Message…',
-      on: { click: () => page.message(dashboard.selectedRows()) },
+      on: { click: () => page.message({ rows: dashboard.selectedRows() }) },
+    });
+    this.#everyone = el('button', {
+      type: 'button',
+      class: 'button everyone',
+      on: { click: () => page.message({ app: this.#app }) },
     });
     this.#kill = el('button', {
       type: 'button',
@@ -43,24 +53,38 @@ export class BulkView {
       this.#all,
       el('button', { type: 'button', class: 'link', text: 'clear', on: { click: () => dashboard.clearSelection() } }),
       el('span', { class: 'grow' }),
+      this.#everyone,
       this.#message,
       this.#kill,
     );
   }
 
-  render() {
+  /** Where all that matches is one app, its users can be written to as a whole. */
+  #oneApp(now) {
+    const dashboard = this.#dashboard;
+    // Among very many that change all the time it is looked for once in a while only.
+    if (this.#seen.lines === dashboard.linesVersion || now - this.#seen.at < PACE) return;
+    this.#seen = { lines: dashboard.linesVersion, at: now };
+    this.#app = dashboard.onlyApp;
+    if (this.#app !== null) setText(this.#everyone, `Message all of ${printable(this.#app)}…`);
+  }
+
+  render(now) {
     const dashboard = this.#dashboard;
     const selected = dashboard.selection.size;
     this.element.hidden = selected === 0 || dashboard.view.page !== 'live';
     if (this.element.hidden) return;
     const { matching } = dashboard;
+    const admin = dashboard.server.role === 'admin';
+    this.#oneApp(now);
     setText(this.#words, `${count(selected)} selected`);
     this.#all.hidden = selected >= matching;
     setText(this.#all, `select all ${count(matching)} matching`);
-    this.#kill.hidden = dashboard.server.role !== 'admin';
-    this.#message.hidden = dashboard.server.role !== 'admin';
-    this.#kill.disabled = !dashboard.mayAct;
-    this.#message.disabled = !dashboard.mayAct;
+    for (const button of [this.#kill, this.#message, this.#everyone]) {
+      button.hidden = !admin;
+      button.disabled = !dashboard.mayAct;
+    }
+    this.#everyone.hidden ||= this.#app === null;
     this.#kill.title = dashboard.mayAct ? plural(selected, 'session') : 'Not while the page is not live';
   }
 }

@@ -1,13 +1,15 @@
 // The dialogs that ask before something is done to many: ending sessions, and writing
 // to their users. Both say what will be hit before they can be pressed.
 
-import { killApp, killRows, message } from '../actions.js';
+import { killApp, killRows, messageApp, messageRows } from '../actions.js';
 import { el, setText } from '../lib/dom.js';
 import { count, elapsed, plural, printable, took } from '../lib/format.js';
 import { recall, remember } from '../lib/remember.js';
 
 /** More sessions than this want the app's name or the number typed. */
 const MANY = 10;
+/** Of a message to very many, this many deliveries are told one by one. */
+const DELIVERIES = 50;
 
 /** A modal dialog that is gone once it is closed; the focus goes back where it was. */
 function modal(title, ...content) {
@@ -26,6 +28,25 @@ function modal(title, ...content) {
 
 const field = (label, control, hint) =>
   el('label', { class: 'field' }, el('span', {}, label, hint && el('small', { text: hint })), control);
+
+/** What an action will hit: names, values, and whether to mind them. */
+const hit = (...entries) =>
+  el(
+    'dl',
+    { class: 'hit' },
+    ...entries
+      .filter(Boolean)
+      .flatMap(([name, value, warn]) => [
+        el('dt', { text: name }),
+        el('dd', { class: warn ? 'warn' : null }, el('bdi', { text: value })),
+      ]),
+  );
+
+function taskWords(rows) {
+  if (rows.length === 0) return 'none';
+  const first = rows.slice(0, 3).map(row => printable(row.task));
+  return `${count(rows.length)}: ${first.join(', ')}${rows.length > 3 ? ' …' : ''}`;
+}
 
 function byField() {
   return el('input', {
@@ -48,6 +69,7 @@ function resolve(dashboard, target) {
   const rows = app !== null ? dashboard.rowsOfApp(app) : (target.rows ?? dashboard.rowsOfGroup(target.group));
   return {
     wholeApp,
+    all: rows.filter(row => !row.ended),
     rows: rows.filter(row => row.state !== 'ending' && !row.ended),
     asked: rows.filter(row => row.state === 'ending').length,
   };
@@ -84,37 +106,12 @@ export function askKill(dashboard, target, page) {
   const form = el(
     'form',
     { method: 'dialog' },
-    el(
-      'dl',
-      { class: 'hit' },
-      el('dt', { text: 'Sessions' }),
-      el('dd', { text: count(rows.length) }),
-      el('dt', { text: 'Apps' }),
-      el('dd', {}, el('bdi', { text: names })),
-      el('dt', { text: 'Running tasks' }),
-      el(
-        'dd',
-        { class: tasks.length > 0 ? 'warn' : '' },
-        el('bdi', {
-          text:
-            tasks.length === 0
-              ? 'none'
-              : `${count(tasks.length)}: ${tasks
-                  .slice(0, 3)
-                  .map(row => printable(row.task))
-                  .join(', ')}${tasks.length > 3 ? ' …' : ''}`,
-        }),
-      ),
-      el('dt', { text: 'Oldest' }),
-      el(
-        'dd',
-        {},
-        el('bdi', {
-          text: `${elapsed(dashboard.now() - oldest.start)}${oldest.user ? `, ${printable(oldest.user)}` : ''}`,
-        }),
-      ),
-      asked > 0 && el('dt', { text: 'Already ending' }),
-      asked > 0 && el('dd', { text: count(asked) }),
+    hit(
+      ['Sessions', count(rows.length)],
+      ['Apps', names],
+      ['Running tasks', taskWords(tasks), tasks.length > 0],
+      ['Oldest', `${elapsed(dashboard.now() - oldest.start)}${oldest.user ? `, ${printable(oldest.user)}` : ''}`],
+      asked > 0 && ['Already ending', count(asked)],
     ),
     field('Reason', reason),
     field('Your name', by),
@@ -145,10 +142,17 @@ export function askKill(dashboard, target, page) {
   check();
 }
 
-/** Writes to the users of sessions, and says of each whether it arrived. */
-export function askMessage(dashboard, rows, page) {
-  const to = rows.filter(row => !row.ended);
-  if (to.length === 0) return;
+/**
+ * Writes to the users of sessions, and says of each whether it arrived.
+ * @param {{ rows?: any[], app?: string, group?: { by: string, value: string } }} target as for a kill
+ */
+export function askMessage(dashboard, target, page) {
+  const { wholeApp, all: to } = resolve(dashboard, target);
+  if (to.length === 0) {
+    page.say('There is nobody to write to');
+    return;
+  }
+  const reachable = to.filter(row => row.connected).length;
   const text = el('textarea', { maxlength: '512', rows: '3', required: true, autofocus: true });
   const level = el(
     'select',
@@ -164,6 +168,11 @@ export function askMessage(dashboard, rows, page) {
     'form',
     { method: 'dialog' },
     el('p', { class: 'soft', text: 'Shown to the users where their app shows messages. It ends nothing.' }),
+    to.length > 1 &&
+      hit(
+        ['Sessions', count(to.length)],
+        ['Reachable', reachable === to.length ? 'all' : `${count(reachable)}, the others have no open socket`],
+      ),
     field('Message', text),
     field('Level', level),
     field('Your name', by),
@@ -176,48 +185,59 @@ export function askMessage(dashboard, rows, page) {
       send,
     ),
   );
-  const counts = { delivered: 0, sent: 0, failed: 0 };
-  const tell = ({ row, error, sent, deliveredAt }, startedAt) => {
-    if (deliveredAt) counts.delivered += 1;
-    else if (sent) counts.sent += 1;
-    else counts.failed += 1;
-    setText(
-      outcome,
-      `${count(counts.delivered)} delivered, ${count(counts.sent)} sent but not confirmed, ${count(counts.failed)} not reached`,
-    );
-    if (list.children.length >= 50) return;
-    const words = deliveredAt
-      ? `delivered ${took(Math.max(0, Date.parse(deliveredAt) - startedAt))} ✓`
-      : (error ?? (sent ? 'sent, not confirmed yet' : 'not reached: no socket'));
-    list.append(
-      el(
-        'li',
-        { class: deliveredAt ? 'ok' : 'not' },
-        el('bdi', { text: `${printable(row.app)} ${printable(row.user || row.id)}` }),
-        ` ${words}`,
-      ),
-    );
-  };
   form.addEventListener('submit', async event => {
     event.preventDefault();
     const words = text.value.trim();
     if (words === '' || !dashboard.mayAct) return;
     remember('by', by.value.trim());
     send.disabled = true;
+    setText(outcome, 'Sending…');
     list.replaceChildren();
-    Object.assign(counts, { delivered: 0, sent: 0, failed: 0 });
-    const startedAt = dashboard.now();
-    await message(to, { text: words, level: level.value, by: by.value.trim() }, entry => tell(entry, startedAt));
+    const told = deliveryTeller(outcome, list, dashboard.now());
+    const what = { text: words, level: level.value, by: by.value.trim() };
+    try {
+      if (wholeApp !== null) await messageApp(dashboard, wholeApp, what, told);
+      else await messageRows(to, what, told);
+    } catch (error) {
+      setText(outcome, `Not sent: ${error.message}`);
+    }
     send.disabled = false;
     setText(send, 'Send again');
     page.say(outcome.textContent);
   });
-  const dialog = modal(
-    to.length === 1
-      ? el('span', {}, 'Message to ', el('bdi', { text: printable(to[0].user || to[0].app) }))
-      : `Message to ${plural(to.length, 'session')}`,
-    form,
-  );
+  const dialog = modal(messageTitle(wholeApp, to), form);
+}
+
+function messageTitle(wholeApp, to) {
+  if (wholeApp !== null) return el('span', {}, 'Message to everyone of ', el('bdi', { text: printable(wholeApp) }));
+  if (to.length > 1) return `Message to ${plural(to.length, 'session')}`;
+  return el('span', {}, 'Message to ', el('bdi', { text: printable(to[0].user || to[0].app) }));
+}
+
+/** Tells of deliveries as they come in: how many in all, and each of the first DELIVERIES. */
+function deliveryTeller(outcome, list, startedAt) {
+  const counts = { delivered: 0, sent: 0, failed: 0 };
+  return deliveries => {
+    for (const { row, error, sent, deliveredAt } of deliveries) {
+      counts[deliveredAt ? 'delivered' : sent ? 'sent' : 'failed'] += 1;
+      if (list.children.length >= DELIVERIES) continue;
+      const words = deliveredAt
+        ? `delivered ${took(Math.max(0, Date.parse(deliveredAt) - startedAt))} ✓`
+        : (error ?? (sent ? 'sent, not confirmed yet' : 'not reached: no socket'));
+      list.append(
+        el(
+          'li',
+          { class: deliveredAt ? 'ok' : 'not' },
+          el('bdi', { text: `${printable(row.app)} ${printable(row.user || row.id)}` }),
+          ` ${words}`,
+        ),
+      );
+    }
+    setText(
+      outcome,
+      `${count(counts.delivered)} delivered, ${count(counts.sent)} sent but not confirmed, ${count(counts.failed)} not reached`,
+    );
+  };
 }
 
 const KEYS = [

@@ -49,7 +49,7 @@ export class Page {
       open: id => dashboard.show({ session: id }),
       focusRow: id => dashboard.view.page === 'live' && this.table.focusRow(id),
       killMany: target => askKill(dashboard, target, page),
-      message: rows => askMessage(dashboard, rows, page),
+      message: target => askMessage(dashboard, target, page),
       csv: () => this.#csv(),
       historyWords: () => this.historyView.words(),
       unknownInHistory: () => this.#history.unknown,
@@ -206,7 +206,7 @@ export class Page {
     this.band.render(now);
     this.filterBar.render();
     this.#middle(now, view, store);
-    this.bulk.render();
+    this.bulk.render(now);
     this.outcomes.render(now);
     this.drawer.render(now);
     this.#title();

@@ -188,7 +188,7 @@ function endWords(row, now) {
   return `${cause ?? 'ended'} ${shortTime(at, now)}${by ? ` by ${printable(by)}` : ''}${reason ? `: ${printable(reason)}` : ''}`;
 }
 
-/** The heading of a group: its name, its counts, and the end of all of it. */
+/** The heading of a group: its name, its counts, a message to all of it, and the end of all of it. */
 export class GroupView {
   #dashboard;
   #fold;
@@ -196,6 +196,7 @@ export class GroupView {
   #size;
   #parts;
   #kill;
+  #message;
 
   constructor(dashboard) {
     this.#dashboard = dashboard;
@@ -205,6 +206,13 @@ export class GroupView {
     this.#parts = STATES.map(state => {
       const number = el('span', { class: 'number' });
       return { state, number, element: el('span', { class: 'group-part', title: state }, shape(state), number) };
+    });
+    this.#message = el('button', {
+      type: 'button',
+      class: 'write',
+      text: 'Message…',
+      tabindex: '-1',
+      data: { act: 'message-group' },
     });
     this.#kill = el('button', {
       type: 'button',
@@ -222,6 +230,7 @@ export class GroupView {
         this.#fold,
         this.#size,
         ...this.#parts.map(part => part.element),
+        this.#message,
         this.#kill,
       ),
     );
@@ -235,8 +244,14 @@ export class GroupView {
       element.hidden = group.states[state] === 0;
       setText(number, count(group.states[state]));
     }
-    this.#kill.hidden = this.#dashboard.server.role !== 'admin';
-    setAttribute(this.#kill, 'disabled', !this.#dashboard.mayAct || group.live === 0);
-    setAttribute(this.#kill, 'aria-label', `Kill group… ${printable(group.value)}`);
+    const name = this.#name.textContent;
+    for (const [button, words] of [
+      [this.#message, 'Message…'],
+      [this.#kill, 'Kill group…'],
+    ]) {
+      button.hidden = this.#dashboard.server.role !== 'admin';
+      setAttribute(button, 'disabled', !this.#dashboard.mayAct || group.live === 0);
+      setAttribute(button, 'aria-label', `${words} ${name}`);
+    }
   }
 }

@@ -24,7 +24,7 @@ export class TableView {
 
   /**
    * @param {import('../dashboard.js').Dashboard} dashboard
-   * @param {{ changed: () => void, killMany: (target) => void, message: (rows) => void, open: (id: string) => void, say: (text: string) => void }} page
+   * @param {{ changed: () => void, killMany: (target) => void, message: (target) => void, open: (id: string) => void, say: (text: string) => void }} page
    */
   constructor(dashboard, page) {
     this.#dashboard = dashboard;
@@ -109,6 +109,7 @@ export class TableView {
     else if (act === 'kill' && row) this.arm(row);
     else if (act === 'fold') dashboard.fold(this.#groupOf(event.target).value, event.shiftKey);
     else if (act === 'kill-group') this.#ask.killMany({ group: this.#groupOf(event.target) });
+    else if (act === 'message-group') this.#ask.message({ group: this.#groupOf(event.target) });
     else return;
     this.#ask.changed();
   }
@@ -237,7 +238,7 @@ export class TableView {
         text: `Not ${column.filter}: ${printable(value) || 'none'}`,
         act: () => query(without(dashboard.view.query, column.filter, value)),
       },
-      dashboard.mayAct && !row.ended && { text: 'Message…', act: () => this.#ask.message([row]) },
+      dashboard.mayAct && !row.ended && { text: 'Message…', act: () => this.#ask.message({ rows: [row] }) },
       dashboard.mayAct &&
         !row.ended &&
         row.state !== 'ending' && { text: 'Kill…', keys: 'K', danger: true, act: () => this.arm(row) },
