@@ -36,7 +36,7 @@ export const COLUMNS = {
     compare: byNumber(row => row.rank),
     filter: 'status',
     text: row => (row.ended ? (row.ended.cause ?? 'ended') : stateWord(row)),
-    hover: row => (row.state === 'running' || row.ended ? '' : `reported ${row.session.reported_status}`),
+    hover: row => (row.state === 'running' || row.ended ? '' : `reported ${row.reported}`),
   },
   app: {
     title: 'App',
@@ -121,40 +121,40 @@ export const COLUMNS = {
   status: {
     title: 'Reported',
     track: '96px',
-    compare: byText(row => row.session.reported_status),
-    text: row => row.session.reported_status,
+    compare: byText(row => row.reported),
+    text: row => row.reported,
   },
   visibility: {
     title: 'Visibility',
     track: '92px',
-    compare: byText(row => row.session.visibility ?? ''),
+    compare: byText(row => row.visibility ?? ''),
     filter: 'visibility',
-    missing: row => !row.session.visibility,
-    text: row => row.session.visibility ?? '',
+    missing: row => !row.visibility,
+    text: row => row.visibility ?? '',
   },
   connected: {
     title: 'Socket',
     track: '72px',
-    compare: byNumber(row => (row.session.connected ? 0 : 1)),
+    compare: byNumber(row => (row.connected ? 0 : 1)),
     filter: 'connected',
-    text: row => (row.session.connected ? 'open' : 'none'),
-    value: row => row.session.connected,
+    text: row => (row.connected ? 'open' : 'none'),
+    value: row => row.connected,
   },
   client: {
     title: 'Client',
     track: '104px',
-    compare: byText(row => row.session.client ?? ''),
+    compare: byText(row => row.client ?? ''),
     filter: 'client',
-    missing: row => !row.session.client,
-    text: row => row.session.client ?? '',
+    missing: row => !row.client,
+    text: row => row.client ?? '',
   },
   addr: {
     title: 'Address',
     track: '120px',
-    compare: byText(row => row.session.remote_addr ?? ''),
+    compare: byText(row => row.addr ?? ''),
     filter: 'addr',
-    missing: row => !row.session.remote_addr,
-    text: row => row.session.remote_addr ?? '',
+    missing: row => !row.addr,
+    text: row => row.addr ?? '',
   },
   meta: {
     title: 'Meta',
@@ -184,12 +184,12 @@ function missedBeats(row) {
 
 /** Running under its own word is shown by that word. */
 function stateWord(row) {
-  return row.state === 'running' ? row.session.reported_status : row.state;
+  return row.state === 'running' ? row.reported : row.state;
 }
 
 /** `env=prod region=eu` */
 export function metaText(row) {
-  return Object.entries(row.session.meta ?? {})
+  return Object.entries(row.meta)
     .map(([key, value]) => `${key}=${value}`)
     .join(' ');
 }

@@ -1,5 +1,6 @@
 // The one socket to the server: opened, resumed, opened again for ever, and the truth
-// about it told to the badge. Frames are handed on as text; nothing is decoded here.
+// about it told to the badge. Frames are handed on as text; nothing is decoded here. The
+// socket lives in a worker (`socket.js`).
 
 import { backoff } from './lib/backoff.js';
 
@@ -16,7 +17,11 @@ const STABLE = 5_000;
 export class Connection extends EventTarget {
   #url;
   #position;
-  #socket = null;
+  /** The number of the socket that counts, 0 when there is none; what others still say is not heard. */
+  #socket = 0;
+  #opened = 0;
+  #isOpen = false;
+  #worker = null;
   #attempt = 0;
   #timer = 0;
   #quiet = 0;
@@ -32,6 +37,7 @@ export class Connection extends EventTarget {
     this.retryAt = 0;
     /** When the connection was lost, 0 while it is not, in ms since 1970. */
     this.lostAt = 0;
+    this.#thread(); // it starts while the page is being built
   }
 
   /** Connects, at the beginning and again after a login. */
@@ -76,24 +82,40 @@ export class Connection extends EventTarget {
       url.searchParams.set('epoch', position.epoch);
       url.searchParams.set('seq', String(position.seq));
     }
-    const socket = new WebSocket(url, 'sessionwatch.v1');
-    this.#socket = socket;
-    let opened = false;
-    socket.onopen = () => {
-      opened = true;
+    this.#opened += 1;
+    this.#socket = this.#opened;
+    this.#isOpen = false;
+    this.#thread().postMessage({ open: this.#socket, url: url.href });
+  }
+
+  #thread() {
+    if (this.#worker) return this.#worker;
+    const worker = new Worker(new URL('./socket.js', import.meta.url));
+    worker.onmessage = ({ data }) => {
+      if (data.number === this.#socket) this.#hear(data);
+    };
+    // It could not be loaded, so there is no server: the next attempt loads it again.
+    worker.onerror = () => {
+      worker.terminate();
+      this.#worker = null;
+      if (this.#socket) this.#lost(1006, this.#isOpen);
+    };
+    this.#worker = worker;
+    return worker;
+  }
+
+  #hear({ opened, frame, code }) {
+    if (frame !== undefined) {
+      this.#listen();
+      this.dispatchEvent(new CustomEvent('frame', { detail: frame }));
+    } else if (opened) {
+      this.#isOpen = true;
       this.#openedAt = Date.now();
       this.lostAt = 0;
       this.retryAt = 0;
       this.#listen();
       this.#tell('open');
-    };
-    socket.onmessage = event => {
-      this.#listen();
-      this.dispatchEvent(new CustomEvent('frame', { detail: event.data }));
-    };
-    socket.onclose = event => {
-      if (this.#socket === socket) this.#lost(event.code, opened);
-    };
+    } else this.#lost(code, this.#isOpen);
   }
 
   #listen() {
@@ -149,7 +171,7 @@ export class Connection extends EventTarget {
   #close() {
     clearTimeout(this.#quiet);
     const socket = this.#socket;
-    this.#socket = null;
-    if (socket && socket.readyState <= WebSocket.OPEN) socket.close(1000);
+    this.#socket = 0;
+    if (socket) this.#worker?.postMessage({ close: socket });
   }
 }

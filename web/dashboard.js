@@ -10,8 +10,8 @@ import { Kills } from './kills.js';
 import { Ordering } from './ordering.js';
 import { Store } from './store.js';
 
-/** More changed rows than this at once are sorted anew, in slices, instead of merged in. */
-const MANY = 4000;
+/** Reading takes at most this part of a step, so that what was read is sorted meanwhile and can be seen. */
+const READING = 0.6;
 /** Regrouping may take at most this part of the time. */
 const REGROUP_SHARE = 0.1;
 
@@ -99,6 +99,11 @@ export class Dashboard extends EventTarget {
     );
   }
 
+  /** True while there is work that the next frame alone would not do. */
+  get behind() {
+    return this.#read < this.#inbox.length || !this.ordering.settled;
+  }
+
   /**
    * One step forward: reads frames, and brings everything derived up to date, for about `budget` ms.
    * @returns {boolean} false when the feed has a gap: resynchronise
@@ -112,7 +117,7 @@ export class Dashboard extends EventTarget {
       this.#inbox[this.#read] = undefined;
       this.#read += 1;
       whole = this.#receive(frame);
-      if (expired()) break;
+      if (performance.now() - start > budget * READING) break;
     }
     if (this.#read === this.#inbox.length && this.#read > 0) {
       this.#inbox = [];
@@ -174,18 +179,22 @@ export class Dashboard extends EventTarget {
       this.#waiting.clear();
       this.wouldMove.clear();
     }
-    if (rows.length > MANY && this.ordering.settled) this.ordering.reorder();
-    else if (rows.length > 0) this.ordering.update(rows);
+    if (rows.length > 0) this.ordering.update(rows);
   }
 
   /** Rows hold still: what changed is kept for later, and it is counted what would move. */
   #wait(rows) {
     const { ordering } = this;
+    if (!ordering.settled) {
+      // The reader asked for another order, so nothing holds still until it is there; and it must know what changed.
+      ordering.update(rows);
+      return;
+    }
     for (const row of rows) {
       if (row.gone) {
         this.#waiting.delete(row);
         this.wouldMove.delete(row);
-        ordering.update([row]); // not in view; but a rebuild under way may have met it
+        ordering.update([row]); // not in view
         continue;
       }
       this.#waiting.add(row);
@@ -333,6 +342,16 @@ export class Dashboard extends EventTarget {
       const row = this.store.slots[order[i]];
       if (row && !row.ended) yield row;
     }
+  }
+
+  /** The one app that all matching rows belong to, null when there are several or none. */
+  get onlyApp() {
+    let only = null;
+    for (const { app } of this.matchingRows()) {
+      if (only !== null && app !== only) return null;
+      only = app;
+    }
+    return only;
   }
 
   select(ids, selected) {

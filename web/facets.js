@@ -9,7 +9,9 @@ export const REST = 1;
 export const FACET_BIT = { app: 2, status: 4, user: 8 };
 export const ALL = 15;
 
-const value = { app: row => row.app, status: row => row.state, user: row => row.user };
+/** What a row has for each facet, and where it notes what it last added to the counts. */
+const VALUE = { app: 'app', status: 'state', user: 'user' };
+const COUNTED = { app: 'countedApp', status: 'countedStatus', user: 'countedUser' };
 
 export class Facets {
   constructor() {
@@ -22,31 +24,25 @@ export class Facets {
    * @param {number} mask which parts of the filter it passes
    */
   update(row, mask) {
-    const before = row.facets;
-    let after = null;
-    if (!row.gone && !row.ended) {
-      for (const facet of FACETS) {
-        const others = ALL & ~FACET_BIT[facet];
-        if ((mask & others) !== others) continue;
-        after ??= {};
-        after[facet] = value[facet](row);
-      }
-    }
-    if (before === after) return;
+    const counts = !row.gone && !row.ended;
     for (const facet of FACETS) {
-      const old = before?.[facet];
-      const now = after?.[facet];
-      if (old === now) continue;
-      this.version += 1;
-      const counts = this.counts[facet];
-      if (old !== undefined) {
-        const left = counts.get(old) - 1;
-        if (left > 0) counts.set(old, left);
-        else counts.delete(old);
-      }
-      if (now !== undefined) counts.set(now, (counts.get(now) ?? 0) + 1);
+      const others = ALL & ~FACET_BIT[facet];
+      this.#count(row, facet, counts && (mask & others) === others ? row[VALUE[facet]] : null);
     }
-    row.facets = after;
+  }
+
+  #count(row, facet, value) {
+    const before = row[COUNTED[facet]];
+    if (before === value) return;
+    this.version += 1;
+    const counts = this.counts[facet];
+    if (before !== null) {
+      const left = counts.get(before) - 1;
+      if (left > 0) counts.set(before, left);
+      else counts.delete(before);
+    }
+    if (value !== null) counts.set(value, (counts.get(value) ?? 0) + 1);
+    row[COUNTED[facet]] = value;
   }
 
   /**

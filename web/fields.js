@@ -6,10 +6,10 @@ import { ALL, FACET_BIT, REST } from './facets.js';
 /** Running under its own word (`status:uploading`) is still `running`. */
 const statusOf = row => {
   if (row.ended) return ['ended', row.state];
-  return row.state === 'running' ? ['running', row.session.reported_status] : row.state;
+  return row.state === 'running' ? ['running', row.reported] : row.state;
 };
 
-const ownMeta = (row, name) => (Object.hasOwn(row.session.meta ?? {}, name) ? String(row.session.meta[name]) : null);
+const ownMeta = (row, name) => (Object.hasOwn(row.meta, name) ? String(row.meta[name]) : null);
 
 export const SESSION_FIELDS = {
   app: { type: 'word', get: row => row.app, hint: 'app:risk' },
@@ -18,16 +18,16 @@ export const SESSION_FIELDS = {
   task: { type: 'text', get: row => row.task, hint: 'task:"Q4 report"' },
   id: { type: 'word', get: row => row.id, hint: 'id:3f2*' },
   meta: { type: 'word', named: true, get: ownMeta, hint: 'meta.env:prod' },
-  idle: { type: 'since', get: row => (row.session.reported_status === 'idle' ? row.statusSince : 0), hint: 'idle:>5m' },
+  idle: { type: 'since', get: row => (row.reported === 'idle' ? row.statusSince : 0), hint: 'idle:>5m' },
   silent: { type: 'since', get: row => row.beat, hint: 'silent:>1m' },
   age: { type: 'since', get: row => row.start, hint: 'age:>2h' },
   busy: { type: 'since', get: row => row.taskStart, hint: 'busy:>10m' },
   started: { type: 'time', get: row => row.start, hint: 'started:2026-11-22T14:00..' },
-  client: { type: 'word', get: row => row.session.client, hint: 'client:python*' },
-  addr: { type: 'word', get: row => row.session.remote_addr, hint: 'addr:10.*' },
-  visibility: { type: 'word', get: row => row.session.visibility, hint: 'visibility:hidden' },
-  connected: { type: 'word', get: row => (row.session.connected ? 'yes' : 'no'), hint: 'connected:no' },
-  reason: { type: 'text', get: row => row.ended?.reason ?? row.session.kill?.reason, hint: 'reason:maintenance' },
+  client: { type: 'word', get: row => row.client, hint: 'client:python*' },
+  addr: { type: 'word', get: row => row.addr, hint: 'addr:10.*' },
+  visibility: { type: 'word', get: row => row.visibility, hint: 'visibility:hidden' },
+  connected: { type: 'word', get: row => (row.connected ? 'yes' : 'no'), hint: 'connected:no' },
+  reason: { type: 'text', get: row => row.ended?.reason ?? row.kill?.reason, hint: 'reason:maintenance' },
 };
 
 function* sessionWords(row) {
@@ -36,10 +36,10 @@ function* sessionWords(row) {
   yield row.task;
   yield row.id;
   yield row.ended ? 'ended' : row.state;
-  yield row.session.reported_status;
-  yield row.session.client;
-  yield row.session.remote_addr;
-  const meta = row.session.meta;
+  yield row.reported;
+  yield row.client;
+  yield row.addr;
+  const meta = row.meta;
   for (const key in meta) if (Object.hasOwn(meta, key)) yield String(meta[key]);
 }
 

@@ -36,7 +36,7 @@ export class Kills {
       confirmBy: 0,
       state: 'asking',
       detail: null,
-      connected: row.session.connected,
+      connected: row.connected,
     });
     this.version += 1;
   }
@@ -84,13 +84,13 @@ export class Kills {
 }
 
 function follow(kill, row) {
-  const told = row.session.kill;
+  const told = row.kill;
   if (told) {
     kill.requestedAt = Date.parse(told.requested_at) || 0;
     kill.deliveredAt = told.delivered_at ? Date.parse(told.delivered_at) : 0;
     kill.acknowledgedAt = told.acknowledged_at ? Date.parse(told.acknowledged_at) : 0;
     kill.confirmBy = told.confirm_by ? Date.parse(told.confirm_by) : 0;
-    kill.connected = row.session.connected;
+    kill.connected = row.connected;
   }
   if (row.ended) {
     kill.goneAt = row.ended.at;
@@ -116,7 +116,7 @@ export function killOf(row, now) {
     acknowledgedAt: 0,
     goneAt: 0,
     confirmBy: 0,
-    connected: row.session.connected,
+    connected: row.connected,
   };
   follow(kill, row);
   kill.state = stateAt(kill, now);

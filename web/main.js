@@ -8,10 +8,10 @@ import { Connection } from './connection.js';
 import { Dashboard } from './dashboard.js';
 import { Page } from './views/page.js';
 
-/** How long one frame may read and sort before it draws, in ms: well under what a frame has… */
-const FRAME = 7;
-/** …but while the first snapshot arrives, being complete soon counts for more than 60 frames a second. */
-const LOADING = 24;
+/** How long one frame may read and sort before it draws, in ms: well under what a frame has. */
+const FRAME = 5;
+/** What is more than that goes on between frames, in tasks of this many ms: the page answers between any two of them. */
+const SLICE = 8;
 /** A hidden page reads once in HIDDEN_EVERY ms, and as long as it takes: nobody waits for a frame. */
 const HIDDEN_EVERY = 1000;
 const HIDDEN = 500;
@@ -40,10 +40,26 @@ function step(budget) {
 
 function draw() {
   asked = false;
-  step(dashboard.store.whole ? FRAME : LOADING);
+  step(FRAME);
   page.render(dashboard.now());
   if (dashboard.busy) ask();
+  goOn();
 }
+
+// A message to oneself comes after whatever waits already, input and frames included; timers would wait 4 ms.
+const { port1: soon, port2: here } = new MessageChannel();
+let going = false;
+function goOn() {
+  if (going || document.hidden || !dashboard.behind) return;
+  going = true;
+  here.postMessage(null);
+}
+soon.onmessage = () => {
+  going = false;
+  step(SLICE);
+  goOn();
+  ask();
+};
 
 const page = new Page(dashboard, {
   changed: ask,

@@ -1,10 +1,12 @@
 // The rows that pass the filter, in order, as slots. A few changed rows are taken out
-// and merged back in (one pass over an array of integers); a new filter or sort order
-// is worked off in slices, while the old order stays in view.
+// and merged back in (one pass over an array of integers); a new filter or sort order,
+// or very many changed rows, are worked off in slices, while the old order stays in view.
 
 const RUN = 512;
 const CHUNK = 2048;
 const REACH = 64;
+/** More changed rows than this at once are merged in by slices: sorting them takes longer than a frame has. */
+const MANY = 1000;
 
 export class Ordering {
   #slots;
@@ -13,6 +15,8 @@ export class Ordering {
   #touched;
   #rebuild = null;
   #late = new Set();
+  /** By slot, the rows of #late: what they were sorted by is no longer so. */
+  #moved;
 
   /** @param {(import('./row.js').Row|undefined)[]} slots the store's rows by slot */
   constructor(slots) {
@@ -22,6 +26,7 @@ export class Ordering {
     this.#spare = new Int32Array(1024);
     this.#inside = new Uint8Array(1024);
     this.#touched = new Uint8Array(1024);
+    this.#moved = new Uint8Array(1024);
     this.matches = () => true;
     this.compare = (a, b) => a.slot - b.slot;
     /** Grows whenever the order may have changed. */
@@ -45,8 +50,8 @@ export class Ordering {
   reorder({ matches = this.matches, compare = this.compare, visit = null } = {}) {
     this.matches = matches;
     this.compare = compare;
-    this.#late.clear();
-    this.#rebuild = this.#steps(visit);
+    this.#takeLate();
+    this.#rebuild = this.#anew(visit);
   }
 
   /**
@@ -58,71 +63,130 @@ export class Ordering {
     while (this.#rebuild) {
       if (this.#rebuild.next().done) {
         this.#rebuild = null;
-        const late = [...this.#late];
-        this.#late.clear();
-        this.update(late);
-        break;
+        this.update(this.#takeLate());
       }
-      if (expired()) return this.#rebuild === null;
+      if (expired()) break;
     }
-    return true;
+    return this.#rebuild === null;
   }
 
-  *#steps(visit) {
+  /** The rows that changed during the rebuild. */
+  #takeLate() {
+    const late = [...this.#late];
+    this.#late.clear();
+    for (const row of late) this.#moved[row.slot] = 0;
+    return late;
+  }
+
+  /** All rows, filtered and sorted. */
+  *#anew(visit) {
     const slots = this.#slots;
     const count = slots.length;
+    this.#reserve(count);
+    const passing = new Int32Array(count);
     let length = 0;
-    let from = new Int32Array(count);
     for (let slot = 0; slot < count; slot += 1) {
       const row = slots[slot];
       if (row && !row.gone) {
         visit?.(row);
-        if (this.matches(row)) from[length++] = slot;
+        if (this.matches(row)) passing[length++] = slot;
       }
       if (slot % CHUNK === CHUNK - 1) yield;
     }
-    const bySlot = (a, b) => this.compare(slots[a], slots[b]);
-    for (let start = 0; start < length; start += RUN) {
-      from.subarray(start, Math.min(start + RUN, length)).sort(bySlot);
+    this.#replace(yield* this.#sorted(passing.subarray(0, length)));
+  }
+
+  /** The order there is, with `rows` where they belong now. */
+  *#mergedIn(rows) {
+    this.#reserve(this.#slots.length);
+    const changed = new Uint8Array(this.#slots.length);
+    const passing = new Int32Array(rows.length);
+    let length = 0;
+    for (let i = 0; i < rows.length; i += 1) {
+      const row = rows[i];
+      if (!changed[row.slot] && !row.gone && this.matches(row)) passing[length++] = row.slot;
+      changed[row.slot] = 1;
+      if (i % CHUNK === CHUNK - 1) yield;
+    }
+    const incoming = yield* this.#sorted(passing.subarray(0, length));
+    const kept = this.order.slice(0, this.length).filter(slot => !changed[slot]);
+    yield;
+    const merged = new Int32Array(kept.length + incoming.length);
+    this.#replace(merged.subarray(0, yield* this.#join(kept, incoming, merged)));
+  }
+
+  /** `list` sorted: in runs, then two and two of them merged. */
+  *#sorted(list) {
+    const bySlot = (a, b) => this.compare(this.#slots[a], this.#slots[b]);
+    let runs = [];
+    for (let start = 0; start < list.length; start += RUN) {
+      const run = list.subarray(start, start + RUN);
+      runs.push(run.sort(bySlot));
       yield;
     }
-    let to = new Int32Array(count);
-    for (let width = RUN; width < length; width *= 2) {
-      let out = 0;
-      for (let start = 0; start < length; start += 2 * width) {
-        let left = start;
-        const middle = Math.min(start + width, length);
-        let right = middle;
-        const end = Math.min(start + 2 * width, length);
-        while (left < middle && right < end) {
-          to[out++] = bySlot(from[right], from[left]) < 0 ? from[right++] : from[left++];
-          if (out % CHUNK === 0) yield;
-        }
-        while (left < middle) to[out++] = from[left++];
-        while (right < end) to[out++] = from[right++];
+    for (let to = new Int32Array(list.length), from = list; runs.length > 1; [from, to] = [to, from]) {
+      const joined = [];
+      for (let i = 0, start = 0; i < runs.length; i += 2) {
+        const right = runs[i + 1] ?? runs[i].subarray(0, 0);
+        const room = to.subarray(start, start + runs[i].length + right.length);
+        start += room.length;
+        joined.push(room.subarray(0, yield* this.#join(runs[i], right, room)));
       }
-      [from, to] = [to, from];
+      runs = joined;
     }
-    this.#reserve(count);
+    return runs[0] ?? list;
+  }
+
+  /**
+   * Merges two sorted lists into `out` and answers how long it is. Rows that changed since they were sorted are left
+   * out, or everything behind them would be merged at the wrong place; they come back when the rebuild is done.
+   */
+  *#join(left, right, out) {
+    const slots = this.#slots;
+    let moved = this.#moved;
+    let length = 0;
+    let i = 0;
+    let j = 0;
+    for (let steps = 1; i < left.length || j < right.length; steps += 1) {
+      if (steps % CHUNK === 0) {
+        yield;
+        moved = this.#moved;
+      }
+      if (i < left.length && moved[left[i]]) i += 1;
+      else if (j < right.length && moved[right[j]]) j += 1;
+      else if (j >= right.length || (i < left.length && this.compare(slots[left[i]], slots[right[j]]) <= 0))
+        out[length++] = left[i++];
+      else out[length++] = right[j++];
+    }
+    return length;
+  }
+
+  #replace(list) {
+    this.#reserve(this.#slots.length);
     this.#inside.fill(0);
-    for (let i = 0; i < length; i += 1) {
-      this.order[i] = from[i];
-      this.#inside[from[i]] = 1;
-    }
-    this.length = length;
+    this.order.set(list);
+    for (let i = 0; i < list.length; i += 1) this.#inside[list[i]] = 1;
+    this.length = list.length;
     this.version += 1;
   }
 
   /**
-   * Moves rows that changed to where they belong now.
-   * @param {Iterable<import('./row.js').Row>} rows
+   * Moves rows that changed to where they belong now; very many of them when `work` is called.
+   * @param {import('./row.js').Row[]} rows
    */
   update(rows) {
+    this.#reserve(this.#slots.length);
     if (this.#rebuild) {
-      for (const row of rows) this.#late.add(row);
+      for (const row of rows) {
+        this.#late.add(row);
+        this.#moved[row.slot] = 1;
+      }
       return;
     }
-    this.#reserve(this.#slots.length);
+    if (rows.length > MANY) {
+      this.#rebuild = this.#mergedIn(rows);
+      return;
+    }
     const touched = [];
     const incoming = [];
     let leaving = 0;
@@ -207,5 +271,6 @@ export class Ordering {
     this.#spare = new Int32Array(size);
     this.#inside = grown(Uint8Array, this.#inside);
     this.#touched = grown(Uint8Array, this.#touched);
+    this.#moved = grown(Uint8Array, this.#moved);
   }
 }

@@ -147,8 +147,8 @@ export class Store {
       } else {
         this.#count(row, -1);
       }
-      if (session.kill_requested && !row.session.kill_requested) this.killsSeen += 1;
-      row.describe(session);
+      if (session.kill_requested && row.state !== 'ending') this.killsSeen += 1;
+      row.describe(session, this.#now());
       this.#count(row, 1);
     }
     row.generation = this.#generation;
@@ -160,7 +160,7 @@ export class Store {
     if (!row || row.ended) return;
     this.#count(row, -1);
     // The last steps of a kill often come in the same moment as the end they led to.
-    if (kill) row.session = { ...row.session, kill };
+    if (kill) row.kill = kill;
     row.ended = { cause, at: Date.parse(at), by, reason, sweepAt: this.#now() + LINGER };
     this.endedSeen += 1;
     this.#ghosts.add(row);

@@ -17,6 +17,9 @@ const source = file =>
     .replace(/(^|\s)\/\/.*$/gm, '');
 const imports = file => [...source(file).matchAll(/from '(\.[^']+)'/g)].map(([, path]) => join(file, '..', path));
 
+/** What the page, and the worker, begin with. */
+const ENTRIES = ['main.js', 'theme.js', 'socket.js'];
+
 const PURE = [
   'store.js',
   'row.js',
@@ -51,7 +54,11 @@ test('what is derived from the feed touches neither the page nor the network', (
 
 test('views do not touch the socket, and only main.js wires it', () => {
   const users = files.filter(file => /\bWebSocket\b/.test(source(file)));
-  assert.deepEqual(users, ['connection.js']);
+  assert.deepEqual(users, ['socket.js']);
+  assert.deepEqual(
+    files.filter(file => source(file).includes('socket.js')),
+    ['connection.js'],
+  );
   assert.deepEqual(
     files.filter(file => imports(file).includes('connection.js')),
     ['main.js'],
@@ -84,5 +91,5 @@ test('every file is small enough to be read', () => {
 test('every module is named in the page, so that all are fetched at once', () => {
   const page = readFileSync(join(WEB, 'index.html'), 'utf8');
   const named = [...page.matchAll(/rel="modulepreload" href="\.\/assets\/([^"]+)"/g)].map(([, file]) => file);
-  assert.deepEqual(named.sort(), files.filter(file => file !== 'main.js' && file !== 'theme.js').sort());
+  assert.deepEqual(named.sort(), files.filter(file => !ENTRIES.includes(file)).sort());
 });

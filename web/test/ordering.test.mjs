@@ -101,6 +101,37 @@ test('a rebuild is done in slices, keeps the old order meanwhile, and takes in w
   assert.deepEqual(shown(store, ordering).slice(0, 2), ['s1', 'new']);
 });
 
+test('rows that change while they are being sorted come to stand right, and so do all others', () => {
+  const { store, ordering } = filled(20_000);
+  ordering.reorder({ compare: comparator([{ key: 'user', down: false }]) });
+  ordering.work();
+  ordering.reorder({ compare: comparator([{ key: 'task', down: false }]) });
+  let seq = 1;
+  let slices = 0;
+  while (!ordering.work(() => true)) {
+    slices += 1;
+    if (slices % 4 !== 0) continue;
+    const upserted = new Map(Array.from({ length: 9 }, () => some(random(20_500))).map(each => [each.session_id, each]));
+    store.receive(changes(seq, (seq += 1), [...upserted.values()]));
+    ordering.update(store.drain().changed);
+  }
+  assert.deepEqual(shown(store, ordering), expected(store, ordering));
+});
+
+test('very many changed rows are merged in by slices, while the old order stays', () => {
+  const { store, ordering } = filled(10_000);
+  ordering.reorder({ compare: comparator(DEFAULT_SORT) });
+  ordering.work();
+  const before = shown(store, ordering);
+  const upserted = new Map(Array.from({ length: 9_000 }, () => some(random(14_000))).map(each => [each.session_id, each]));
+  store.receive(changes(1, 2, [...upserted.values()]));
+  ordering.update(store.drain().changed);
+  assert.equal(ordering.work(() => true), false);
+  assert.deepEqual(shown(store, ordering), before);
+  ordering.work();
+  assert.deepEqual(shown(store, ordering), expected(store, ordering));
+});
+
 test('a row that is swept leaves the order, and its slot may then hold another', () => {
   let now = T0;
   const store = new Store({ now: () => now });

@@ -147,6 +147,35 @@ test('an ended row lingers for ten seconds with its cause, then goes, and its sl
   assert.equal(store.rows.get('c').slot, row.slot);
 });
 
+test('a row says of its session all that the server said', () => {
+  const told = [
+    session('a', { duration_seconds: 60, status_since: iso(20) }),
+    session('b', {
+      app_name: 'risk',
+      user_id: 'ana',
+      start_time: iso(-90 * 86_400_000), // further away than what is kept small
+      last_heartbeat: iso(59_123),
+      duration_seconds: 90 * 86_400 + 60,
+      status: 'stale',
+      current_task: 'Q4 report',
+      is_stale: true,
+      kill_requested: true,
+      reported_status: 'uploading',
+      task_started_at: iso(7),
+      status_since: iso(7),
+      connected: false,
+      visibility: null,
+      heartbeat_interval: 1.1,
+      client: null,
+      remote_addr: null,
+      meta: { env: 'prod', size: 3, big: true },
+      kill: { kill_id: 'k', requested_at: iso(8), requested_by: 'joe', reason: null },
+    }),
+  ];
+  const store = watching(told);
+  for (const each of told) assert.deepEqual(store.rows.get(each.session_id).toWire(T0 + 60_000), each);
+});
+
 test('the end of a session brings the last steps of its kill along', () => {
   const store = watching([session('a')]);
   const kill = {

@@ -59,7 +59,7 @@ export class DrawerView {
         type: 'button',
         class: 'button',
         text: 'Message…',
-        on: { click: () => page.message([this.#row()].filter(Boolean)) },
+        on: { click: () => page.message({ rows: [this.#row()].filter(Boolean) }) },
       }),
       armed: el('form', { class: 'armed', hidden: true }),
     };
@@ -221,7 +221,7 @@ export class DrawerView {
     if (this.#id === null) return;
     const row = this.#row();
     const seen = row
-      ? `${row.session.last_heartbeat}|${row.session.current_task}|${row.state}|${row.ended?.at}|${JSON.stringify(row.session.kill)}|${row.session.visibility}`
+      ? `${row.state}|${row.reported}|${row.statusSince}|${row.task}|${row.taskStart}|${row.ended?.at}|${JSON.stringify(row.kill)}|${row.visibility}|${row.connected}`
       : 'none';
     if (seen !== this.#seen) {
       this.#seen = seen;
@@ -254,7 +254,7 @@ export class DrawerView {
         ? (end.cause ?? 'ended')
         : row
           ? row.state === 'running'
-            ? row.session.reported_status
+            ? row.reported
             : row.state
           : 'not here',
     );
@@ -266,15 +266,14 @@ export class DrawerView {
     message.disabled = !this.#dashboard.mayAct;
     const list = [];
     if (row) {
-      const { session } = row;
       list.push(['Started', `${localTime(row.start)}, ${elapsed((end?.at ?? now) - row.start)} long`]);
       list.push(['Last beat', `${ago(now - row.beat)}, ${localTime(row.beat)}`]);
       if (row.task && !end)
         list.push(['Task', `${row.task}${row.taskStart ? `, for ${elapsed(now - row.taskStart)}` : ''}`]);
-      list.push(['Socket', session.connected ? 'open' : `none, a beat each ${row.interval / 1000} s`]);
-      if (session.visibility) list.push(['Visibility', session.visibility]);
-      if (session.client) list.push(['Client', session.client]);
-      if (session.remote_addr) list.push(['Address', session.remote_addr]);
+      list.push(['Socket', row.connected ? 'open' : `none, a beat each ${row.interval / 1000} s`]);
+      if (row.visibility) list.push(['Visibility', row.visibility]);
+      if (row.client) list.push(['Client', row.client]);
+      if (row.addr) list.push(['Address', row.addr]);
     }
     if (end)
       list.push([
@@ -295,17 +294,17 @@ export class DrawerView {
   /** What changes only with news of the session. */
   #settled(row) {
     const { meta, raw, curl, events } = this.#parts;
+    const now = this.#dashboard.now();
     const show = (name, on) => {
       this.#sections[name].hidden = !on;
     };
-    pairs(meta, row ? Object.entries(row.session.meta ?? {}) : []);
+    pairs(meta, row ? Object.entries(row.meta) : []);
     show('meta', meta.children.length > 0);
     show('raw', row !== null);
-    if (row) setText(raw, printableJson(row.toWire()));
+    if (row) setText(raw, printableJson(row.toWire(row.ended?.at ?? now)));
     show('curl', row !== null && !row.ended);
     setText(curl, killCommand(this.#server, this.#id));
     const list = (this.#events ?? []).slice(-EVENTS).reverse();
-    const now = this.#dashboard.now();
     events.replaceChildren(
       el(
         'tbody',

@@ -82,7 +82,7 @@ export class NumbersView {
 
 /** The last hour as a line over a soft area; minutes in which the server was down are gaps. */
 function draw({ state, line, area }, minutes) {
-  if (minutes.length === 0) return;
+  if (minutes.length < 2) return; // one minute is no line yet
   const end = minutes[minutes.length - 1].time;
   const x = time => WIDTH - ((end - time) / 3_600_000) * WIDTH;
   const highest = Math.max(1, ...minutes.map(minute => minute[state]));
@@ -103,6 +103,6 @@ function draw({ state, line, area }, minutes) {
     }
     before = minute;
   }
-  line.setAttribute('d', path.length < 20 ? `${path}h.1` : path);
+  line.setAttribute('d', path);
   area.setAttribute('d', `${soft}V${HEIGHT}Z`);
 }
