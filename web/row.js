@@ -77,6 +77,8 @@ export class Row {
     this.countedUser = null;
     this.beats = 0;
     this.beatsKnown = 0;
+    /** Grows whenever the row would look different. */
+    this.version = 0;
     this.describe(session, now);
   }
 
@@ -102,6 +104,7 @@ export class Row {
 
   /** Takes the server's newest description. */
   describe(session, now) {
+    this.version += 1;
     const last = Date.parse(session.last_heartbeat);
     // Since when it is idle: as the server says; else as seen here, which is at least true.
     if (session.status_since) this.#statusSince = kept(Date.parse(session.status_since));
@@ -133,6 +136,7 @@ export class Row {
   heard(time) {
     if (!(time > this.beat)) return;
     this.#beat = kept(time);
+    this.version += 1;
     if (this.beatsKnown === 0) {
       this.beats = 1;
       this.beatsKnown = 1;

@@ -162,6 +162,7 @@ export class Store {
     // The last steps of a kill often come in the same moment as the end they led to.
     if (kill) row.kill = kill;
     row.ended = { cause, at: Date.parse(at), by, reason, sweepAt: this.#now() + LINGER };
+    row.version += 1;
     this.endedSeen += 1;
     this.#ghosts.add(row);
     this.#touch(row);

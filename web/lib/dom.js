@@ -36,7 +36,10 @@ function furnish(node, props, children) {
 export function setText(node, text) {
   if (node.shownText === text) return;
   node.shownText = text;
-  node.textContent = text;
+  // The text that is there already says something else: cheaper than another text in its place.
+  if (text !== '' && node.firstChild?.nodeType === Node.TEXT_NODE && node.firstChild === node.lastChild)
+    node.firstChild.data = text;
+  else node.textContent = text;
 }
 
 /** Sets or removes an attribute only when it differs. */

@@ -20,6 +20,7 @@ export class Grid {
   #lineHeight = 36;
   #headHeight = 0;
   #measured = false;
+  #columns = '';
   #scrollTop = 0;
 
   /**
@@ -29,6 +30,7 @@ export class Grid {
    * @param {(index: number) => any} source.lineAt
    * @param {(line: any) => number} source.indexOf where it stands now, -1 when it is not listed any more
    * @param {(line: any) => string|number} source.keyOf distinct for every line
+   * @param {(line: any) => number} source.versionOf changes when the line would look different
    * @param {(line: any) => string} source.kindOf lines of one kind share views
    * @param {(kind: string) => LineView} source.create
    * @param {() => void} source.changed asked for when scrolling or resizing needs a new frame
@@ -67,6 +69,7 @@ export class Grid {
   /** Sets the grid tracks of all lines. */
   setTracks(tracks) {
     this.table.style.setProperty('--tracks', tracks.join(' '));
+    this.#measured = false;
   }
 
   #measure() {
@@ -76,9 +79,21 @@ export class Grid {
     this.#scrollTop = this.element.scrollTop;
     this.#headHeight = this.head.offsetHeight;
     this.#lineHeight = Number.parseFloat(getComputedStyle(this.element).getPropertyValue('--line')) || 36;
+    this.#align();
   }
 
-  /** Brings the lines in view up to date; `fresh` fills them all anew, else only those that came into view. */
+  /** Tells the cells of all lines where the headings stand: laying out each line as a grid costs ten times as much. */
+  #align() {
+    const columns = [...this.head.children].map(cell => [cell.offsetLeft, cell.offsetWidth]);
+    if (columns.join() === this.#columns) return;
+    this.#columns = columns.join();
+    columns.forEach(([left, width], i) => {
+      this.table.style.setProperty(`--x${i + 1}`, `${left}px`);
+      this.table.style.setProperty(`--w${i + 1}`, `${width}px`);
+    });
+  }
+
+  /** Brings the lines in view up to date; `fresh` fills them all anew, else only those that are others or changed. */
   render(fresh) {
     this.#measure();
     const length = this.#source.length();
@@ -98,22 +113,26 @@ export class Grid {
     const focusedKey = this.#release(wanted, lineHeight);
     for (const [key, { line, index }] of wanted) {
       let held = this.#views.get(key);
-      const bound = held !== undefined;
-      if (!bound) {
+      if (!held) {
         held = this.#bind(key, this.#source.kindOf(line));
         this.#views.set(key, held);
       }
       this.#place(held, index, lineHeight);
+      const version = this.#source.versionOf(line);
+      const changed = held.line !== line || held.version !== version;
       held.line = line;
-      if (fresh || !bound) held.view.fill(line, index);
+      held.version = version;
+      if (fresh || changed) held.view.fill(line, index);
     }
     // Hidden only now: most of those let go were needed again at once.
     for (const views of this.#spare.values())
       for (const view of views) if (!view.element.hidden) view.element.hidden = true;
     // The focused line out of view stays where it is, so that typing goes on and tabbing finds its way.
-    if (focusedKey !== null && fresh) {
+    if (focusedKey !== null) {
       const held = this.#views.get(focusedKey);
-      held.view.fill(held.line, held.index);
+      const version = this.#source.versionOf(held.line);
+      if (fresh || held.version !== version) held.view.fill(held.line, held.index);
+      held.version = version;
     }
     this.#rove(length);
   }
@@ -155,7 +174,7 @@ export class Grid {
     if (view.element.hidden) view.element.hidden = false;
     view.element.gridKey = key;
     view.element.toggleAttribute('data-active', key === this.active);
-    return { view, kind, index: -1, top: -1, line: null };
+    return { view, kind, index: -1, top: -1, line: null, version: -1 };
   }
 
   #place(held, index, lineHeight) {

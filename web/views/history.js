@@ -26,6 +26,7 @@ export class HistoryView {
       length: () => this.#events.length,
       lineAt: index => this.#events[index],
       keyOf: event => event.seq,
+      versionOf: () => 0,
       kindOf: () => 'event',
       indexOf: event => this.#events.indexOf(event),
       create: () => new EventView(this),

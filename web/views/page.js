@@ -22,6 +22,8 @@ import { NumbersView } from './numbers.js';
 import { OutcomesView } from './outcomes.js';
 import { TableView } from './table.js';
 
+/** Counts that change all the time are drawn every CALM ms: faster, nobody can read them. */
+const CALM = 200;
 /** A dashboard that lost its line for less than this is not dimmed yet, in ms. */
 const PATIENCE = 1500;
 
@@ -30,6 +32,8 @@ export class Page {
   #stats;
   #history = new History();
   #second = -1;
+  #counted = { at: -CALM, key: '', timer: 0 };
+  #changed;
 
   /**
    * @param {import('../dashboard.js').Dashboard} dashboard
@@ -37,6 +41,7 @@ export class Page {
    */
   constructor(dashboard, wires) {
     this.#dashboard = dashboard;
+    this.#changed = wires.changed;
     this.#stats = new Stats(dashboard.store);
     const server = new URL('.', document.baseURI).href.replace(/\/$/, '');
     this.announcer = new Announcer(dashboard);
@@ -198,21 +203,40 @@ export class Page {
     document.documentElement.classList.toggle('wall', view.wall);
     const lost = line.lostAt > 0 && Date.now() - line.lostAt > PATIENCE;
     this.main.classList.toggle('dimmed', lost && !dashboard.live);
-    this.header.render();
     this.announcer.render();
+    const due = this.#countsDue();
+    if (due) this.header.render();
     if (denied) return;
     this.#carryStats(now);
-    this.numbers.render();
+    if (due) this.numbers.render();
     this.band.render(now);
-    this.filterBar.render();
-    this.#middle(now, view, store);
+    if (due || view.page !== 'live') this.filterBar.render();
+    this.#middle(now, view, store, due);
     this.bulk.render(now);
     this.outcomes.render(now);
     this.drawer.render(now);
     this.#title();
   }
 
-  #middle(now, view, store) {
+  /** Whether it is time to draw the counts: at once for what the reader did, every CALM ms for what the feed did. */
+  #countsDue() {
+    const { viewVersion, line, store, paused, server } = this.#dashboard;
+    const counted = this.#counted;
+    const key = [viewVersion, line.state, store.whole, paused, server.role, server.epoch].join();
+    const wait = counted.at + CALM - performance.now();
+    if (key === counted.key && wait > 0) {
+      counted.timer ||= setTimeout(() => {
+        counted.timer = 0;
+        this.#changed();
+      }, wait);
+      return false;
+    }
+    counted.key = key;
+    counted.at = performance.now();
+    return true;
+  }
+
+  #middle(now, view, store, due) {
     const dashboard = this.#dashboard;
     const live = view.page === 'live';
     const nobody = live && store.whole && store.rows.size === 0;
@@ -222,7 +246,7 @@ export class Page {
     this.historyView.element.hidden = live;
     if (live) {
       this.table.render(now);
-      this.facets.render(now);
+      if (due) this.facets.render(now);
     } else {
       this.#history.show(view.page, view.query);
       this.#history.refresh(store.seq);

@@ -35,6 +35,7 @@ export class TableView {
       length: () => dashboard.lines.length,
       lineAt: index => dashboard.lineAt(index),
       keyOf: line => (line.by ? `${line.by} ${line.value}` : line.slot),
+      versionOf: line => line.version ?? 0,
       kindOf: line => (line.by ? 'group' : 'row'),
       indexOf: line => dashboard.indexOfLine(line),
       create: kind => (kind === 'group' ? new GroupView(dashboard) : new RowView(dashboard)),
@@ -327,13 +328,13 @@ export class TableView {
     if (shown.view !== dashboard.viewVersion) this.#heads();
     const line = `${dashboard.live} ${dashboard.server.role}`;
     const second = Math.floor(now / 1000);
+    // What concerns every line; a row that changed by itself is known by its version.
     const fresh =
       shown.view !== dashboard.viewVersion ||
-      shown.data !== dashboard.dataVersion ||
-      shown.lines !== dashboard.linesVersion ||
       shown.selection !== dashboard.selectionVersion ||
       shown.second !== second ||
       shown.line !== line;
+    const moved = shown.data !== dashboard.dataVersion || shown.lines !== dashboard.linesVersion;
     this.#shown = {
       view: dashboard.viewVersion,
       lines: dashboard.linesVersion,
@@ -343,7 +344,7 @@ export class TableView {
       line,
     };
     this.grid.render(fresh);
-    if (!fresh) return;
+    if (!fresh && !moved) return;
     const { selection, matching } = dashboard;
     this.all.checked = selection.size > 0 && selection.size >= matching;
     this.all.indeterminate = selection.size > 0 && selection.size < matching;
