@@ -286,7 +286,7 @@ export class Dashboard extends EventTarget {
     this.#filteredAt = this.now();
     // Small tables are sorted before the next frame is drawn; only large ones take slices.
     const start = performance.now();
-    this.ordering.work(() => performance.now() - start > 8);
+    this.ordering.work(() => performance.now() - start > 5);
     this.#regroup();
   }
 

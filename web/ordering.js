@@ -3,7 +3,7 @@
 // or very many changed rows, are worked off in slices, while the old order stays in view.
 
 const RUN = 512;
-const CHUNK = 2048;
+const CHUNK = 1024;
 const REACH = 64;
 /** More changed rows than this at once are merged in by slices: sorting them takes longer than a frame has. */
 const MANY = 1000;
@@ -131,6 +131,7 @@ export class Ordering {
         const room = to.subarray(start, start + runs[i].length + right.length);
         start += room.length;
         joined.push(room.subarray(0, yield* this.#join(runs[i], right, room)));
+        yield; // short runs are joined in one go
       }
       runs = joined;
     }

@@ -101,6 +101,24 @@ test('a rebuild is done in slices, keeps the old order meanwhile, and takes in w
   assert.deepEqual(shown(store, ordering).slice(0, 2), ['s1', 'new']);
 });
 
+test('no slice compares more than a few thousand rows', () => {
+  const { ordering } = filled(20_000);
+  let compared = 0;
+  const compare = comparator([{ key: 'user', down: false }]);
+  ordering.reorder({
+    compare: (a, b) => {
+      compared += 1;
+      return compare(a, b);
+    },
+  });
+  let most = 0;
+  for (let done = false; !done; most = Math.max(most, compared)) {
+    compared = 0;
+    done = ordering.work(() => true);
+  }
+  assert.ok(most < 6000, `${most} comparisons at once`);
+});
+
 test('rows that change while they are being sorted come to stand right, and so do all others', () => {
   const { store, ordering } = filled(20_000);
   ordering.reorder({ compare: comparator([{ key: 'user', down: false }]) });
