@@ -2,9 +2,10 @@
 //!
 //! WAL with `synchronous=FULL`: a commit that has returned is on the disk, not only
 //! with the kernel. One connection writes, another reads the log, so that a long look
-//! back holds up nobody. A lock on a file beside the database keeps a second server
+//! back holds up nobody, and a third empties the WAL. A lock on a file beside the database keeps a second server
 //! out for as long as this process lives, however it dies.
 
+mod checkpoints;
 mod rows;
 mod schema;
 
@@ -24,11 +25,13 @@ use crate::error::{Error, Result};
 use crate::log::{Entry, Query};
 use crate::session::{Session, SessionId};
 use crate::stats::Minute;
+use checkpoints::Checkpoints;
 
 /// The store in a SQLite file.
 pub struct Sqlite {
     writer: Connection,
     reader: Connection,
+    checkpoints: Checkpoints,
     /// Held, never read: the kernel lets go of it when the process ends.
     _lock: File,
 }
@@ -62,6 +65,7 @@ impl Sqlite {
         let prepared = writer
             .call(|connection| {
                 prepare(connection).map_err(|error| explain(&error))?;
+                checkpoints::by_hand(connection);
                 schema::migrate(connection)
             })
             .await;
@@ -72,14 +76,21 @@ impl Sqlite {
         }
         let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = connect(path, read_only, vfs).await.map_err(|error| failed(explain(&error)))?;
-        Ok(Self { writer, reader, _lock: lock })
+        let third = connect(path, OpenFlags::default(), vfs).await.map_err(|error| failed(explain(&error)))?;
+        Ok(Self { writer, reader, checkpoints: Checkpoints::on(third), _lock: lock })
     }
 
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.writer.call(work).await.map_err(|error| storage(&error))
+        let work = move |connection: &mut rusqlite::Connection| {
+            let done = work(connection)?;
+            Ok((done, checkpoints::after_commit(connection)))
+        };
+        let (done, pages) = self.writer.call(work).await.map_err(|error| storage(&error))?;
+        self.checkpoints.consider(pages);
+        Ok(done)
     }
 }
 
@@ -183,8 +194,9 @@ impl Backend for Sqlite {
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         async move {
-            // The last one out empties the WAL, so the reader goes first.
+            // The last one out empties the WAL, so the writer goes last.
             self.reader.clone().close().await.map_err(|error| storage(&error))?;
+            self.checkpoints.close().await.map_err(|error| storage(&error))?;
             self.writer.clone().close().await.map_err(|error| storage(&error))
         }
         .boxed()
