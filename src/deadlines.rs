@@ -22,10 +22,41 @@ pub struct Entry {
     pub pulse: Arc<Pulse>,
 }
 
+/// Entries that lie in memory together. After a start one slot holds all sessions: given
+/// back in one piece, its memory would be a pause of several milliseconds.
+const TOGETHER: usize = 1_024;
+
+/// Those with the same deadline, in pieces of at most [`TOGETHER`].
+#[derive(Default)]
+struct Slot(Vec<Vec<Entry>>);
+
+impl Slot {
+    fn push(&mut self, entry: Entry) {
+        match self.0.last_mut().filter(|piece| piece.len() < TOGETHER) {
+            Some(piece) => piece.push(entry),
+            None => self.0.push(vec![entry]),
+        }
+    }
+
+    /// Moves at most `limit` of them to `taken`; whether that were all.
+    fn take(&mut self, limit: usize, taken: &mut Vec<Entry>) -> bool {
+        let most = taken.len() + limit;
+        while taken.len() < most {
+            let Some(piece) = self.0.last_mut() else { break };
+            let keep = piece.len().saturating_sub(most - taken.len());
+            taken.extend(piece.drain(keep..));
+            if piece.is_empty() {
+                self.0.pop();
+            }
+        }
+        self.0.is_empty()
+    }
+}
+
 /// The slots.
 pub struct Deadlines {
     resolution: u64,
-    slots: BTreeMap<u64, Vec<Entry>>,
+    slots: BTreeMap<u64, Slot>,
 }
 
 impl Deadlines {
@@ -55,10 +86,8 @@ impl Deadlines {
         let mut due = Vec::new();
         while due.len() < limit {
             let Some(mut slot) = self.slots.first_entry().filter(|slot| *slot.key() <= present) else { break };
-            let entries = slot.get_mut();
-            let keep = entries.len().saturating_sub(limit - due.len());
-            due.extend(entries.drain(keep..));
-            if entries.is_empty() {
+            let wanted = limit - due.len();
+            if slot.get_mut().take(wanted, &mut due) {
                 slot.remove();
             }
         }
@@ -86,6 +115,25 @@ mod tests {
         assert!(deadlines.take_due(Mono(100), 9).is_empty());
         assert_eq!(deadlines.take_due(Mono(110), 9).len(), 1);
         assert!(deadlines.take_due(Mono(110), 9).is_empty());
+    }
+
+    #[test]
+    fn a_crowd_of_several_pieces_is_taken_whole() {
+        let mut deadlines = Deadlines::new(Duration::from_millis(10));
+        let count = 2 * TOGETHER + 7;
+        for n in 0..count {
+            schedule(&mut deadlines, &format!("s{n}"), 50);
+        }
+        let mut taken = Vec::new();
+        while taken.len() < count {
+            let some = deadlines.take_due(Mono(1_000), 1_000);
+            assert_eq!(some.len(), 1_000.min(count - taken.len()));
+            taken.extend(some.into_iter().map(|entry| entry.id.to_string()));
+        }
+        taken.sort();
+        taken.dedup();
+        assert_eq!(taken.len(), count);
+        assert!(deadlines.take_due(Mono(1_000), 1).is_empty());
     }
 
     #[test]

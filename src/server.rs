@@ -1,12 +1,12 @@
 //! Everything assembled: accept, serve, and end so that nobody loses anything.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,14 +15,12 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt;
 
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::base::enter;
 use crate::http::gate::Gate;
-use crate::http::{App, Peer, Shared, router};
+use crate::http::{App, Front, Shared};
 use crate::monitor::{Monitor, ended};
 use crate::places::{Placed, Places};
 use crate::timing::Timing;
@@ -113,7 +111,7 @@ impl Server {
         let Self { listener, app, base, tls, .. } = self;
         app.monitor.keep();
         let watcher = tokio::spawn(watch_tokens(app.gate.tokens.clone(), app.monitor.ending()));
-        let service = Service { router: router(&app), base: base.into() };
+        let front = Front::new(&app, &base);
         let mut connections = JoinSet::new();
         let places = Places::of_this_process();
         tokio::pin!(shutdown);
@@ -121,7 +119,7 @@ impl Server {
             tokio::select! {
                 accepted = accept(&listener, &places) => match accepted {
                     Ok((stream, peer)) => {
-                        let connection = connection(stream, peer, tls.clone(), service.clone(), app.monitor.ending());
+                        let connection = connection(stream, peer, tls.clone(), front.clone(), app.monitor.ending());
                         connections.spawn(connection);
                     }
                     Err(error) => pause_after(&error).await,
@@ -140,14 +138,6 @@ impl Server {
         }
         watcher.abort();
     }
-}
-
-/// What a connection's requests are answered by.
-#[derive(Clone)]
-struct Service {
-    router: Router,
-    /// Where the server stands behind a proxy; empty at the root.
-    base: Arc<str>,
 }
 
 /// What the kernel keeps for one connection that does not read; a dashboard that has
@@ -187,17 +177,17 @@ async fn connection(
     stream: Placed,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
-    service: Service,
+    front: Front,
     ending: watch::Receiver<bool>,
 ) {
     match tls {
-        None => serve(stream, peer, service, ending).await,
+        None => serve(stream, peer, front, ending).await,
         // In a future of its own: it is three times as large, and a plain connection would
         // keep room for it.
         Some(acceptor) => {
             Box::pin(async move {
                 if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_WITHIN, acceptor.accept(stream)).await {
-                    serve(stream, peer, service, ending).await;
+                    serve(stream, peer, front, ending).await;
                 }
             })
             .await;
@@ -205,20 +195,14 @@ async fn connection(
     }
 }
 
-async fn serve<S>(stream: S, peer: SocketAddr, service: Service, mut ending: watch::Receiver<bool>)
+async fn serve<S>(stream: S, peer: SocketAddr, front: Front, mut ending: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let front = Arc::new(front);
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request: Request = request.map(axum::body::Body::new);
-        request.extensions_mut().insert(Peer(peer));
-        let Service { router, base } = service.clone();
-        async move {
-            match enter(&base, request) {
-                Ok(request) => router.oneshot(request).await,
-                Err(redirect) => Ok(*redirect),
-            }
-        }
+        let (front, request): (_, Request) = (front.clone(), request.map(axum::body::Body::new));
+        async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_MAX).keep_alive(true);

@@ -47,7 +47,7 @@ const FRAME_EVENTS: usize = 1_000;
 const BEATS_AT_ONCE: usize = 4_096;
 /// What sending one frame to one dashboard costs, roughly. Frames come no faster
 /// than they can be sent to all who watch.
-const SEND_COST: Duration = Duration::from_micros(20);
+const SEND_COST: Duration = Duration::from_micros(10);
 
 /// What every dashboard receives.
 #[derive(Clone)]

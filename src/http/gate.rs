@@ -190,9 +190,9 @@ impl Gate {
             Some(port) => number(port) == Some(self.port),
             None => self.port == if self.tls { 443 } else { 80 },
         };
-        let name = name.to_ascii_lowercase();
-        (our_port && is_loopback_name(&name))
-            || self.allow_hosts.iter().any(|ours| *ours == host.to_ascii_lowercase() || *ours == name)
+        let is = |ours: &str| ours.eq_ignore_ascii_case(host) || ours.eq_ignore_ascii_case(name);
+        (our_port && LOOPBACK_NAMES.iter().any(|ours| ours.eq_ignore_ascii_case(name)))
+            || self.allow_hosts.iter().any(|ours| is(ours))
     }
 
     fn check_ingest<'a>(
@@ -341,16 +341,14 @@ fn split_port(host: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn is_loopback_name(name: &str) -> bool {
-    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
-}
+const LOOPBACK_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 fn is_loopback_origin(origin: &str) -> bool {
     let Some(host) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
         return false;
     };
     let (name, port) = split_port(host);
-    is_loopback_name(name) && port.is_none_or(|port| number(port).is_some())
+    LOOPBACK_NAMES.contains(&name) && port.is_none_or(|port| number(port).is_some())
 }
 
 /// A port as browsers write it: digits only, where `parse` would take a sign too.

@@ -5,6 +5,7 @@ pub mod body;
 mod csv;
 pub mod error;
 mod events;
+mod front;
 pub mod gate;
 mod health;
 mod kills;
@@ -31,6 +32,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::monitor::Monitor;
 use error::Problem;
+pub use front::Front;
 use gate::{Access, Caller, Gate};
 
 /// What every handler works with.
@@ -49,6 +51,9 @@ pub type Shared = Arc<App>;
 /// The address of the other end, put into each request by the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
+
+/// The path of a heartbeat, the one request that comes all the time.
+const HEARTBEAT: &str = "/sessions/{id}/heartbeat";
 
 /// One line of the route table.
 pub struct Route {
@@ -82,7 +87,7 @@ pub fn routes() -> Vec<Route> {
         route(put.clone(), "/sessions/{id}", Register, sessions::put),
         route(delete.clone(), "/sessions/{id}", Own, sessions::delete),
         route(post.clone(), "/sessions/{id}/end", Own, sessions::end),
-        route(post.clone(), "/sessions/{id}/heartbeat", Own, sessions::heartbeat),
+        route(post.clone(), HEARTBEAT, Own, sessions::heartbeat),
         route(put, "/sessions/{id}/status", Own, sessions::status),
         route(get.clone(), "/sessions/{id}/events", Own, sse::events),
         route(get.clone(), "/ping/{app_name}/{id}", Register, ping::beat),
@@ -117,7 +122,7 @@ pub fn routes() -> Vec<Route> {
 }
 
 /// The router: every route behind the gate, the rest answered in the same words.
-pub fn router(app: &Shared) -> Router {
+fn router(app: &Shared) -> Router {
     let routes = routes();
     let mut router = Router::new();
     for path in paths(&routes) {
@@ -136,11 +141,7 @@ pub fn router(app: &Shared) -> Router {
     for Route { path, access, handler, .. } in routes {
         router = router.route(path, guarded(handler, app, access));
     }
-    router
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(app.clone(), in_front))
-        .with_state(app.clone())
+    router.fallback(unknown_path).method_not_allowed_fallback(wrong_method).with_state(app.clone())
 }
 
 fn paths(routes: &[Route]) -> Vec<&'static str> {
@@ -162,6 +163,24 @@ async fn pass_gate(
     let Some(Peer(peer)) = request.extensions().get().copied() else {
         return Err(Problem::new(StatusCode::FORBIDDEN, "the connection has no address"));
     };
+    let run = |mut request: Request, caller: Caller| {
+        request.extensions_mut().insert(caller);
+        next.run(request)
+    };
+    Ok(through_gate(&app, access, peer, request, run).await)
+}
+
+/// Lets a request through to `next`, or answers why not.
+async fn through_gate<F>(
+    app: &Shared,
+    access: Access,
+    peer: SocketAddr,
+    request: Request,
+    next: impl FnOnce(Request, Caller) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let admitted = app.gate.admit(access, request.method(), request.uri(), request.headers(), peer);
     let (cors, mut response) = match admitted {
         Ok(caller) => (caller.cors.clone(), pass(&app.monitor, access, caller, request, next).await),
@@ -178,10 +197,19 @@ async fn pass_gate(
         // No other site's page may take it in, not even as a picture or a script.
         headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
     }
-    Ok(response)
+    response
 }
 
-async fn pass(monitor: &Monitor, access: Access, caller: Caller, mut request: Request, next: Next) -> Response {
+async fn pass<F>(
+    monitor: &Monitor,
+    access: Access,
+    caller: Caller,
+    request: Request,
+    next: impl FnOnce(Request, Caller) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     match gate::authorize(access, caller) {
         Ok(caller) => {
             // After a start with a large store only heartbeats are answered before all of it
@@ -191,33 +219,13 @@ async fn pass(monitor: &Monitor, access: Access, caller: Caller, mut request: Re
             if waits && let Err(error) = monitor.restored().await {
                 return Problem::from(error).into_response();
             }
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+            next(request, caller).await
         }
         // A page learns nothing of a refused handshake, so a socket is refused by a close
         // code, which it can read.
         Err(problem) if crate::ws::is_handshake(request.headers()) => crate::ws::refuse(request, problem).await,
         Err(problem) => problem.into_response(),
     }
-}
-
-/// What holds for every answer, those to unknown paths included.
-async fn in_front(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    // hyper reads by Transfer-Encoding alone and hides a Content-Length beside it. Where
-    // a proxy went by the other one, what follows is an attacker's: it is never read.
-    let ambiguous = headers.contains_key(header::TRANSFER_ENCODING);
-    let mut response = match app.gate.check_host(request.uri(), headers) {
-        Ok(_) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    };
-    if ambiguous {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
 }
 
 async fn preflight(allowed: HeaderValue) -> Response {

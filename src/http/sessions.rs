@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -74,7 +74,7 @@ impl RegisterBody {
         let id = match (id, self.session_id.as_deref()) {
             (Some(id), _) => id,
             (None, Some(id)) => fields::session_id(id)?,
-            (None, None) => SessionId::random(),
+            (None, None) => SessionId::fresh(),
         };
         let app = self.app_name.as_deref().unwrap_or_default();
         let default_interval = timing.heartbeat_interval.as_secs_f64();
@@ -233,10 +233,15 @@ pub(super) async fn heartbeat(
     Extension(caller): Extension<Caller>,
     Maybe(body): Maybe<ReportBody>,
 ) -> Answer {
-    own(&app, &caller, &id, body.session_token.as_deref()).await?;
-    let session = app.monitor.heartbeat(&id, Some(body.check()?)).await?;
+    beat(&app, &caller, &id, &body).await
+}
+
+/// Takes a heartbeat that the gate let through.
+pub(super) async fn beat(app: &Shared, caller: &Caller, id: &str, body: &ReportBody) -> Answer {
+    let session = own(app, caller, id, body.session_token.as_deref()).await?;
+    let session = app.monitor.beat(session, Some(body.check()?)).await?;
     let Some(kill) = &session.kill else {
-        let content_type = [(header::CONTENT_TYPE, "application/json")];
+        let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         return Ok((content_type, r#"{"kill_requested":false}"#).into_response());
     };
     let answer = Beaten { kill_requested: true, kill_id: Some(&kill.kill_id), reason: Some(kill.reason.as_deref()) };

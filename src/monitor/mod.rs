@@ -294,7 +294,15 @@ impl Monitor {
     /// # Errors
     /// Unknown or killed id; the store, where something new was said.
     pub async fn heartbeat(&self, id: &str, report: Option<Report>) -> Result<Arc<Session>> {
-        let session = self.alive(id).await?;
+        self.beat(self.session(id)?, report).await
+    }
+
+    /// As [`Monitor::heartbeat`], for who has the session at hand.
+    ///
+    /// # Errors
+    /// The store, where something new was said.
+    pub async fn beat(&self, session: Arc<Session>, report: Option<Report>) -> Result<Arc<Session>> {
+        self.alive(&session).await;
         if let Some(report) = report.filter(|report| says_more(&session, report)) {
             self.ask(Change::Report(session.id.clone(), report)).await?;
         }
@@ -306,15 +314,14 @@ impl Monitor {
     }
 
     /// Takes a sign of life, and sees to it that it is seen.
-    async fn alive(&self, id: &str) -> Result<Arc<Session>> {
-        let beat = self.registry.beat(id, self.clock.now()).ok_or_else(|| self.unknown(id))?;
-        if beat.was_stale {
+    async fn alive(&self, session: &Session) {
+        self.registry.beat_session(session, self.clock.now());
+        if session.stale {
             // What is seen changes, so this one beat in a long silence waits for the store,
             // though not for long: it counts as a sign of life either way.
-            let recovered = self.ask(Change::Recover(beat.session.id.clone()));
+            let recovered = self.ask(Change::Recover(session.id.clone()));
             let _ = tokio::time::timeout(Duration::from_secs(1), recovered).await;
         }
-        Ok(beat.session)
     }
 
     /// Notes that the client was told of its kill; the first time counts.
@@ -338,7 +345,7 @@ impl Monitor {
     /// # Errors
     /// Unknown or killed id, store.
     pub async fn report(&self, id: SessionId, report: Report) -> Result<()> {
-        self.alive(id.as_str()).await?;
+        self.alive(&*self.session(id.as_str())?).await;
         self.ask(Change::Report(id, report)).await.map(drop)
     }
 
