@@ -196,7 +196,7 @@ async fn flat_out(bench: &Bench, watchers: usize) -> Vec<Row> {
 }
 
 /// Seconds from asking for each change to each dashboard's having it.
-async fn delays(
+pub async fn delays(
     bench: &Bench,
     port: u16,
     path: &'static str,

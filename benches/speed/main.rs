@@ -26,6 +26,7 @@ mod registrations;
 mod report;
 mod seed;
 mod socket;
+mod stalled;
 
 use std::time::Duration;
 
@@ -57,11 +58,12 @@ impl Bench {
 }
 
 /// The measures, by the names that the command line takes.
-const MEASURES: [&str; 10] = [
+const MEASURES: [&str; 11] = [
     "heartbeats",
     "sockets",
     "registrations",
     "fanout",
+    "stalled",
     "kill",
     "memory",
     "snapshots",
@@ -76,6 +78,7 @@ async fn measure(name: &str, bench: &Bench) -> Vec<Row> {
         "sockets" => heartbeats::sockets(bench).await,
         "registrations" => registrations::durable(bench).await,
         "fanout" => fanout::changes(bench).await,
+        "stalled" => stalled::beside(bench).await,
         "kill" => kill::to_close_frame(bench).await,
         "memory" => memory::idle(bench).await,
         "snapshots" => crowd::snapshots(bench).await,

@@ -11,6 +11,14 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 
+/// The request that opens a WebSocket on this path.
+pub fn handshake(port: u16, path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
 /// One open socket.
 pub struct Socket {
     stream: TcpStream,
@@ -32,11 +40,7 @@ impl Socket {
     pub async fn open(port: u16, path: &str) -> io::Result<Self> {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await?;
+        stream.write_all(handshake(port, path).as_bytes()).await?;
         let mut socket = Self { stream, buffer: Vec::with_capacity(1_024), next: 0 };
         loop {
             socket.fill().await?;

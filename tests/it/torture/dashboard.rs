@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Dice, count};
-use crate::support::{Server, Socket};
+use super::{Dice, count, is_long};
+use crate::support::{PATIENCE, Server, Socket};
 
 /// What a dashboard does with frames: the least that the contract asks of one.
 #[derive(Default)]
@@ -149,8 +149,11 @@ async fn a_dashboard_that_is_cut_and_resumed_shows_in_the_end_what_get_sessions_
             screen.take(&socket.event().await.expect("the server keeps the socket open"));
         }
     };
-    // Heartbeats are told once a second.
-    if tokio::time::timeout(Duration::from_secs(5), converged).await.is_err() {
+    // Heartbeats are told once a second. The promise is two; a short run is one among many
+    // on a busy machine, and asserts only that it comes.
+    let within = if is_long("CUTS") { Duration::from_secs(2) } else { PATIENCE };
+    let begun = Instant::now();
+    if tokio::time::timeout(within, converged).await.is_err() {
         assert_eq!((screen.epoch, screen.seq), (listed.epoch, listed.seq));
         assert_eq!(screen.sessions, listed.sessions);
         panic!("it converged too late");
@@ -158,5 +161,9 @@ async fn a_dashboard_that_is_cut_and_resumed_shows_in_the_end_what_get_sessions_
     let changes = changes.load(Ordering::Relaxed);
     assert!(screen.changes > cuts / 4 && changes > cuts as u64, "{} frames, {changes} changes", screen.changes);
     assert!(screen.snapshots < cuts / 4, "most cuts are resumed: {} snapshots", screen.snapshots);
-    println!("{cuts} cuts under {changes} changes: {} snapshots, the rest resumed", screen.snapshots);
+    println!(
+        "{cuts} cuts under {changes} changes: {} snapshots, the rest resumed; converged in {:?}",
+        screen.snapshots,
+        begun.elapsed()
+    );
 }

@@ -16,11 +16,20 @@ mod time;
 
 /// How often something is done: the short count, unless the environment says another.
 fn count(name: &str, short: usize) -> usize {
-    let name = format!("SESSIONWATCH_TORTURE_{name}");
+    let name = variable(name);
     match std::env::var(&name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
         Err(_) => short,
     }
+}
+
+/// Whether the environment says how often: a run that does nothing else meanwhile.
+fn is_long(name: &str) -> bool {
+    std::env::var_os(variable(name)).is_some()
+}
+
+fn variable(name: &str) -> String {
+    format!("SESSIONWATCH_TORTURE_{name}")
 }
 
 /// A source of chance that a failure can be repeated with: it prints its seed.

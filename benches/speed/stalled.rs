@@ -1,0 +1,66 @@
+//! One dashboard that reads nothing beside a hundred that do: whether they notice.
+
+use std::net::SocketAddr;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::Bench;
+use crate::fanout::delays;
+use crate::http::{Connection, request};
+use crate::process::Process;
+use crate::report::{Row, Verdict, median, percentile};
+use crate::socket;
+
+const DASHBOARDS: usize = 100;
+const SESSIONS: u64 = 20;
+
+/// A dashboard that takes as little as the kernel lets it, and never reads.
+async fn stalled(port: u16) -> TcpStream {
+    let narrow = TcpSocket::new_v4().expect("a socket");
+    narrow.set_recv_buffer_size(4_096).expect("it may be small");
+    let mut stream = narrow.connect(SocketAddr::from(([127, 0, 0, 1], port))).await.expect("the server accepts");
+    stream.write_all(socket::handshake(port, "/ws").as_bytes()).await.expect("the handshake goes out");
+    stream
+}
+
+/// How long changes take to the hundred, with the stalled one and without it, in turn.
+pub async fn beside(bench: &Bench) -> Vec<Row> {
+    let folder = bench.folder();
+    let ours = Process::sessionwatch(folder.path(), &[]);
+    let port = ours.port;
+    // So much to each change that what the kernel keeps for the stalled one is soon full.
+    let meta: Vec<String> = (0..30).map(|key| format!(r#""k{key}":"{}""#, "x".repeat(100))).collect();
+    let mut connection = Connection::open(port).await.expect("the server accepts");
+    for session in 0..SESSIONS {
+        let body = format!(r#"{{"app_name":"a","session_id":"s{session}","meta":{{{}}}}}"#, meta.join(","));
+        connection.must(&request("POST", "/sessions", port, Some(&body))).await;
+    }
+    let watchers = if bench.smoke { 5 } else { DASHBOARDS };
+    let ask = |change: u64| {
+        let body = format!(r#"{{"status":"running","current_task":"c{change}"}}"#);
+        request("PUT", &format!("/sessions/s{}/status", change % SESSIONS), port, Some(&body))
+    };
+    let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..bench.rounds() {
+        let calm = percentile(&delays(bench, port, "/ws", watchers, ask).await, 0.99);
+        let one = stalled(port).await;
+        // Until it is full it costs nothing yet.
+        delays(bench, port, "/ws", 1, ask).await;
+        let beside = percentile(&delays(bench, port, "/ws", watchers, ask).await, 0.99);
+        drop(one);
+        without.push(calm);
+        with.push(beside);
+        ratios.push(beside / calm);
+    }
+    let moved = (median(&ratios) - 1.0) * 100.0;
+    vec![
+        Row::new(
+            format!("change to dashboard, {watchers} dashboards beside a stalled one"),
+            "p99 moves ≤ 10 %",
+            format!("p99 {:.2} ms", median(&with) * 1e3),
+            Verdict::of(moved <= 10.0),
+        )
+        .against(format!("without it {:.2} ms ({moved:+.0} %)", median(&without) * 1e3)),
+    ]
+}
