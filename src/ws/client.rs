@@ -70,6 +70,8 @@ type Step = std::result::Result<End, Gone>;
 struct Held {
     kill: Option<Killing>,
     notes: Vec<Arc<str>>,
+    /// Registrations whose answer is on its way.
+    asked: usize,
 }
 
 struct Killing {
@@ -344,7 +346,7 @@ impl Client {
         self.ticks |= registration.client.as_deref().is_some_and(|client| client.starts_with("js/"));
         registration.socket = Some(self.socket);
         let id = registration.id.clone();
-        self.held.entry(id.clone()).or_default();
+        self.held.entry(id.clone()).or_default().asked += 1;
         if !shared {
             self.own = Some(id.clone());
         }
@@ -371,7 +373,8 @@ impl Client {
                 }
                 self.refuse(socket, Some(id.as_str()), &error).await
             }
-            Reply::Registered { token, outcome: Ok(Outcome::Registered { session, resumed, .. }), .. } => {
+            Reply::Registered { asked, token, outcome: Ok(Outcome::Registered { session, resumed, .. }) } => {
+                self.answered(&asked);
                 let frame = ServerFrame::Registered {
                     session_id: session.id.as_str(),
                     session_token: &token,
@@ -382,7 +385,10 @@ impl Client {
                 self.begin_pending_kill(socket, &session).await
             }
             Reply::Registered { asked, outcome, .. } => {
-                self.held.remove(&asked);
+                // Who is here already stays here, whatever else was asked in their name.
+                if self.answered(&asked) == 0 && !self.is_connected(&asked) {
+                    self.held.remove(&asked);
+                }
                 match outcome {
                     Err(gone @ Error::Gone { .. }) => {
                         self.killed_before(socket, Some(asked.as_str()), self.shared, gone).await
@@ -392,6 +398,18 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// A registration is answered; tells how many of this session are not.
+    fn answered(&mut self, id: &SessionId) -> usize {
+        let Some(held) = self.held.get_mut(id) else { return 0 };
+        held.asked = held.asked.saturating_sub(1);
+        held.asked
+    }
+
+    fn is_connected(&self, id: &SessionId) -> bool {
+        let session = self.app.monitor.registry().get(id.as_str());
+        session.is_some_and(|session| session.socket == Some(self.socket))
     }
 
     async fn begin_pending_kill(&mut self, socket: &mut WebSocket, session: &Session) -> Step {

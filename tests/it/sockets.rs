@@ -284,3 +284,21 @@ async fn a_snapshot_holds_what_was_acknowledged_before_it_was_asked_for() {
         assert_eq!(snapshot["sessions"].as_array().unwrap().len(), n + 1);
     }
 }
+
+#[tokio::test]
+async fn a_refused_registration_of_a_session_that_is_here_takes_nothing_from_it() {
+    let server = Server::start(&[]).await;
+    let (mut socket, _) = register(&server, json!({ "session_id": "a", "shared": true })).await;
+    // An app_name cannot change.
+    socket.send(json!({ "type": "register", "app_name": "other", "session_id": "a" })).await;
+    assert_eq!(socket.next_of("error").await["status"], 422);
+    server.post("/sessions/a/kill", json!({})).await;
+    assert_eq!(socket.next_of("kill").await["session_id"], "a", "it is told of its kill");
+    drop(socket);
+
+    let (mut socket, _) = register(&server, json!({ "session_id": "b", "shared": true })).await;
+    socket.send(json!({ "type": "register", "app_name": "other", "session_id": "b" })).await;
+    socket.next_of("error").await;
+    drop(socket);
+    until("it is no longer connected", async || server.get("/sessions/b").await["connected"] == false).await;
+}
