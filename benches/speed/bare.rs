@@ -13,7 +13,7 @@ use axum::routing::{get, post};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sessionwatch::ws::limited;
-use sessionwatch::ws::socket::{close, code_of};
+use sessionwatch::ws::socket::{answer_close, close, code_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
@@ -63,7 +63,7 @@ fn echo() -> Router {
 async fn say_back(mut socket: WebSocket) {
     let error = loop {
         match socket.recv().await {
-            None | Some(Ok(Message::Close(_))) => return,
+            None | Some(Ok(Message::Close(_))) => return answer_close(socket).await,
             Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
                 if socket.send(message).await.is_err() {
                     return;

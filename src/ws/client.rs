@@ -42,18 +42,19 @@ async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: Place)
     let (id, pushes) = app.monitor.hub().open();
     app.monitor.metrics().client_sockets(1);
     let mut client = Client::new(app, caller, id);
-    let end = client.run(&mut socket, pushes).await.unwrap_or_default();
+    let end = client.run(&mut socket, pushes).await;
     client.app.monitor.hub().close(id);
     client.app.monitor.metrics().client_sockets(-1);
-    let killed = matches!(end, Some((CloseCode::Killed, _)));
-    if let Some((code, reason)) = end {
-        // The close frame first: what is written to the store meanwhile delays nobody.
-        let closing = socket::close(socket, code, reason);
-        Box::pin(async { tokio::join!(closing, client.leave(killed)) }).await;
-    } else {
-        drop(socket);
-        Box::pin(client.leave(false)).await;
-    }
+    let killed = matches!(end, Ok(Some((CloseCode::Killed, _))));
+    // The close frame first: what is written to the store meanwhile delays nobody.
+    let closing = async {
+        match end {
+            Ok(Some((code, reason))) => socket::close(socket, code, reason).await,
+            Ok(None) => socket::answer_close(socket).await,
+            Err(Gone) => drop(socket),
+        }
+    };
+    Box::pin(async { tokio::join!(closing, client.leave(killed)) }).await;
 }
 
 /// Replies that may be on their way before the next frame is read.

@@ -61,9 +61,11 @@ async fn watch(app: Shared, caller: Caller, position: Position, mut socket: WebS
         }
     };
     app.monitor.metrics().dashboards(-1);
-    // Who is gone needs no close frame.
-    if let Some((code, reason)) = end.unwrap_or_default() {
-        socket::close(socket, code, reason).await;
+    match end {
+        Ok(Some((code, reason))) => socket::close(socket, code, reason).await,
+        Ok(None) => socket::answer_close(socket).await,
+        // Who is gone needs no close frame.
+        Err(Gone) => {}
     }
 }
 

@@ -62,6 +62,12 @@ pub async fn close(mut socket: WebSocket, code: CloseCode, reason: &str) {
     drain(socket).await;
 }
 
+/// Answers the other side's close frame, or finds that the connection is gone. The library
+/// has the answer ready, and sends it when it is asked for what comes next.
+pub async fn answer_close(socket: WebSocket) {
+    drain(socket).await;
+}
+
 async fn drain(mut socket: WebSocket) {
     let _ = timeout(Timing::DRAIN, async { while let Some(Ok(_)) = socket.recv().await {} }).await;
 }

@@ -1,7 +1,11 @@
 //! `/ws` and `/ws/client`, frame by frame.
 
+use futures_util::SinkExt;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::support::{Server, Socket, until};
 
@@ -301,4 +305,17 @@ async fn a_refused_registration_of_a_session_that_is_here_takes_nothing_from_it(
     socket.next_of("error").await;
     drop(socket);
     until("it is no longer connected", async || server.get("/sessions/b").await["connected"] == false).await;
+}
+
+#[tokio::test]
+async fn a_close_is_answered_by_a_close_on_both_sockets() {
+    let server = Server::start(&[]).await;
+    let (client, _) = register(&server, json!({ "session_id": "a" })).await;
+    let mut dashboard = server.socket("/ws", &[]).await;
+    dashboard.next_of("snapshot").await;
+    for mut socket in [client, dashboard] {
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        socket.0.send(Message::Close(Some(frame))).await.expect("the frame goes out");
+        assert_eq!(socket.closed().await.map(|close| close.code), Some(CloseCode::Normal));
+    }
 }

@@ -34,7 +34,7 @@ pub async fn drive(input: &[u8]) {
     let ending = world.app.monitor.ending();
     let served =
         tokio::spawn(sessionwatch::server::serve(theirs, ([127, 0, 0, 1], 50_000).into(), world.front.clone(), ending));
-    let mut socket = Socket { stream: ours, read: Vec::new(), open: true };
+    let mut socket = Socket { stream: ours, read: Vec::new(), open: true, closed: false };
     socket.handshake(opened.unwrap_or(b"/ws/client")).await;
     let mut asked = Vec::new();
     for line in lines {
@@ -50,6 +50,9 @@ pub async fn drive(input: &[u8]) {
     if socket.open {
         socket.write(&frame(0x88, &1000_u16.to_be_bytes())).await;
         socket.listen(&mut world).await;
+        // A frame that was begun by `!raw` swallows what comes after it.
+        let begun = input.windows(5).any(|five| five == b"!raw ");
+        assert!(begun || socket.closed, "a close is answered by a close");
     }
     drop(socket);
     timeout(LETS_GO_WITHIN, served).await.expect("the server lets go").expect("it does not panic");
@@ -127,6 +130,8 @@ struct Socket {
     read: Vec<u8>,
     /// Neither side has closed it.
     open: bool,
+    /// The server has sent its close frame.
+    closed: bool,
 }
 
 impl Socket {
@@ -184,7 +189,7 @@ impl Socket {
                     let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
                     let known = [1000, 1001, 1002, 1003, 1007, 1009, 1012, 4000, 4401, 4403, 4408, 4409];
                     assert!(code.is_none_or(|code| known.contains(&code)), "closed with {code:?}");
-                    self.open = false;
+                    (self.open, self.closed) = (false, true);
                 }
                 9 => self.write(&frame(0x8a, &payload)).await,
                 10 => {}
