@@ -171,7 +171,7 @@ export function askMessage(dashboard, target, page) {
     to.length > 1 &&
       hit(
         ['Sessions', count(to.length)],
-        ['Reachable', reachable === to.length ? 'all' : `${count(reachable)}, the others have no open socket`],
+        ['Reachable', reachableWords(reachable, to.length), reachable === 0],
       ),
     field('Message', text),
     field('Level', level),
@@ -206,6 +206,11 @@ export function askMessage(dashboard, target, page) {
     page.say(outcome.textContent);
   });
   const dialog = modal(messageTitle(wholeApp, to), form);
+}
+
+function reachableWords(reachable, total) {
+  if (reachable === total) return 'all';
+  return reachable === 0 ? 'nobody: none has an open socket' : `${count(reachable)}, the others have no open socket`;
 }
 
 function messageTitle(wholeApp, to) {
