@@ -357,6 +357,18 @@ test('the server stopped and started again: as of when, nothing can be killed, t
   );
 });
 
+test('a page whose connection could not even be loaded tries again until it can', async () => {
+  server = await serve();
+  await register({ user_id: 'ana' });
+  page = await open();
+  await page.context().route('**/assets/socket.js', route => route.abort());
+  await page.reload();
+  await page.getByRole('button', { name: /^Reconnecting in/ }).waitFor();
+  await page.context().unroute('**/assets/socket.js');
+  await isLive(page);
+  await showsUsers(page, ['ana']);
+});
+
 test('several are ended at once: what will be hit, the number typed, what is not confirmed, another try', async () => {
   server = await serve();
   const sessions = [];
