@@ -409,6 +409,16 @@ test('several are ended at once: what will be hit, the number typed, what is not
   await kills.getByText('unconfirmed: not delivered').first().waitFor();
   await kills.getByRole('button', { name: 'Select the failures' }).click();
   await page.getByText('8 selected').waitFor();
+  const asked = [];
+  page.on('response', answer => {
+    if (answer.url().endsWith('/kill')) asked.push(answer.status());
+  });
+  await page.getByRole('region', { name: 'Selected sessions' }).getByRole('button', { name: 'Kill…' }).click();
+  await page.getByRole('dialog', { name: 'End 8 sessions?' }).getByRole('button', { name: 'Kill 8 sessions' }).click();
+  await until(() => asked.length === 8, 'asked again, each');
+  await kills.getByText('4 of 12 kills done, 8 not confirmed').waitFor();
+  const { events } = await api(server.url, 'GET', '/events?kind=kill_requested');
+  assert.equal(events.length, 12, 'the log has each request once');
 });
 
 test('a whole app is ended by its name, and by nothing else', async () => {
