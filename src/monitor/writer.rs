@@ -51,8 +51,8 @@ pub(super) struct Writer {
 struct Company {
     /// How many asked while the last commit was under way, those it answered included.
     asking: usize,
-    /// How long that commit took.
-    took: Duration,
+    /// How long they are worth waiting for: half of what that commit took.
+    patience: Duration,
 }
 
 impl Company {
@@ -61,7 +61,7 @@ impl Company {
     async fn gather(&self, batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>) {
         let mut urgent = batch.iter().any(|job| is_urgent(&job.change));
         let expected = if self.asking < COMPANY { 0 } else { self.asking - self.asking / 16 };
-        let enough = tokio::time::sleep((self.took / 2).min(WAIT_MAX));
+        let enough = tokio::time::sleep(self.patience);
         tokio::pin!(enough);
         while !urgent && batch.len() < BATCH {
             let job = match jobs.try_recv() {
@@ -117,7 +117,7 @@ impl Writer {
             }
             return Company::default();
         }
-        let company = Company { asking: batch.len() + jobs.len(), took: begun.elapsed() };
+        let company = Company { asking: batch.len() + jobs.len(), patience: (begun.elapsed() / 2).min(WAIT_MAX) };
 
         self.apply(events.clone(), now).await;
         for (job, outcome) in batch.drain(..).zip(outcomes) {
@@ -170,4 +170,66 @@ impl Writer {
 
 fn is_urgent(change: &Change) -> bool {
     matches!(change, Change::Kill { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::{Actor, Target};
+    use crate::session::SessionId;
+
+    fn job(change: Change) -> Job {
+        Job { change, now: Now::default(), reply: None }
+    }
+
+    fn recover(id: usize) -> Job {
+        job(Change::Recover(SessionId::parse(&format!("s{id}")).expect("an id")))
+    }
+
+    fn kill() -> Job {
+        let target = Target::App("a".into());
+        job(Change::Kill { target, kill_id: "k".into(), reason: None, actor: Actor::default() })
+    }
+
+    /// How many a batch has in the end, to which `come` come while it is gathered.
+    async fn gathered(company: Company, first: Job, come: impl IntoIterator<Item = Job>) -> usize {
+        let (sender, mut jobs) = mpsc::channel(QUEUE);
+        let mut batch = vec![first];
+        let coming = async {
+            for job in come {
+                tokio::task::yield_now().await;
+                sender.send(job).await.expect("the batch is gathered");
+            }
+            // The queue stays open, as it does in a server.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = company.gather(&mut batch, &mut jobs) => batch.len(),
+            () = coming => 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_waits_for_those_who_asked_lately_and_for_nobody_else() {
+        // So long that only those who come can end it.
+        let patience = Duration::from_secs(60);
+        let come = || (1..100).map(recover);
+        assert_eq!(gathered(Company::default(), recover(0), come()).await, 1, "nobody is expected");
+        assert_eq!(
+            gathered(Company { asking: COMPANY - 1, patience }, recover(0), come()).await,
+            1,
+            "too few to wait for"
+        );
+        let asking = 32;
+        assert_eq!(gathered(Company { asking, patience }, recover(0), come()).await, 30, "almost all are enough");
+        let patience = Duration::from_millis(20);
+        assert_eq!(gathered(Company { asking, patience }, recover(0), [recover(1)]).await, 2, "they do not come");
+    }
+
+    #[tokio::test]
+    async fn a_kill_waits_for_nobody() {
+        let company = || Company { asking: 500, patience: Duration::from_secs(60) };
+        assert_eq!(gathered(company(), kill(), (1..100).map(recover)).await, 1);
+        assert_eq!(gathered(company(), recover(0), [recover(1), kill(), recover(2)]).await, 3);
+    }
 }
