@@ -195,7 +195,8 @@ async fn connection(
     }
 }
 
-async fn serve<S>(stream: S, peer: SocketAddr, front: Front, mut ending: watch::Receiver<bool>)
+/// Serves one connection until it ends; when `ending` becomes true, only what is under way.
+pub async fn serve<S>(stream: S, peer: SocketAddr, front: Front, mut ending: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::extract::ws::{Message, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::header;
 use axum::routing::{get, post};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sessionwatch::ws::limited;
+use sessionwatch::ws::socket::{close, code_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
@@ -23,16 +25,16 @@ pub async fn serve(role: &str, args: &[String]) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     println!("listening on http://{}", listener.local_addr().expect("its address"));
     match role {
-        "http" => http(listener).await,
+        "http" => http(listener, bare()).await,
+        "echo" => http(listener, echo()).await,
         "writer" => writer(listener, args[0].parse().expect("bytes"), 0).await,
         "snapshots" => writer(listener, args[0].parse().expect("bytes"), args[1].parse().expect("frames")).await,
         _ => panic!("no role {role:?}"),
     }
 }
 
-/// A handler with a static reply, and a WebSocket that says the same back, under the
-/// settings that `src/server.rs` gives hyper.
-async fn http(listener: TcpListener) {
+/// A handler with a static reply, and a WebSocket that says the same back.
+fn bare() -> Router {
     let reply = || async { ([(header::CONTENT_TYPE, "application/json")], r#"{"kill_requested":false}"#) };
     let echo = |upgrade: WebSocketUpgrade| async move {
         upgrade.read_buffer_size(1_024).write_buffer_size(0).on_upgrade(|mut socket| async move {
@@ -43,7 +45,41 @@ async fn http(listener: TcpListener) {
             }
         })
     };
-    let router: Router = Router::new().route("/sessions/{id}/heartbeat", post(reply)).route("/echo", get(echo));
+    Router::new().route("/sessions/{id}/heartbeat", post(reply)).route("/echo", get(echo))
+}
+
+/// Largest message among Autobahn's cases, in bytes.
+const LARGEST: usize = 16 * 1_024 * 1_024;
+
+/// A WebSocket with the server's own settings and its own way to end, but for frames of
+/// any size and kind: what `script/autobahn` asks its questions of.
+fn echo() -> Router {
+    let echo = |upgrade: WebSocketUpgrade| async move {
+        limited(upgrade, LARGEST).max_write_buffer_size(2 * LARGEST).on_upgrade(say_back)
+    };
+    Router::new().route("/", get(echo))
+}
+
+async fn say_back(mut socket: WebSocket) {
+    let error = loop {
+        match socket.recv().await {
+            None | Some(Ok(Message::Close(_))) => return,
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                if socket.send(message).await.is_err() {
+                    return;
+                }
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+        }
+    };
+    if let Some(code) = code_of(error) {
+        close(socket, code, "the frame was refused").await;
+    }
+}
+
+/// Serves a router under the settings that `src/server.rs` gives hyper.
+async fn http(listener: TcpListener, router: Router) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let _ = stream.set_nodelay(true);

@@ -10,7 +10,7 @@ use super::{client::Api, error::CliError, output::Output, server::ServerArgs, se
 
 /// Which sessions to show.
 #[derive(Debug, Clone, Default, Args)]
-pub(crate) struct FilterArgs {
+pub struct FilterArgs {
     /// Only sessions of this app
     #[arg(long)]
     pub app: Option<String>,

@@ -13,7 +13,7 @@ use super::{
 
 /// How the connection to the server stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Link {
+pub enum Link {
     /// Nothing has come yet.
     Connecting,
     /// Changes arrive; how long the last one was on its way, where we know.
@@ -24,22 +24,22 @@ pub(crate) enum Link {
 
 /// What stands on the screen besides the sessions.
 #[derive(Debug)]
-pub(crate) struct View<'a> {
+pub struct View<'a> {
     /// The sessions.
-    pub(crate) store: &'a Store,
+    pub store: &'a Store,
     /// Which of them.
-    pub(crate) filter: &'a FilterArgs,
+    pub filter: &'a FilterArgs,
     /// The connection.
-    pub(crate) link: Link,
+    pub link: Link,
     /// How many rows are scrolled away above.
-    pub(crate) scroll: usize,
+    pub scroll: usize,
     /// The time by the server's clock.
-    pub(crate) now: DateTime<Utc>,
+    pub now: DateTime<Utc>,
 }
 
 /// The whole screen: at most `height` lines of at most `width` columns.
 #[must_use]
-pub(crate) fn draw(view: &View<'_>, columns: usize, height: usize) -> Vec<Line> {
+pub fn draw(view: &View<'_>, columns: usize, height: usize) -> Vec<Line> {
     let sessions = chosen(view.store, view.filter, view.now);
     let body = body_height(height);
     let scroll = view.scroll.min(sessions.len().saturating_sub(body));

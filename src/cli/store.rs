@@ -82,10 +82,10 @@ impl Store {
         self.filled
     }
 
-    /// The time by the server's clock when ours shows `local`.
+    /// The time by the server's clock when ours shows `local`; ours, where the server's would leave the calendar.
     #[must_use]
     pub fn server_time(&self, local: DateTime<Utc>) -> DateTime<Utc> {
-        local + self.clock_ahead
+        local.checked_add_signed(self.clock_ahead).unwrap_or(local)
     }
 
     /// Takes in one frame that arrived at `local` by our clock, and tells what it changed.
@@ -294,6 +294,17 @@ pub(crate) mod tests {
         assert_eq!(beat("a"), Some(time("2026-11-22T08:10:06Z")));
         assert_eq!(beat("b"), Some(time("2026-11-22T08:10:00Z")));
         assert_eq!(store.server_time(time("2026-11-22T08:10:00Z")), time("2026-11-22T08:10:05Z"));
+    }
+
+    #[test]
+    fn a_server_at_the_end_of_the_calendar_ends_nothing_here() {
+        for end in ["+262142-12-31T23:59:59.999Z", "-262143-01-01T00:00:00.000Z"] {
+            let mut store = filled();
+            apply(&mut store, json!({"type": "hello", "epoch": "e", "seq": 7, "now": end}));
+            for local in ["2026-11-22T08:09:00Z", "2026-11-22T08:11:00Z"] {
+                let _ = store.server_time(time(local));
+            }
+        }
     }
 
     #[test]

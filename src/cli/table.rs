@@ -204,6 +204,18 @@ mod tests {
     }
 
     #[test]
+    fn names_made_of_keycaps_are_laid_out_as_others_are() {
+        let keycaps = "1\u{fe0f}\u{20e3}".repeat(40);
+        let rows = [vec![Cell::plain("idle"), Cell::plain(keycaps.as_str()), Cell::plain(keycaps.as_str())]];
+        for room in 0..60 {
+            for line in lay_out(&COLUMNS, &rows, Some(room)) {
+                let wide: usize = line.iter().map(|cell| width(&cell.text)).sum();
+                assert!(wide <= room, "{wide} columns in {room}: {line:?}");
+            }
+        }
+    }
+
+    #[test]
     fn colour_is_only_where_it_is_wanted() {
         let line = [Cell::new("stale", Style::Bad), Cell::plain("  "), Cell::plain("x  ")];
         assert_eq!(paint(&line, false), "stale  x");

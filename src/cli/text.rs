@@ -76,13 +76,18 @@ pub fn fit(text: &str, columns: usize) -> Cow<'_, str> {
     }
     let mut taken = 0;
     let mut cut = String::new();
-    for c in text.chars() {
+    // Characters without a width are not counted by it, so they are counted beside it.
+    for c in text.chars().take(columns.saturating_mul(16)) {
         let next = c.width().unwrap_or(0);
         if taken + next > columns - 1 {
             break;
         }
         taken += next;
         cut.push(c);
+    }
+    // Some sequences are wider than their characters, such as a digit that becomes a keycap.
+    while width(&cut) > columns - 1 {
+        cut.pop();
     }
     cut.push('…');
     Cow::Owned(cut)
@@ -152,6 +157,19 @@ mod tests {
         assert_eq!(fit("日本語", 4), "日…");
         assert_eq!(fit("x", 0), "");
         assert_eq!(fit("xy", 1), "…");
+    }
+
+    #[test]
+    fn sequences_that_are_wider_than_their_characters_are_cut_too() {
+        for wide in ["1\u{fe0f}\u{20e3}", "☺\u{fe0f}", "👩\u{200d}👩\u{200d}👧"] {
+            let text = wide.repeat(40);
+            for columns in 0..50 {
+                assert!(width(&fit(&text, columns)) <= columns, "{wide} in {columns}");
+            }
+        }
+        assert_eq!(fit("☺\u{fe0f}☺\u{fe0f}☺\u{fe0f}", 4), "☺\u{fe0f}☺…");
+        let endless = format!("{}x", "\u{301}".repeat(100_000));
+        assert!(fit(&endless.repeat(2), 1).len() < 100);
     }
 
     #[test]

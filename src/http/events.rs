@@ -1,6 +1,6 @@
 //! The audit log, one session's timeline, and the counts of the last day.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Shared;
 use super::error::Answer;
 use super::openapi::Refusals;
+use super::path::Path;
 use crate::change::Kind;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};

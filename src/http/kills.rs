@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -14,6 +14,7 @@ use super::body::Maybe;
 use super::error::Answer;
 use super::gate::Caller;
 use super::openapi::Refusals;
+use super::path::Path;
 use crate::change::Actor;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Reading the live view: filtered, paged, as JSON or CSV; never from the store.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::Answer;
 use super::openapi::Refusals;
+use super::path::Path;
 use super::{Shared, csv};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};

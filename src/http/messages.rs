@@ -1,7 +1,7 @@
 //! Notes to users that end nothing.
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,6 +11,7 @@ use super::body::Json;
 use super::error::Answer;
 use super::gate::Caller;
 use super::openapi::Refusals;
+use super::path::Path;
 use crate::change::{Message, Target};
 use crate::clock::Timestamp;
 use crate::error::Error;

@@ -15,6 +15,7 @@ mod messages;
 mod openapi;
 mod owner;
 mod pages;
+mod path;
 mod ping;
 pub mod sessions;
 mod sse;

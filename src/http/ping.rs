@@ -1,7 +1,7 @@
 //! A heartbeat from anything that can fetch a URL: `/ping/app/id`, `…/start`, `…/0`.
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use super::Shared;
 use super::error::{Answer, Problem};
 use super::gate::Caller;
 use super::openapi::Refusals;
+use super::path::Path;
 use super::sessions::{RegisterBody, may_register};
 use crate::change::{Actor, Cause, Report};
 use crate::error::{Error, Result};

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{FutureExt, Stream, StreamExt, stream};
@@ -16,6 +16,7 @@ use super::Shared;
 use super::error::Answer;
 use super::gate::Caller;
 use super::openapi::Refusals;
+use super::path::Path;
 use crate::monitor::{Push, ended};
 
 /// `GET /sessions/{id}/events`

@@ -11,7 +11,7 @@ use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
-use super::protocol::{self, ClientFrame, CloseCode, ServerFrame, TERMINATED};
+use super::protocol::{self, ClientFrame, CloseCode, FRAME_MAX, ServerFrame, TERMINATED};
 use super::socket::{self, Gone};
 use super::{Place, limited, upgraded};
 use crate::change::{Actor, Cause, Change};
@@ -35,7 +35,7 @@ pub(crate) async fn upgrade(
 ) -> Answer {
     let upgrade = upgraded(upgrade)?;
     let place = app.sockets.take(caller.from)?;
-    Ok(limited(upgrade, 1_024).on_upgrade(move |socket| Box::pin(live(app, caller, socket, place))))
+    Ok(limited(upgrade, FRAME_MAX).on_upgrade(move |socket| Box::pin(live(app, caller, socket, place))))
 }
 
 async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: Place) {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::protocol::{CloseCode, Hello};
+use super::protocol::{CloseCode, FRAME_MAX, Hello};
 use super::socket::{self, Gone};
 use super::{Place, limited, upgraded};
 use crate::clock::millis;
@@ -42,7 +42,7 @@ pub(crate) async fn upgrade(
     let upgrade = upgraded(upgrade)?;
     let place = app.sockets.take(caller.from)?;
     let position = position.map(|Query(position)| position).unwrap_or_default();
-    Ok(limited(upgrade, 1_024).on_upgrade(move |socket| Box::pin(watch(app, caller, position, socket, place))))
+    Ok(limited(upgrade, FRAME_MAX).on_upgrade(move |socket| Box::pin(watch(app, caller, position, socket, place))))
 }
 
 /// Times that a dashboard may fall behind and be given a new snapshot before it is

@@ -3,7 +3,7 @@
 pub mod client;
 pub mod dashboard;
 pub mod protocol;
-mod socket;
+pub mod socket;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -80,14 +80,16 @@ pub fn is_handshake(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Limits for both sockets. The library allocates its read buffer at once and for
-/// good, hence small ones; and it bounds its write buffer only when told to.
-fn limited(upgrade: WebSocketUpgrade, read_buffer: usize) -> WebSocketUpgrade {
+/// Limits for both sockets, which take frames of at most `largest` bytes. The library
+/// allocates its read buffer at once and for good, hence a small one; and it bounds its
+/// write buffer only when told to.
+#[must_use]
+pub fn limited(upgrade: WebSocketUpgrade, largest: usize) -> WebSocketUpgrade {
     upgrade
         .protocols([SUBPROTOCOL])
-        .max_message_size(protocol::FRAME_MAX)
-        .max_frame_size(protocol::FRAME_MAX)
-        .read_buffer_size(read_buffer)
+        .max_message_size(largest)
+        .max_frame_size(largest)
+        .read_buffer_size(1_024)
         .write_buffer_size(0)
         .max_write_buffer_size(1_024 * 1_024)
 }
@@ -104,7 +106,7 @@ pub async fn refuse(request: Request, problem: Problem) -> Response {
     match WebSocketUpgrade::from_request(request, &()).await {
         Ok(upgrade) => {
             let detail = problem.detail().to_owned();
-            limited(upgrade, 1_024).on_upgrade(async move |socket: WebSocket| {
+            limited(upgrade, protocol::FRAME_MAX).on_upgrade(async move |socket: WebSocket| {
                 socket::close(socket, code, &detail).await;
             })
         }

@@ -36,7 +36,8 @@ pub(super) async fn flush(socket: &mut WebSocket) -> Result<(), Gone> {
 }
 
 /// The code for what a peer did wrong; `None` when the connection is simply gone.
-pub(super) fn code_of(error: axum::Error) -> Option<CloseCode> {
+#[must_use]
+pub fn code_of(error: axum::Error) -> Option<CloseCode> {
     let error = error.into_inner().downcast::<WsError>().ok()?;
     match *error {
         WsError::Capacity(CapacityError::MessageTooLong { .. }) => Some(CloseCode::TooLarge),
@@ -48,7 +49,7 @@ pub(super) fn code_of(error: axum::Error) -> Option<CloseCode> {
 
 /// Sends the close frame and reads on for a moment: a connection that is dropped with
 /// unread bytes is reset, and the reset would destroy the close frame on its way.
-pub(super) async fn close(mut socket: WebSocket, code: CloseCode, reason: &str) {
+pub async fn close(mut socket: WebSocket, code: CloseCode, reason: &str) {
     // A close frame has room for 123 bytes of reason.
     let mut end = reason.len().min(123);
     while !reason.is_char_boundary(end) {

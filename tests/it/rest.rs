@@ -143,6 +143,11 @@ async fn wrong_input_is_told_what_to_do() {
     let unknown = server.client.get(format!("{}/sessions/nobody", server.url)).send().await.expect("an answer");
     assert_eq!(unknown.status(), 404);
     assert_eq!(unknown.headers()["content-type"], "application/problem+json");
+    for path in ["/sessions/%ff", "/sessions/%ff/timeline", "/sessions/%ff/events", "/ping/risk/%ff", "/assets/%ff"] {
+        let answer = server.client.get(format!("{}{path}", server.url)).send().await.expect("an answer");
+        assert_eq!(answer.status(), 400, "{path}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
+    }
     let method = server.client.patch(format!("{}/sessions/w", server.url)).send().await.expect("an answer");
     assert_eq!(method.status(), 405);
     let allow = method.headers()["allow"].to_str().expect("text");

@@ -1,0 +1,6 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sessionwatch_fuzz::drive::frames;
+
+fuzz_target!(|input: &[u8]| sessionwatch_fuzz::block_on(frames::drive(input)));
