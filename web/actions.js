@@ -18,6 +18,8 @@ export async function killRows(dashboard, rows, why) {
   await commands.spread(rows, LANES, async row => {
     try {
       await commands.killSession(row.id, why);
+      // Who was asked before is not told of anew by the feed: where it stands is known already.
+      if (row.state === 'ending') dashboard.kills.update([row], dashboard.now());
     } catch (error) {
       // Gone already: the feed says so, and how.
       if (error.status !== 404 && error.status !== 410) dashboard.kills.refuse(row.id, error.message);

@@ -123,6 +123,9 @@ export function killOf(row, now) {
   return kill;
 }
 
+/** Whether a session was asked to end and nobody has said in time that it did. */
+export const isUnconfirmed = (row, now) => row.state === 'ending' && killOf(row, now).state === 'unconfirmed';
+
 /**
  * The steps in words with their milliseconds after the request: `requested ✓`, `delivered 3 ms ✓`, …
  * @returns {{ name: string, done: boolean, text: string }[]}

@@ -97,27 +97,27 @@ async fn http(listener: TcpListener, router: Router) {
     }
 }
 
-/// Sends one prepared frame of so many bytes to every socket, again and again (`count` 0)
-/// or so many times to each after a copy of it, which is what a shared snapshot costs at
-/// the least.
+/// Sends one prepared frame of so many bytes to every socket, again and again (`count` 0);
+/// or to each so many frames, which all share, after a copy of each: what a shared snapshot
+/// costs at the least. They lie apart, as a snapshot does, and not all in a cache.
 async fn writer(listener: TcpListener, bytes: usize, count: usize) {
-    let frame: Arc<Vec<u8>> = Arc::new(from_server(&vec![b'x'; bytes]));
+    let frames: Arc<Vec<Vec<u8>>> = Arc::new((0..count.max(1)).map(|_| from_server(&vec![b'x'; bytes])).collect());
     loop {
         let Ok((mut stream, _)) = listener.accept().await else { continue };
-        let frame = frame.clone();
+        let frames = frames.clone();
         tokio::spawn(async move {
             if handshake(&mut stream).await.is_none() {
                 return;
             }
-            for sent in 0_usize.. {
+            for (sent, frame) in frames.iter().cycle().enumerate() {
                 if count > 0 && sent == count {
                     break;
                 }
                 let written = if count > 0 {
-                    let copy = std::hint::black_box(frame.to_vec());
+                    let copy = std::hint::black_box(frame.clone());
                     stream.write_all(&copy).await
                 } else {
-                    stream.write_all(&frame).await
+                    stream.write_all(frame).await
                 };
                 if written.is_err() {
                     return;

@@ -32,6 +32,17 @@ pub fn enter(base: &str, mut request: Request) -> Result<Request, Box<Response>>
     Ok(request)
 }
 
+/// Puts the base path before the address that an answer names.
+pub fn leave(base: &str, mut response: Response) -> Response {
+    if !base.is_empty()
+        && let Some(location) = response.headers_mut().get_mut(header::LOCATION)
+        && let Ok(outer) = [base.as_bytes(), location.as_bytes()].concat().try_into()
+    {
+        *location = outer;
+    }
+    response
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +54,17 @@ mod tests {
             Ok(request) => Ok(request.uri().to_string()),
             Err(redirect) => Err(redirect.headers()[header::LOCATION].to_str().expect("text").to_owned()),
         }
+    }
+
+    #[test]
+    fn the_base_is_put_before_a_location() {
+        let outer = |base| {
+            let response = leave(base, [(header::LOCATION, "/sessions/a")].into_response());
+            response.headers()[header::LOCATION].to_str().expect("text").to_owned()
+        };
+        assert_eq!(outer("/watch"), "/watch/sessions/a");
+        assert_eq!(outer(""), "/sessions/a");
+        assert!(leave("/watch", ().into_response()).headers().is_empty());
     }
 
     #[test]

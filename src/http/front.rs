@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use tower::ServiceExt;
 
-use super::base::enter;
+use super::base::{enter, leave};
 use super::body::Maybe;
 use super::error::Problem;
 use super::gate::{Access, Caller};
@@ -45,7 +45,7 @@ impl Front {
         let ambiguous = headers.contains_key(header::TRANSFER_ENCODING);
         let mut response = match self.app.gate.check_host(request.uri(), headers) {
             Ok(_) => match enter(&self.base, request) {
-                Ok(request) => self.route(request, peer).await,
+                Ok(request) => leave(&self.base, self.route(request, peer).await),
                 Err(redirect) => *redirect,
             },
             Err(problem) => problem.into_response(),

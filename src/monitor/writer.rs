@@ -2,6 +2,7 @@
 //! In this order, for everything, so that nobody sees what is not durable.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -19,10 +20,12 @@ use crate::stats::Stats;
 
 /// Changes that may wait; more is 503.
 pub(super) const QUEUE: usize = 4_096;
-/// Turns of the runtime that a batch waits at most while each brings more.
-const TURNS: usize = 8;
 /// Changes in one transaction.
 const BATCH: usize = 512;
+/// With fewer who ask at once, nobody is waited for.
+const COMPANY: usize = 8;
+/// How long a batch waits at most for those who are expected.
+const WAIT_MAX: Duration = Duration::from_millis(2);
 
 /// One change, and who waits for it.
 pub(super) struct Job {
@@ -41,34 +44,57 @@ pub(super) struct Writer {
     pub(super) max_sessions: usize,
 }
 
+/// Who asked lately. Those whom a commit has answered ask again within a millisecond: two
+/// commits of half of them each would take longer than one of all, for everybody. This is
+/// what databases call a commit delay.
+#[derive(Default)]
+struct Company {
+    /// How many asked while the last commit was under way, those it answered included.
+    asking: usize,
+    /// How long they are worth waiting for: half of what that commit took.
+    patience: Duration,
+}
+
+impl Company {
+    /// Adds to a batch what is there, and waits a little for those who are expected. A kill
+    /// waits for nobody.
+    async fn gather(&self, batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>) {
+        let mut urgent = batch.iter().any(|job| is_urgent(&job.change));
+        let expected = if self.asking < COMPANY { 0 } else { self.asking - self.asking / 16 };
+        let enough = tokio::time::sleep(self.patience);
+        tokio::pin!(enough);
+        while !urgent && batch.len() < BATCH {
+            let job = match jobs.try_recv() {
+                Ok(job) => job,
+                Err(_) if batch.len() >= expected => return,
+                Err(_) => tokio::select! {
+                    Some(job) = jobs.recv() => job,
+                    () = &mut enough => return,
+                    else => return,
+                },
+            };
+            urgent = is_urgent(&job.change);
+            batch.push(job);
+        }
+    }
+}
+
 impl Writer {
     /// Writes until everybody who could ask is gone.
     pub(super) async fn run(self, mut jobs: mpsc::Receiver<Job>) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut company = Company::default();
         while let Some(job) = jobs.recv().await {
-            let mut urgent = is_urgent(&job.change);
             batch.push(job);
-            // What came during the last commit goes together; a kill waits for nobody. Those
-            // whom that commit has answered ask again within microseconds: for as long as a
-            // turn of the runtime brings some of them, they need not wait for this commit.
-            for turn in 0..TURNS {
-                let before = batch.len();
-                while !urgent && batch.len() < BATCH {
-                    let Ok(job) = jobs.try_recv() else { break };
-                    urgent = is_urgent(&job.change);
-                    batch.push(job);
-                }
-                if urgent || batch.len() == BATCH || (turn > 0 && batch.len() == before) {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
+            company.gather(&mut batch, &mut jobs).await;
             self.metrics.queue(-(batch.len() as i64));
-            self.write(&mut batch).await;
+            company = self.write(&mut batch, &jobs).await;
         }
     }
 
-    async fn write(&self, batch: &mut Vec<Job>) {
+    /// Writes a batch; tells who asked meanwhile.
+    async fn write(&self, batch: &mut Vec<Job>, jobs: &mpsc::Receiver<Job>) -> Company {
+        let begun = Instant::now();
         let mut draft = Draft::new(&self.registry, self.max_sessions);
         let outcomes: Vec<Result<Outcome>> = batch.iter().map(|job| draft.decide(&job.change, job.now)).collect();
         let events = Arc::new(draft.into_events());
@@ -89,8 +115,9 @@ impl Writer {
                     let _ = reply.send(Err(error.clone()));
                 }
             }
-            return;
+            return Company::default();
         }
+        let company = Company { asking: batch.len() + jobs.len(), patience: (begun.elapsed() / 2).min(WAIT_MAX) };
 
         self.apply(events.clone(), now).await;
         for (job, outcome) in batch.drain(..).zip(outcomes) {
@@ -107,6 +134,7 @@ impl Writer {
             self.hub.notify(event);
             self.count(event);
         }
+        company
     }
 
     async fn commit(&self, events: &Arc<Vec<Event>>) -> Result<()> {
@@ -142,4 +170,66 @@ impl Writer {
 
 fn is_urgent(change: &Change) -> bool {
     matches!(change, Change::Kill { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::{Actor, Target};
+    use crate::session::SessionId;
+
+    fn job(change: Change) -> Job {
+        Job { change, now: Now::default(), reply: None }
+    }
+
+    fn recover(id: usize) -> Job {
+        job(Change::Recover(SessionId::parse(&format!("s{id}")).expect("an id")))
+    }
+
+    fn kill() -> Job {
+        let target = Target::App("a".into());
+        job(Change::Kill { target, kill_id: "k".into(), reason: None, actor: Actor::default() })
+    }
+
+    /// How many a batch has in the end, to which `come` come while it is gathered.
+    async fn gathered(company: Company, first: Job, come: impl IntoIterator<Item = Job>) -> usize {
+        let (sender, mut jobs) = mpsc::channel(QUEUE);
+        let mut batch = vec![first];
+        let coming = async {
+            for job in come {
+                tokio::task::yield_now().await;
+                sender.send(job).await.expect("the batch is gathered");
+            }
+            // The queue stays open, as it does in a server.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = company.gather(&mut batch, &mut jobs) => batch.len(),
+            () = coming => 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_waits_for_those_who_asked_lately_and_for_nobody_else() {
+        // So long that only those who come can end it.
+        let patience = Duration::from_secs(60);
+        let come = || (1..100).map(recover);
+        assert_eq!(gathered(Company::default(), recover(0), come()).await, 1, "nobody is expected");
+        assert_eq!(
+            gathered(Company { asking: COMPANY - 1, patience }, recover(0), come()).await,
+            1,
+            "too few to wait for"
+        );
+        let asking = 32;
+        assert_eq!(gathered(Company { asking, patience }, recover(0), come()).await, 30, "almost all are enough");
+        let patience = Duration::from_millis(20);
+        assert_eq!(gathered(Company { asking, patience }, recover(0), [recover(1)]).await, 2, "they do not come");
+    }
+
+    #[tokio::test]
+    async fn a_kill_waits_for_nobody() {
+        let company = || Company { asking: 500, patience: Duration::from_secs(60) };
+        assert_eq!(gathered(company(), kill(), (1..100).map(recover)).await, 1);
+        assert_eq!(gathered(company(), recover(0), [recover(1), kill(), recover(2)]).await, 3);
+    }
 }

@@ -83,7 +83,6 @@ pub fn is_handshake(headers: &HeaderMap) -> bool {
 /// Limits for both sockets, which take frames of at most `largest` bytes. The library
 /// allocates its read buffer at once and for good, hence a small one; and it bounds its
 /// write buffer only when told to.
-#[must_use]
 pub fn limited(upgrade: WebSocketUpgrade, largest: usize) -> WebSocketUpgrade {
     upgrade
         .protocols([SUBPROTOCOL])

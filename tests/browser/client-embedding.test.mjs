@@ -94,6 +94,8 @@ describe('embedded', { concurrency: 3 }, () => {
     });
     await open();
     await inState(page, 'offline');
+    // The client hears of the close first, the page's own listener after it.
+    await page.waitForFunction(() => closes.length > 0);
     assert.deepEqual(await page.evaluate(() => closes[0]), [1006, '']);
     assert.equal(lines.filter(line => line.startsWith('sessionwatch')).length, 1);
     await page.evaluate(token => { globalThis.token = token; session.reconnect(); }, token);

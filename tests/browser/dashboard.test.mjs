@@ -357,6 +357,18 @@ test('the server stopped and started again: as of when, nothing can be killed, t
   );
 });
 
+test('a page whose connection could not even be loaded tries again until it can', async () => {
+  server = await serve();
+  await register({ user_id: 'ana' });
+  page = await open();
+  await page.context().route('**/assets/socket.js', route => route.abort());
+  await page.reload();
+  await page.getByRole('button', { name: /^Reconnecting in/ }).waitFor();
+  await page.context().unroute('**/assets/socket.js');
+  await isLive(page);
+  await showsUsers(page, ['ana']);
+});
+
 test('several are ended at once: what will be hit, the number typed, what is not confirmed, another try', async () => {
   server = await serve();
   const sessions = [];
@@ -397,6 +409,16 @@ test('several are ended at once: what will be hit, the number typed, what is not
   await kills.getByText('unconfirmed: not delivered').first().waitFor();
   await kills.getByRole('button', { name: 'Select the failures' }).click();
   await page.getByText('8 selected').waitFor();
+  const asked = [];
+  page.on('response', answer => {
+    if (answer.url().endsWith('/kill')) asked.push(answer.status());
+  });
+  await page.getByRole('region', { name: 'Selected sessions' }).getByRole('button', { name: 'Kill…' }).click();
+  await page.getByRole('dialog', { name: 'End 8 sessions?' }).getByRole('button', { name: 'Kill 8 sessions' }).click();
+  await until(() => asked.length === 8, 'asked again, each');
+  await kills.getByText('4 of 12 kills done, 8 not confirmed').waitFor();
+  const { events } = await api(server.url, 'GET', '/events?kind=kill_requested');
+  assert.equal(events.length, 12, 'the log has each request once');
 });
 
 test('a whole app is ended by its name, and by nothing else', async () => {

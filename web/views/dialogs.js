@@ -2,6 +2,7 @@
 // to their users. Both say what will be hit before they can be pressed.
 
 import { killApp, killRows, messageApp, messageRows } from '../actions.js';
+import { isUnconfirmed } from '../kills.js';
 import { el, setText } from '../lib/dom.js';
 import { count, elapsed, plural, printable, took } from '../lib/format.js';
 import { recall, remember } from '../lib/remember.js';
@@ -67,11 +68,14 @@ function resolve(dashboard, target) {
   // An app called `.` or `..` has no address of its own: a browser takes them for steps in the path.
   const wholeApp = app !== null && /^\.\.?$/.test(app) ? null : app;
   const rows = app !== null ? dashboard.rowsOfApp(app) : (target.rows ?? dashboard.rowsOfGroup(target.group));
+  // Chosen one by one, those that were asked in vain may be asked again.
+  const now = dashboard.now();
+  const again = row => target.rows !== undefined && isUnconfirmed(row, now);
   return {
     wholeApp,
     all: rows.filter(row => !row.ended),
-    rows: rows.filter(row => row.state !== 'ending' && !row.ended),
-    asked: rows.filter(row => row.state === 'ending').length,
+    rows: rows.filter(row => !row.ended && (row.state !== 'ending' || again(row))),
+    asked: rows.filter(row => row.state === 'ending' && !again(row)).length,
   };
 }
 
@@ -171,7 +175,7 @@ export function askMessage(dashboard, target, page) {
     to.length > 1 &&
       hit(
         ['Sessions', count(to.length)],
-        ['Reachable', reachable === to.length ? 'all' : `${count(reachable)}, the others have no open socket`],
+        ['Reachable', reachableWords(reachable, to.length), reachable === 0],
       ),
     field('Message', text),
     field('Level', level),
@@ -206,6 +210,11 @@ export function askMessage(dashboard, target, page) {
     page.say(outcome.textContent);
   });
   const dialog = modal(messageTitle(wholeApp, to), form);
+}
+
+function reachableWords(reachable, total) {
+  if (reachable === total) return 'all';
+  return reachable === 0 ? 'nobody: none has an open socket' : `${count(reachable)}, the others have no open socket`;
 }
 
 function messageTitle(wholeApp, to) {

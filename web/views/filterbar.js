@@ -9,6 +9,8 @@ import { menu } from './menu.js';
 
 /** Typing waits this long before 100,000 rows are filtered anew, in ms. */
 const TYPING = 120;
+const LIVE_EXAMPLE = 'app:risk status:running user:ana meta.env:prod idle:>5m';
+const LOG_EXAMPLE = 'app:risk user:ana cause:killed by:joe reason:memory';
 
 export class FilterBarView {
   #dashboard;
@@ -35,7 +37,6 @@ export class FilterBarView {
       enterkeyhint: 'search',
       'aria-label': 'Filter',
       list: 'filter-hints',
-      placeholder: 'Filter: words, or app:risk status:running user:ana meta.env:prod idle:>5m',
     });
     this.input.addEventListener('input', () => {
       clearTimeout(this.#timer);
@@ -158,6 +159,7 @@ export class FilterBarView {
     if (this.#hints.dataset.page !== view.page) {
       this.#hints.dataset.page = view.page;
       const fields = live ? SESSION_FIELDS : EVENT_FIELDS;
+      setAttribute(this.input, 'placeholder', `Filter: words, or ${live ? LIVE_EXAMPLE : LOG_EXAMPLE}`);
       this.#hints.replaceChildren(...Object.values(fields).map(field => el('option', { value: field.hint })));
     }
   }

@@ -74,15 +74,15 @@ export class Grid {
 
   #measure() {
     if (this.#measured) return;
-    this.#measured = true;
     this.#viewHeight = this.element.clientHeight;
+    this.#measured = this.#viewHeight > 0; // hidden, it has no sizes yet
     this.#scrollTop = this.element.scrollTop;
     this.#headHeight = this.head.offsetHeight;
     this.#lineHeight = Number.parseFloat(getComputedStyle(this.element).getPropertyValue('--line')) || 36;
     this.#align();
   }
 
-  /** Tells the cells of all lines where the headings stand: laying out each line as a grid costs ten times as much. */
+  /** Tells the cells of all lines where the headings stand, so that no line has to be laid out as a grid of its own. */
   #align() {
     const columns = [...this.head.children].map(cell => [cell.offsetLeft, cell.offsetWidth]);
     if (columns.join() === this.#columns) return;

@@ -230,8 +230,7 @@ export class GroupView {
         this.#fold,
         this.#size,
         ...this.#parts.map(part => part.element),
-        this.#message,
-        this.#kill,
+        el('span', { class: 'group-actions' }, this.#message, this.#kill),
       ),
     );
   }

@@ -79,11 +79,24 @@ impl Screen {
     }
 }
 
+/// Places that sessions come to and leave, one after another.
+const PLACES: usize = 80;
+
+/// What all writers share.
+struct Load {
+    over: AtomicBool,
+    changes: AtomicU64,
+    /// How many sessions of each place were killed: their ids never come back.
+    killed: [AtomicU64; PLACES],
+}
+
 /// Registers, works, beats, is killed and leaves, all by chance.
-async fn change(client: reqwest::Client, url: String, mut dice: Dice, over: Arc<AtomicBool>, changes: Arc<AtomicU64>) {
-    while !over.load(Ordering::Relaxed) {
+async fn change(client: reqwest::Client, url: String, mut dice: Dice, load: Arc<Load>) {
+    while !load.over.load(Ordering::Relaxed) {
         // Ids come back, so that one stands in `removed` and in `upserted` of near frames.
-        let id = format!("s{}-{}", dice.below(40), dice.below(2));
+        let place = dice.below(PLACES as u64) as usize;
+        let killed = load.killed[place].load(Ordering::Relaxed);
+        let id = format!("s{place}-{killed}");
         let (method, path, body) = match dice.below(12) {
             0..=2 => (Method::PUT, String::new(), json!({ "app_name": "torture" })),
             3..=6 => {
@@ -97,7 +110,12 @@ async fn change(client: reqwest::Client, url: String, mut dice: Dice, over: Arc<
         let asked = client.request(method, format!("{url}/sessions/{id}{path}")).json(&body).send().await;
         let status = asked.expect("an answer").status().as_u16();
         assert!([200, 201, 404, 410].contains(&status), "{status} for {path} of {id}");
-        changes.fetch_add(u64::from(status < 300), Ordering::Relaxed);
+        load.changes.fetch_add(u64::from(status < 300), Ordering::Relaxed);
+        if status == 410 {
+            // Once, however many of them meet it.
+            let (from, to) = (killed, killed + 1);
+            let _ = load.killed[place].compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 }
 
@@ -115,12 +133,13 @@ async fn a_dashboard_that_is_cut_and_resumed_shows_in_the_end_what_get_sessions_
     let cuts = count("CUTS", 200);
     let mut dice = Dice::new();
     let server = Server::start(&[]).await;
-    let (over, changes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let writers: Vec<_> = (0..4)
-        .map(|_| {
-            let (client, url) = (server.client.clone(), server.url.clone());
-            tokio::spawn(change(client, url, dice.fork(), over.clone(), changes.clone()))
-        })
+    let load = Arc::new(Load {
+        over: AtomicBool::new(false),
+        changes: AtomicU64::new(0),
+        killed: std::array::from_fn(|_| AtomicU64::new(0)),
+    });
+    let writers: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(change(server.client.clone(), server.url.clone(), dice.fork(), load.clone())))
         .collect();
     let mut screen = Screen::default();
     for _ in 0..cuts {
@@ -138,7 +157,7 @@ async fn a_dashboard_that_is_cut_and_resumed_shows_in_the_end_what_get_sessions_
         // Away for a while, sometimes not at all.
         tokio::time::sleep(Duration::from_millis(dice.below(30))).await;
     }
-    over.store(true, Ordering::Relaxed);
+    load.over.store(true, Ordering::Relaxed);
     for writer in writers {
         writer.await.expect("every answer is one of the contract's");
     }
@@ -158,7 +177,7 @@ async fn a_dashboard_that_is_cut_and_resumed_shows_in_the_end_what_get_sessions_
         assert_eq!(screen.sessions, listed.sessions);
         panic!("it converged too late");
     }
-    let changes = changes.load(Ordering::Relaxed);
+    let changes = load.changes.load(Ordering::Relaxed);
     assert!(screen.changes > cuts / 4 && changes > cuts as u64, "{} frames, {changes} changes", screen.changes);
     assert!(screen.snapshots < cuts / 4, "most cuts are resumed: {} snapshots", screen.snapshots);
     println!(

@@ -14,9 +14,11 @@ use sessionwatch::timing::Timing;
 
 use super::model::{Ask, Life, Log};
 
-/// A monitor without what happens by the clock.
+/// A monitor without what happens by the clock, once it has restored everything.
 pub async fn start(store: Arc<dyn Backend>, clock: &Clock) -> Arc<Monitor> {
-    Monitor::start(store, Timing::default(), clock.clone(), 1_000_000).await.expect("the store opens")
+    let monitor = Monitor::start(store, Timing::default(), clock.clone(), 1_000_000).await.expect("the store opens");
+    monitor.restored().await.expect("the store is read");
+    monitor
 }
 
 /// An id from a text that is one.

@@ -100,6 +100,12 @@ impl Model {
         self
     }
 
+    /// Whether, after so much more silence, its time will have been up for less than `slack`.
+    pub fn is_just_due_after(&self, silence: Duration, slack: Duration) -> bool {
+        let over = (self.since + silence).checked_sub(EXPIRE_AFTER);
+        matches!(self.life, Life::Live { .. }) && over.is_some_and(|over| over < slack)
+    }
+
     /// The server was away: everybody gets the full time anew, the killed stay as they are.
     pub fn restarted(&mut self) {
         if let Life::Live { .. } = self.life {

@@ -14,6 +14,9 @@ use super::model::{Ask, Model};
 use super::{count, inside};
 
 const IDS: usize = 4;
+/// How fine deadlines are cut: in the second in which its time is up a session may be there
+/// or not.
+const RESOLUTION: Duration = Duration::from_secs(1);
 
 /// What may happen.
 #[derive(Clone, Debug)]
@@ -63,8 +66,12 @@ async fn run(steps: &[Step]) -> Result<(), TestCaseError> {
                 clock.advance(*time);
                 monitor.sweep().await;
                 // Who is found stale is looked at once more before it may go.
-                clock.advance(Duration::from_secs(2));
-                models.iter_mut().for_each(|model| *model = model.after_silence(Duration::from_secs(2)));
+                let mut more = Duration::from_secs(2);
+                while models.iter().any(|model| model.is_just_due_after(more, RESOLUTION)) {
+                    more += RESOLUTION;
+                }
+                clock.advance(more);
+                models.iter_mut().for_each(|model| *model = model.after_silence(more));
                 monitor.sweep().await;
             }
             Step::Restart => {

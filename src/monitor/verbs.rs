@@ -1,0 +1,189 @@
+//! What can be asked of the monitor, one method a verb. Everything that HTTP and the
+//! sockets do goes through here; heartbeats are answered from memory, changes by the
+//! writer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Monitor, fresh_id, full};
+use crate::change::{Actor, Cause, Change, Message, Registration, Report, Target};
+use crate::clock::Timestamp;
+use crate::decide::Outcome;
+use crate::error::Result;
+use crate::session::{Kill, Session, SessionId};
+use crate::timing::Timing;
+
+/// A session that registered.
+pub struct Registered {
+    /// As it is now.
+    pub session: Arc<Session>,
+    /// It was there already.
+    pub resumed: bool,
+    /// The token given as fresh is its token from now on.
+    pub fresh_token: bool,
+}
+
+/// How far a note came.
+pub struct Sent {
+    /// Names the note.
+    pub message_id: Arc<str>,
+    /// Clients that it went to.
+    pub sent: usize,
+    /// Sessions without a socket.
+    pub unreachable: usize,
+    /// When each client that it went to has shown it, as far as is known yet.
+    pub deliveries: Vec<(SessionId, Option<Timestamp>)>,
+}
+
+impl Monitor {
+    /// Makes or resumes a session.
+    ///
+    /// # Errors
+    /// Killed id, somebody else's id, too many sessions, store.
+    pub async fn register(&self, registration: Registration) -> Result<Registered> {
+        match self.ask(Change::Register(Box::new(registration))).await? {
+            Outcome::Registered { session, resumed, fresh_token, .. } => {
+                Ok(Registered { session, resumed, fresh_token })
+            }
+            _ => Err(full()),
+        }
+    }
+
+    /// Takes a sign of life, and what the client says with it if that is new.
+    ///
+    /// # Errors
+    /// Unknown or killed id; the store, where something new was said.
+    pub async fn heartbeat(&self, id: &str, report: Option<Report>) -> Result<Arc<Session>> {
+        self.beat(self.session(id)?, report).await
+    }
+
+    /// As [`Monitor::heartbeat`], for who has the session at hand.
+    ///
+    /// # Errors
+    /// The store, where something new was said.
+    pub async fn beat(&self, session: Arc<Session>, report: Option<Report>) -> Result<Arc<Session>> {
+        self.alive(&session).await;
+        if let Some(report) = report.filter(|report| says_more(&session, report)) {
+            self.ask(Change::Report(session.id.clone(), report)).await?;
+        }
+        // The answer tells it.
+        if let Some(kill) = &session.kill {
+            self.kill_delivered(&session.id, kill);
+        }
+        Ok(session)
+    }
+
+    /// Takes a sign of life, and sees to it that it is seen.
+    async fn alive(&self, session: &Session) {
+        self.registry.beat_session(session, self.clock.now());
+        if session.stale {
+            // What is seen changes, so this one beat in a long silence waits for the store,
+            // though not for long: it counts as a sign of life either way.
+            let recovered = self.ask(Change::Recover(session.id.clone()));
+            let _ = tokio::time::timeout(Duration::from_secs(1), recovered).await;
+        }
+    }
+
+    /// Notes that the client was told of its kill; the first time counts.
+    pub fn kill_delivered(&self, id: &SessionId, kill: &Kill) {
+        if kill.delivered_at.is_none() {
+            self.note(Change::KillDelivered(id.clone(), kill.kill_id.clone()));
+        }
+    }
+
+    /// Takes a sign of life of a session whose socket spoke; cheap, never waits.
+    pub fn pulse(&self, session: &SessionId) {
+        if let Some(beat) = self.registry.beat(session.as_str(), self.clock.now())
+            && beat.was_stale
+        {
+            self.note(Change::Recover(session.clone()));
+        }
+    }
+
+    /// Takes what a client says of itself.
+    ///
+    /// # Errors
+    /// Unknown or killed id, store.
+    pub async fn report(&self, id: SessionId, report: Report) -> Result<()> {
+        self.alive(&*self.session(id.as_str())?).await;
+        self.ask(Change::Report(id, report)).await.map(drop)
+    }
+
+    /// Asks a session to end; the second time tells of the first.
+    ///
+    /// # Errors
+    /// Unknown or killed id, store.
+    pub async fn kill(&self, id: SessionId, reason: Option<Arc<str>>, actor: Actor) -> Result<Arc<Kill>> {
+        let change = Change::Kill { target: Target::Session(id), kill_id: fresh_id(), reason, actor };
+        match self.ask(change).await? {
+            Outcome::Kill(kill) => Ok(kill),
+            _ => Err(full()),
+        }
+    }
+
+    /// Asks all sessions of an app to end; tells how many were not asked before.
+    ///
+    /// # Errors
+    /// Store.
+    pub async fn kill_app(&self, app: Arc<str>, reason: Option<Arc<str>>, actor: Actor) -> Result<usize> {
+        self.count(Change::Kill { target: Target::App(app), kill_id: fresh_id(), reason, actor }).await
+    }
+
+    /// Takes a session off the live view.
+    ///
+    /// # Errors
+    /// Unknown or killed id, store.
+    pub async fn remove(&self, id: SessionId, cause: Cause, actor: Actor) -> Result<()> {
+        self.ask(Change::Remove { id, cause, actor }).await.map(drop)
+    }
+
+    /// Removes what has been silent since before `before`; tells how many.
+    ///
+    /// # Errors
+    /// Store.
+    pub async fn remove_silent(&self, before: Timestamp, actor: Actor) -> Result<usize> {
+        self.count(Change::RemoveSilent { before, actor }).await
+    }
+
+    async fn count(&self, change: Change) -> Result<usize> {
+        match self.ask(change).await? {
+            Outcome::Count(count) => Ok(count),
+            _ => Err(full()),
+        }
+    }
+
+    /// Sends a note, and waits a moment for the clients to say that they have shown it.
+    ///
+    /// # Errors
+    /// Unknown or killed id, store.
+    pub async fn send(&self, target: Target, message: Message, actor: Actor) -> Result<Sent> {
+        let mut shown = self.hub.deliveries();
+        let message = Arc::new(message);
+        let change = Change::Send { target, message: message.clone(), actor };
+        let Outcome::Recipients(recipients) = self.ask(change).await? else { return Err(full()) };
+        let reached = |id: &SessionId| self.registry.get(id.as_str()).is_some_and(|session| session.connected());
+        let (reached, unreached): (Vec<_>, Vec<_>) = recipients.into_iter().partition(reached);
+        let mut deliveries: Vec<(SessionId, Option<Timestamp>)> = reached.into_iter().map(|id| (id, None)).collect();
+        let mut missing = deliveries.len();
+        let until = tokio::time::Instant::now() + Timing::MESSAGE_WAIT;
+        while missing > 0 {
+            let Ok(Ok(delivery)) = tokio::time::timeout_at(until, shown.recv()).await else { break };
+            let waiting = deliveries.iter_mut().find(|(id, at)| *id == delivery.session && at.is_none());
+            if let Some((_, at)) = waiting.filter(|_| delivery.message_id == message.message_id) {
+                *at = Some(delivery.at);
+                missing -= 1;
+            }
+        }
+        let (sent, unreachable) = (deliveries.len(), unreached.len());
+        deliveries.extend(unreached.into_iter().map(|id| (id, None)));
+        Ok(Sent { message_id: message.message_id.clone(), sent, unreachable, deliveries })
+    }
+}
+
+/// Whether a heartbeat says what is not known yet.
+fn says_more(session: &Session, report: &Report) -> bool {
+    report.status.as_ref().is_some_and(|status| *status != session.status)
+        || report.task.as_ref().is_some_and(|task| *task != session.task)
+        || (report.visibility.is_some() && report.visibility != session.visibility)
+        || report.meta.as_ref().is_some_and(|meta| *meta != session.meta)
+}
