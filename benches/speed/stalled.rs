@@ -42,13 +42,18 @@ pub async fn beside(bench: &Bench) -> Vec<Row> {
         request("PUT", &format!("/sessions/s{}/status", change % SESSIONS), port, Some(&body))
     };
     let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..bench.rounds() {
-        let calm = percentile(&delays(bench, port, "/ws", watchers, ask).await, 0.99);
-        let one = stalled(port).await;
-        // Until it is full it costs nothing yet.
+    let p99 = async |one: Option<TcpStream>| {
+        // Until it is full it costs nothing yet; the other side is warmed up as long.
         delays(bench, port, "/ws", 1, ask).await;
-        let beside = percentile(&delays(bench, port, "/ws", watchers, ask).await, 0.99);
+        let p99 = percentile(&delays(bench, port, "/ws", watchers, ask).await, 0.99);
         drop(one);
+        p99
+    };
+    for round in 0..bench.rounds() {
+        // In turn one and the other first, so that neither has the better place.
+        let first = if round % 2 == 0 { p99(None).await } else { p99(Some(stalled(port).await)).await };
+        let second = if round % 2 == 0 { p99(Some(stalled(port).await)).await } else { p99(None).await };
+        let (calm, beside) = if round % 2 == 0 { (first, second) } else { (second, first) };
         without.push(calm);
         with.push(beside);
         ratios.push(beside / calm);

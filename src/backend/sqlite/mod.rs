@@ -165,8 +165,16 @@ impl Backend for Sqlite {
     }
 
     fn beats(&self, beats: Vec<(SessionId, Timestamp)>) -> BoxFuture<'_, Result<()>> {
-        // In slices, so that a commit never waits behind more than one of them.
         async move {
+            // In the order of the table, so that neighbours share the pages that are written.
+            let sort = move || {
+                let mut beats = beats;
+                beats.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+                beats
+            };
+            let sorted = tokio::task::spawn_blocking(sort).await;
+            let beats = sorted.map_err(|error| Error::Storage(error.to_string()))?;
+            // In slices, so that a commit never waits behind more than one of them.
             for slice in beats.chunks(1_000) {
                 let slice = slice.to_vec();
                 self.write(move |connection| rows::beats(connection, &slice)).await?;

@@ -1,5 +1,7 @@
 //! `/ws/client`: the sessions of one page, or of one process.
 
+mod kill;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,7 +17,6 @@ use super::protocol::{self, ClientFrame, CloseCode, FRAME_MAX, ServerFrame, TERM
 use super::socket::{self, Gone};
 use super::{Place, limited, upgraded};
 use crate::change::{Actor, Cause, Change};
-use crate::clock::millis;
 use crate::decide::Outcome;
 use crate::error::{Error, Result};
 use crate::http::Shared;
@@ -23,7 +24,7 @@ use crate::http::error::Answer;
 use crate::http::gate::Caller;
 use crate::http::sessions::may_register;
 use crate::monitor::{Push, Pushes, ended};
-use crate::session::{Kill, Session, SessionId, SocketId, Visibility};
+use crate::session::{Kill, SessionId, SocketId, Visibility};
 use crate::timing::Timing;
 use crate::wire::Seconds;
 
@@ -185,11 +186,6 @@ impl Client {
         let own = self.own.as_ref().and_then(|id| self.held.get(id));
         let close_at = own.and_then(|held| held.kill.as_ref()?.close_at);
         [register_by, close_at].into_iter().flatten().fold(ping_at, Instant::min)
-    }
-
-    fn kill_is_over(&self, now: Instant) -> bool {
-        let own = self.own.as_ref().and_then(|id| self.held.get(id));
-        own.and_then(|held| held.kill.as_ref()?.close_at).is_some_and(|close_at| now >= close_at)
     }
 
     fn token_changed(&self) -> End {
@@ -413,28 +409,6 @@ impl Client {
         session.is_some_and(|session| session.socket == Some(self.socket))
     }
 
-    async fn begin_pending_kill(&mut self, socket: &mut WebSocket, session: &Session) -> Step {
-        match &session.kill {
-            Some(kill) => self.begin_kill(socket, session.id.clone(), kill.clone()).await,
-            None => Ok(None),
-        }
-    }
-
-    /// A client came back to an id that was killed: it is told again.
-    async fn killed_before(&mut self, socket: &mut WebSocket, id: Option<&str>, shared: bool, gone: Error) -> Step {
-        if let Error::Gone { id: gone_id, reason, kill_id, by, .. } = &gone {
-            let frame = ServerFrame::Kill {
-                session_id: id.unwrap_or(gone_id),
-                kill_id,
-                reason: reason.as_deref(),
-                by: by.as_deref(),
-                grace_ms: 0,
-            };
-            socket::send(socket, Message::Text(frame.encode().into())).await?;
-        }
-        Ok((!shared).then_some((CloseCode::Killed, TERMINATED)))
-    }
-
     async fn push(&mut self, socket: &mut WebSocket, push: Push) -> Step {
         match push {
             Push::Kill(id, kill) => self.begin_kill(socket, id, kill).await,
@@ -470,33 +444,6 @@ impl Client {
                 }
             }
         }
-    }
-
-    async fn begin_kill(&mut self, socket: &mut WebSocket, id: SessionId, kill: Arc<Kill>) -> Step {
-        let grace = self.timing().kill_grace;
-        let shared = self.shared;
-        let Some(held) = self.held.get_mut(&id).filter(|held| held.kill.is_none()) else { return Ok(None) };
-        let close_at = (!shared).then(|| Instant::now() + grace + Timing::ACK_SLACK);
-        held.kill = Some(Killing { kill: kill.clone(), close_at });
-        let frame = ServerFrame::kill(id.as_str(), &kill, millis(grace)).encode();
-        socket::send(socket, Message::Text(frame.into())).await?;
-        self.ask(Change::KillDelivered(id.clone(), kill.kill_id.clone()), id).await;
-        Ok(None)
-    }
-
-    async fn kill_acknowledged(&mut self, id: SessionId, kill_id: Option<&str>) -> Step {
-        let killing = self.held.get(&id).and_then(|held| held.kill.as_ref());
-        let Some(kill) = killing.map(|killing| killing.kill.clone()).filter(|kill| Some(&*kill.kill_id) == kill_id)
-        else {
-            return Ok(None);
-        };
-        self.ask(Change::KillAcknowledged(id.clone(), kill.kill_id.clone()), id.clone()).await;
-        if self.shared {
-            self.held.remove(&id);
-            self.ask(Change::Remove { id: id.clone(), cause: Cause::Killed, actor: Actor::default() }, id).await;
-            return Ok(None);
-        }
-        Ok(Some((CloseCode::Killed, TERMINATED)))
     }
 
     /// The socket is closed. A session that was being killed on a socket of its own is
