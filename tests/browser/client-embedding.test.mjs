@@ -94,9 +94,10 @@ describe('embedded', { concurrency: 3 }, () => {
     });
     await open();
     await inState(page, 'offline');
-    // The client hears of the close first, the page's own listener after it.
+    // The client hears of the close first, the page's own listener after it. It was the client that closed, and it
+    // gave no code.
     await page.waitForFunction(() => closes.length > 0);
-    assert.deepEqual(await page.evaluate(() => closes[0]), [1006, '']);
+    assert.deepEqual(await page.evaluate(() => closes[0]), [1005, '']);
     assert.equal(lines.filter(line => line.startsWith('sessionwatch')).length, 1);
     await page.evaluate(token => { globalThis.token = token; session.reconnect(); }, token);
     await inState(page, 'online');
