@@ -35,6 +35,15 @@ fn plain(text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }
 
+/// A killed job is told so in the one word that it reads, even where it was killed while
+/// this was answered.
+fn told(answer: Result<Response>) -> Answer {
+    match answer {
+        Err(Error::Gone { .. }) => Ok((StatusCode::GONE, plain("KILL")).into_response()),
+        other => other.map_err(Problem::from),
+    }
+}
+
 fn checked(query: Asked) -> Result<PingQuery> {
     query
         .map(|Query(query)| query)
@@ -50,7 +59,7 @@ pub(super) async fn beat(
     query: Asked,
 ) -> Answer {
     let query = checked(query)?;
-    ping(&app, &caller, &name, &id, &query, None).await
+    told(ping(&app, &caller, &name, &id, &query, None).await)
 }
 
 /// The same by POST.
@@ -74,7 +83,7 @@ pub(super) async fn step(
 ) -> Answer {
     let query = checked(query)?;
     let cause = match what.as_str() {
-        "start" => return ping(&app, &caller, &name, &id, &query, Some(Status::Running)).await,
+        "start" => return told(ping(&app, &caller, &name, &id, &query, Some(Status::Running)).await),
         "fail" => Cause::Failed,
         exit => match exit.parse::<u8>() {
             Ok(0) => Cause::Done,
@@ -87,10 +96,12 @@ pub(super) async fn step(
             }
         },
     };
-    let answer = ping(&app, &caller, &name, &id, &query, None).await?;
-    let id = fields::session_id(&id)?;
-    app.monitor.remove(id, cause, Actor::default()).await?;
-    Ok(answer)
+    let last = async {
+        let answer = ping(&app, &caller, &name, &id, &query, None).await?;
+        app.monitor.remove(fields::session_id(&id)?, cause, Actor::default()).await?;
+        Ok(answer)
+    };
+    told(last.await)
 }
 
 /// The same by POST.
@@ -111,7 +122,7 @@ async fn ping(
     id: &str,
     query: &PingQuery,
     status: Option<Status>,
-) -> Answer {
+) -> Result<Response> {
     let id: SessionId = fields::session_id(id)?;
     let said = query.status.as_deref().map(fields::status).transpose()?;
     let report = Report {
@@ -123,11 +134,10 @@ async fn ping(
         Ok(session) => {
             caller.act_for(&session, None)?;
             if *session.app != *name {
-                return Err(Error::Invalid(format!("the session {id} belongs to the app {:?}", session.app)).into());
+                return Err(Error::Invalid(format!("the session {id} belongs to the app {:?}", session.app)));
             }
         }
-        // A killed job is told so in the one word that it reads.
-        Err(Error::Gone { .. }) => return Ok((StatusCode::GONE, plain("KILL")).into_response()),
+        Err(gone @ Error::Gone { .. }) => return Err(gone),
         Err(_) => make(app, caller, name, &id, query, &report).await?,
     }
     let session = app.monitor.heartbeat(id.as_str(), Some(report)).await?;

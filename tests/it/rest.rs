@@ -240,4 +240,10 @@ async fn a_ping_makes_beats_and_ends_a_job() {
     ping("/ping/backup/job2").await;
     server.ask(Method::POST, "/sessions/job2/kill", None).await;
     assert_eq!(ping("/ping/backup/job2").await, "KILL");
+    // Its last words end it; whatever it says from then on, it is told the one word that it reads.
+    assert_eq!(ping("/ping/backup/job2/0").await, "KILL");
+    for path in ["", "/start", "/0", "/3", "/fail"] {
+        let response = server.client.get(format!("{}/ping/backup/job2{path}", server.url)).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), response.text().await.unwrap().as_str()), (410, "KILL"), "{path}");
+    }
 }
