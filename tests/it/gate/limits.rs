@@ -229,9 +229,20 @@ async fn the_end_of_descriptors_ends_neither_the_accept_loop_nor_the_store() {
     }
     // Who is in is served meanwhile, down to the disk.
     first.send(json!({ "type": "status", "session_id": "first", "status": "running", "current_task": "on" })).await;
+    // A full queue is let in as fast as the machine has time for it, and no further than the headroom.
     let id = server.child.id().expect("it runs");
-    let open = std::fs::read_dir(format!("/proc/{id}/fd")).expect("its descriptors").count();
-    assert!((80..160 - 20).contains(&open), "{open} descriptors are in use: neither all nor few");
+    let open = || std::fs::read_dir(format!("/proc/{id}/fd")).expect("its descriptors").count();
+    let most = std::cell::Cell::new(0);
+    until("as many are in as there is room for", || async {
+        most.set(most.get().max(open()));
+        most.get() >= 80
+    })
+    .await;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        most.set(most.get().max(open()));
+    }
+    assert!(most.get() < 160 - 20, "{} descriptors were in use: none were kept back", most.get());
     drop(crowd);
     until("new ones are let in again", || async {
         let asked = server.client.get(format!("{}/sessions/first", server.url)).timeout(Duration::from_secs(2)).send();
