@@ -51,9 +51,14 @@ pub async fn beside(bench: &Bench) -> Vec<Row> {
     };
     for round in 0..bench.rounds() {
         // In turn one and the other first, so that neither has the better place.
-        let first = if round % 2 == 0 { p99(None).await } else { p99(Some(stalled(port).await)).await };
-        let second = if round % 2 == 0 { p99(Some(stalled(port).await)).await } else { p99(None).await };
-        let (calm, beside) = if round % 2 == 0 { (first, second) } else { (second, first) };
+        let [mut calm, mut beside] = [0.0; 2];
+        for is_stalled in [round % 2 == 1, round % 2 == 0] {
+            if is_stalled {
+                beside = p99(Some(stalled(port).await)).await;
+            } else {
+                calm = p99(None).await;
+            }
+        }
         without.push(calm);
         with.push(beside);
         ratios.push(beside / calm);

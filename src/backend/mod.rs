@@ -38,8 +38,9 @@ pub struct Stored {
 
 /// A place where sessions are kept.
 pub trait Backend: Send + Sync + 'static {
-    /// All that was committed, the counts of the last minute mended out of the log, as the last commit left it. Times are wall-clock times;
-    /// who is late is the caller's to judge. Notes that a server started `now`.
+    /// All that was committed, as the last commit left it, with the counts of the last minute
+    /// mended out of the log. Times are wall-clock times; who is late is the caller's to
+    /// judge. Notes that a server started `now`.
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>>;
 
     /// One live session as the last commit left it. May be asked while `load` is under

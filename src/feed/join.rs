@@ -165,7 +165,7 @@ impl Feed {
                 return Joined { owed, seq, ..joined };
             }
             // So much happened since that it cannot be caught up with: another snapshot.
-            self.snapshots.latest.lock().await.shared = None;
+            *self.snapshots.latest.lock().await = Latest::default();
         }
     }
 
@@ -195,9 +195,7 @@ impl Feed {
         let place = match self.snapshots.places.clone().try_acquire_owned() {
             Ok(place) => Some(place),
             Err(_) => {
-                let still_read = latest.read.upgrade();
-                let caught_up = |snapshot: &Arc<Snapshot>| self.knows_since(snapshot.seq);
-                if let Some(snapshot) = still_read.filter(caught_up) {
+                if let Some(snapshot) = latest.read.upgrade() {
                     return snapshot;
                 }
                 self.snapshots.wanted.store(true, Ordering::Relaxed);
@@ -233,11 +231,6 @@ impl Feed {
         if latest.shared.as_ref().is_some_and(|snapshot| snapshot.made.elapsed() >= SHARED) {
             latest.shared = None;
         }
-    }
-
-    fn knows_since(&self, seq: u64) -> bool {
-        let state = self.state.lock();
-        !matches!(state.ring.missed(seq, &state.view), Missed::Unknown)
     }
 
     /// Subscribes and finds what was missed, at one moment. `since` is when the one

@@ -12,7 +12,7 @@ use tower::ServiceExt;
 
 use super::base::{enter, leave};
 use super::body::Maybe;
-use super::error::Problem;
+use super::error::Answer;
 use super::gate::{Access, Caller};
 use super::sessions::{ReportBody, beat};
 use super::{HEARTBEAT, Peer, Shared, router, routes, through_gate};
@@ -63,7 +63,7 @@ impl Front {
         // Heartbeats are most of what comes. They pass the same gate as everything, but are
         // not looked up among the routes, which would cost more than all that they do.
         if let (Some(access), Some(id)) = (self.heartbeat, heartbeat_of(&request)) {
-            let next = |request, caller| self.heartbeat(id, request, caller);
+            let next = |request, caller| async move { self.heartbeat(id, request, caller).await.into_response() };
             return through_gate(&self.app, access, peer, request, next).await;
         }
         request.extensions_mut().insert(Peer(peer));
@@ -73,13 +73,9 @@ impl Front {
         }
     }
 
-    async fn heartbeat(&self, id: SessionId, request: Request, caller: Caller) -> Response {
-        let beaten: Result<Response, Problem> = async {
-            let Maybe(body) = Maybe::<ReportBody>::from_request(request, &()).await?;
-            beat(&self.app, &caller, id.as_str(), &body).await
-        }
-        .await;
-        beaten.into_response()
+    async fn heartbeat(&self, id: SessionId, request: Request, caller: Caller) -> Answer {
+        let Maybe(body) = Maybe::<ReportBody>::from_request(request, &()).await?;
+        beat(&self.app, &caller, id.as_str(), &body).await
     }
 }
 

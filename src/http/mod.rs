@@ -184,7 +184,14 @@ where
 {
     let admitted = app.gate.admit(access, request.method(), request.uri(), request.headers(), peer);
     let (cors, mut response) = match admitted {
-        Ok(caller) => (caller.cors.clone(), pass(&app.monitor, access, caller, request, next).await),
+        Ok(caller) => {
+            let cors = caller.cors.clone();
+            let response = match pass(&app.monitor, access, caller, request).await {
+                Ok((request, caller)) => next(request, caller).await,
+                Err(refusal) => *refusal,
+            };
+            (cors, response)
+        }
         Err(problem) => (None, problem.into_response()),
     };
     let headers = response.headers_mut();
@@ -201,16 +208,13 @@ where
     response
 }
 
-async fn pass<F>(
+/// The request and who asks, once they may and all is there that they ask for.
+async fn pass(
     monitor: &Monitor,
     access: Access,
     caller: Caller,
     request: Request,
-    next: impl FnOnce(Request, Caller) -> F,
-) -> Response
-where
-    F: Future<Output = Response>,
-{
+) -> Result<(Request, Caller), Box<Response>> {
     match gate::authorize(access, caller) {
         Ok(caller) => {
             // After a start with a large store only heartbeats are answered before all of it
@@ -218,14 +222,16 @@ where
             let waits =
                 !matches!(access, Access::Page | Access::Script) && !request.uri().path().ends_with("/heartbeat");
             if waits && let Err(error) = monitor.restored().await {
-                return Problem::from(error).into_response();
+                return Err(Box::new(Problem::from(error).into_response()));
             }
-            next(request, caller).await
+            Ok((request, caller))
         }
         // A page learns nothing of a refused handshake, so a socket is refused by a close
         // code, which it can read.
-        Err(problem) if crate::ws::is_handshake(request.headers()) => crate::ws::refuse(request, problem).await,
-        Err(problem) => problem.into_response(),
+        Err(problem) if crate::ws::is_handshake(request.headers()) => {
+            Err(Box::new(crate::ws::refuse(request, problem).await))
+        }
+        Err(problem) => Err(Box::new(problem.into_response())),
     }
 }
 

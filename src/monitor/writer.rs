@@ -70,7 +70,6 @@ impl Company {
                 Err(_) => tokio::select! {
                     Some(job) = jobs.recv() => job,
                     () = &mut enough => return,
-                    else => return,
                 },
             };
             urgent = is_urgent(&job.change);

@@ -118,11 +118,7 @@ export class Grid {
         this.#views.set(key, held);
       }
       this.#place(held, index, lineHeight);
-      const version = this.#source.versionOf(line);
-      const changed = held.line !== line || held.version !== version;
-      held.line = line;
-      held.version = version;
-      if (fresh || changed) held.view.fill(line, index);
+      this.#fill(held, line, fresh);
     }
     // Hidden only now: most of those let go were needed again at once.
     for (const views of this.#spare.values())
@@ -130,11 +126,18 @@ export class Grid {
     // The focused line out of view stays where it is, so that typing goes on and tabbing finds its way.
     if (focusedKey !== null) {
       const held = this.#views.get(focusedKey);
-      const version = this.#source.versionOf(held.line);
-      if (fresh || held.version !== version) held.view.fill(held.line, held.index);
-      held.version = version;
+      this.#fill(held, held.line, fresh);
     }
     this.#rove(length);
+  }
+
+  /** Shows `line`, unless that is what it shows already. */
+  #fill(held, line, fresh) {
+    const version = this.#source.versionOf(line);
+    const changed = held.line !== line || held.version !== version;
+    held.line = line;
+    held.version = version;
+    if (fresh || changed) held.view.fill(line, held.index);
   }
 
   /** Takes back the views of lines that left, but not the focused one's. Answers that one's key. */

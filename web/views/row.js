@@ -207,20 +207,10 @@ export class GroupView {
       const number = el('span', { class: 'number' });
       return { state, number, element: el('span', { class: 'group-part', title: state }, shape(state), number) };
     });
-    this.#message = el('button', {
-      type: 'button',
-      class: 'write',
-      text: 'Message…',
-      tabindex: '-1',
-      data: { act: 'message-group' },
-    });
-    this.#kill = el('button', {
-      type: 'button',
-      class: 'kill',
-      text: 'Kill group…',
-      tabindex: '-1',
-      data: { act: 'kill-group' },
-    });
+    const button = (kind, text, act) =>
+      el('button', { type: 'button', class: kind, text, tabindex: '-1', data: { act } });
+    this.#message = button('write', 'Message…', 'message-group');
+    this.#kill = button('kill', 'Kill group…', 'kill-group');
     this.element = el(
       'tr',
       { class: 'group' },

@@ -2,8 +2,8 @@
 //!
 //! WAL with `synchronous=FULL`: a commit that has returned is on the disk, not only
 //! with the kernel. One connection writes, another reads the log, so that a long look
-//! back holds up nobody, and a third empties the WAL. A lock on a file beside the database keeps a second server
-//! out for as long as this process lives, however it dies.
+//! back holds up nobody, and a third empties the WAL. A lock on a file beside the database
+//! keeps a second server out for as long as this process lives, however it dies.
 
 mod checkpoints;
 mod rows;

@@ -8,4 +8,4 @@ mod remote;
 mod requests;
 mod rules;
 mod stalled;
-mod wire;
+pub mod wire;

@@ -8,6 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use super::{Dice, count};
+use crate::gate::wire::{FIN, TEXT, claim, frame};
 use crate::support::{PATIENCE, command};
 
 const FRAMES: [&str; 10] = [
@@ -123,36 +124,18 @@ async fn socket(port: u16, dice: &mut Dice) {
     );
     let _ = stream.write_all(handshake.as_bytes()).await;
     answer(&mut stream).await;
-    let mut out = frame(0x81, FRAMES[0].as_bytes(), FRAMES[0].len());
+    let mut out = frame(FIN | TEXT, FRAMES[0].as_bytes());
     for _ in 0..20 {
         let known: &str = dice.one_of::<&str>(&FRAMES);
         let payload = dice.mangle(known);
         // Mostly text; at times another opcode, reserved bits, or a length that lies.
-        let first = if dice.below(8) == 0 { dice.next() as u8 } else { 0x81 };
+        let first = if dice.below(8) == 0 { dice.next() as u8 } else { FIN | TEXT };
         let told = if dice.below(12) == 0 { dice.below(200_000) as usize } else { payload.len() };
-        out.extend(frame(first, &payload, told));
+        out.extend(claim(first, told as u64, true));
+        out.extend(payload);
     }
     let _ = stream.write_all(&out).await;
     answer(&mut stream).await;
-}
-
-/// A masked frame with a key of zeros, whose head may lie.
-fn frame(first: u8, payload: &[u8], told: usize) -> Vec<u8> {
-    let mut frame = vec![first];
-    match told {
-        0..126 => frame.push(0x80 | told as u8),
-        126..65_536 => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&(told as u16).to_be_bytes());
-        }
-        _ => {
-            frame.push(0x80 | 127);
-            frame.extend_from_slice(&(told as u64).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
 }
 
 #[tokio::test]
