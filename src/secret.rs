@@ -6,7 +6,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::session::Digest;
 
-/// A new secret (43 characters of base64url) and its digest.
+/// A new secret (43 characters of base64url) and its digest. None begins with a dash,
+/// so that it can stand on a command line without being taken for an option.
 ///
 /// # Panics
 /// When the operating system has no randomness to give, without which nothing here
@@ -14,14 +15,29 @@ use crate::session::Digest;
 #[must_use]
 pub fn fresh() -> (String, Digest) {
     let mut bits = [0_u8; 32];
-    getrandom::fill(&mut bits).expect("the operating system gives random numbers");
-    let text = URL_SAFE_NO_PAD.encode(bits);
-    let digest = digest(&text);
-    (text, digest)
+    loop {
+        getrandom::fill(&mut bits).expect("the operating system gives random numbers");
+        let text = URL_SAFE_NO_PAD.encode(bits);
+        if !text.starts_with('-') {
+            let digest = digest(&text);
+            return (text, digest);
+        }
+    }
 }
 
 /// The digest under which a secret is kept.
 #[must_use]
 pub fn digest(text: &str) -> Digest {
     Sha256::digest(text.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_looks_like_an_option() {
+        // One in 64 would.
+        assert!((0..2_000).all(|_| !fresh().0.starts_with('-')));
+    }
 }

@@ -22,6 +22,9 @@ use super::{
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a whole request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
+/// The server closes a connection that was idle for ten seconds; a request that is sent at
+/// that moment would be lost.
+const IDLE_LIMIT: Duration = Duration::from_secs(5);
 /// The largest frame accepted: the server's snapshot frames are at most 256 KiB.
 const FRAME_LIMIT: usize = 4 << 20;
 
@@ -56,8 +59,11 @@ impl Api {
             Some(host) => host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()),
             None => return Err(usage("it names no host".to_owned())),
         };
-        let mut builder =
-            reqwest::Client::builder().connect_timeout(CONNECT_LIMIT).timeout(REQUEST_LIMIT).tcp_nodelay(true);
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT_LIMIT)
+            .timeout(REQUEST_LIMIT)
+            .pool_idle_timeout(IDLE_LIMIT)
+            .tcp_nodelay(true);
         if loopback {
             // A proxy from the environment cannot know this machine's own loopback.
             builder = builder.no_proxy();

@@ -58,7 +58,12 @@ impl Server {
         if let Ok(Ok(Some(line))) = tokio::time::timeout(Duration::from_millis(100), lines.next_line()).await {
             printed.push(line);
         }
-        let client = reqwest::Client::builder().danger_accept_invalid_certs(true).build().expect("a client");
+        let client = reqwest::Client::builder()
+            .danger_accept_invalid_certs(true)
+            // The server closes what was idle for ten; a request must not meet that halfway.
+            .pool_idle_timeout(Duration::from_secs(5))
+            .build()
+            .expect("a client");
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         Self { url, port, child, db: db.to_owned(), client, lines: printed, args, folder: None }
     }
