@@ -25,6 +25,7 @@ pub mod config;
 pub mod http;
 pub mod ws;
 pub mod places;
+pub mod heads;
 pub mod server;
 pub mod token_command;
 pub mod cli;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
+use http::StatusCode;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::heads::{HEAD_WITHIN, Heads, IDLE_WITHIN, Turns};
 use crate::http::gate::Gate;
 use crate::http::{App, Front, Shared};
 use crate::monitor::{Monitor, ended};
@@ -28,8 +30,6 @@ use crate::tokens::Tokens;
 
 /// Largest head of a request, in bytes; hyper's buffer grows no further than this.
 const HEAD_MAX: usize = 16 * 1_024;
-/// How long a head may take to arrive.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// How often the token file is looked at: a rotated token closes its sockets within 1 s.
 const TOKENS_EVERY: Duration = Duration::from_millis(500);
 
@@ -201,12 +201,24 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let front = Arc::new(front);
+    let turns = Turns::default();
+    let stream = Heads::new(stream, turns.clone());
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let (front, request): (_, Request) = (front.clone(), request.map(axum::body::Body::new));
-        async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
+        turns.asked();
+        let (front, turns, request): (_, _, Request) =
+            (front.clone(), turns.clone(), request.map(axum::body::Body::new));
+        async move {
+            let response = front.answer(request, peer).await;
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                turns.answered();
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_MAX).keep_alive(true);
+    // What hyper takes for the time of a head runs from the last answer on: it is how long a
+    // connection may be idle. The head's own time is `Heads`'.
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE_WITHIN).max_buf_size(HEAD_MAX).keep_alive(true);
     let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
     tokio::select! {

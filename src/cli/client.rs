@@ -22,8 +22,8 @@ use super::{
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a whole request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
-/// The server closes a connection that was idle for ten seconds; a request that is sent at
-/// that moment would be lost.
+/// Less than the server or a proxy keeps an idle connection: a request that is sent just when
+/// it is closed would be lost.
 const IDLE_LIMIT: Duration = Duration::from_secs(5);
 /// The largest frame accepted: the server's snapshot frames are at most 256 KiB.
 const FRAME_LIMIT: usize = 4 << 20;

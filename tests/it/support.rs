@@ -60,7 +60,7 @@ impl Server {
         }
         let client = reqwest::Client::builder()
             .danger_accept_invalid_certs(true)
-            // The server closes what was idle for ten; a request must not meet that halfway.
+            // The server closes what was idle for long; a request must not meet that halfway.
             .pool_idle_timeout(Duration::from_secs(5))
             .build()
             .expect("a client");

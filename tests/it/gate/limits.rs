@@ -142,6 +142,25 @@ async fn slow_heads_and_slow_bodies_end_after_ten_seconds() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_may_be_idle_for_longer_than_a_head_may_take() {
+    let server = Server::start(&[]).await;
+    let ask = format!("HEAD /healthz HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", server.port);
+    let mut raw = Raw::connect(&server).await;
+    raw.write(ask.as_bytes()).await;
+    assert_eq!(raw.head().await.0, 200);
+    tokio::time::sleep(Duration::from_millis(10_500)).await;
+    // The next head has ten seconds of its own, from its first byte on.
+    raw.write(&ask.as_bytes()[..10]).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    raw.write(&ask.as_bytes()[10..]).await;
+    assert_eq!(raw.head().await.0, 200, "it was kept");
+    let begun = Instant::now();
+    raw.write(&ask.as_bytes()[..10]).await;
+    assert!(raw.rest().await.is_empty());
+    assert!((Duration::from_millis(9_500)..PATIENCE).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn who_asks_and_does_not_read_the_answers_is_gone_after_ten_seconds() {
     let server = Server::start(&[]).await;
     let mut raw = Raw::connect_narrow(&server).await;
