@@ -87,9 +87,11 @@ export const kill = (server, id, reason) =>
  */
 export async function launchPlainBrowser(args = []) {
   const profile = mkdtempSync(join(tmpdir(), 'sessionwatch-chromium-'));
+  // Without a page of its own: where Playwright connects while that is still being made, it may wait for ever.
   const child = spawn(process.env.CHROMIUM ?? '/usr/bin/chromium', [
     '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync', '--remote-debugging-port=0', `--user-data-dir=${profile}`, ...args,
+    '--disable-component-update', '--disable-sync', '--no-startup-window', '--remote-debugging-port=0',
+    `--user-data-dir=${profile}`, ...args,
   ], { stdio: ['ignore', 'ignore', 'pipe'] });
   const exited = once(child, 'exit');
   const ended = async () => {
