@@ -302,7 +302,7 @@ async fn changes_of_everything_at_once_reach_dashboards_in_frames_that_fit() {
 }
 
 async fn hears_of_every_kill(mut dashboard: Socket, who: &str, mut at: u64, sessions: usize) {
-    let mut killed = std::collections::HashSet::new();
+    let (mut killed, mut changes) = (std::collections::HashSet::new(), 0);
     while killed.len() < sessions {
         let frame = dashboard.next().await;
         let told = match frame["type"].as_str() {
@@ -310,9 +310,10 @@ async fn hears_of_every_kill(mut dashboard: Socket, who: &str, mut at: u64, sess
                 assert_eq!(frame["from"], at, "{who}: no gap");
                 assert!(frame["seq"].as_u64() > Some(at), "{who}: it goes on");
                 assert!(frame.to_string().len() < 1_024 * 1_024, "{who}");
+                changes += 1;
                 "upserted"
             }
-            // What a machine gets that is too slow to read all of it in time.
+            // What a machine gets that is too slow to read all of it in time, after it has got some.
             Some("snapshot") => "sessions",
             _ => continue,
         };
@@ -320,6 +321,7 @@ async fn hears_of_every_kill(mut dashboard: Socket, who: &str, mut at: u64, sess
         let told = frame[told].as_array().unwrap().iter();
         killed.extend(told.filter(|s| s["kill_requested"] == true).map(|s| s["session_id"].to_string()));
     }
+    assert!(changes > 0, "{who}: it is told by changes, and not by a snapshot alone");
 }
 
 #[tokio::test]
