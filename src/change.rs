@@ -31,6 +31,18 @@ pub enum Proof {
     Missing,
 }
 
+/// What lets a change act on one session. The writer judges it against the session as it
+/// is at that moment, so it holds whatever came in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// The change came over this socket, which has to be the session's socket.
+    Socket(SocketId),
+    /// What the caller of an HTTP route has shown.
+    Proof(Proof),
+    /// The server itself acts.
+    Server,
+}
+
 /// A session that registers, all fields checked.
 #[derive(Clone, Debug)]
 pub struct Registration {
@@ -136,7 +148,7 @@ pub enum Change {
     /// Make a session, or resume it.
     Register(Box<Registration>),
     /// Take what a client says of itself.
-    Report(SessionId, Report),
+    Report(SessionId, Report, Authority),
     /// A socket has closed; counts only while it is the session's newest.
     Disconnect(SessionId, SocketId),
     /// Ask sessions to end.
@@ -151,9 +163,9 @@ pub enum Change {
         actor: Actor,
     },
     /// The client was told.
-    KillDelivered(SessionId, Arc<str>),
+    KillDelivered(SessionId, Arc<str>, Authority),
     /// The client has cleaned up.
-    KillAcknowledged(SessionId, Arc<str>),
+    KillAcknowledged(SessionId, Arc<str>, Authority),
     /// Take a session off the live view. A session that was asked to end is removed
     /// as killed, whatever the cause given here.
     Remove {
@@ -163,6 +175,8 @@ pub enum Change {
         cause: Cause,
         /// Who asks.
         actor: Actor,
+        /// Why they may.
+        authority: Authority,
     },
     /// Remove what has been silent since before this moment.
     RemoveSilent {
@@ -187,7 +201,7 @@ pub enum Change {
         actor: Actor,
     },
     /// A client has shown a note.
-    MessageDelivered(SessionId, Arc<str>),
+    MessageDelivered(SessionId, Arc<str>, Authority),
 }
 
 /// What happened, in the log's words.

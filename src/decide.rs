@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::change::{Actor, Cause, Change, Event, Kind, Message, Proof, Registration, Report, Target, Tombstone};
+use crate::change::{
+    Actor, Authority, Cause, Change, Event, Kind, Message, Proof, Registration, Report, Target, Tombstone,
+};
 use crate::clock::Now;
 use crate::error::{Error, Result};
 use crate::registry::Registry;
@@ -86,13 +88,19 @@ impl<'a> Draft<'a> {
         self.now = now;
         match change {
             Change::Register(registration) => self.register(registration, now),
-            Change::Report(id, report) => self.report(id, report, now),
+            Change::Report(id, report, authority) => self.report(id, report, authority, now),
             Change::Disconnect(id, socket) => Ok(self.disconnect(id, *socket, now)),
             Change::Kill { target, kill_id, reason, actor } => self.kill(target, kill_id, reason.as_ref(), actor, now),
-            Change::KillDelivered(id, kill_id) => self.kill_step(id, kill_id, Kind::KillDelivered, now),
-            Change::KillAcknowledged(id, kill_id) => self.kill_step(id, kill_id, Kind::KillAcknowledged, now),
-            Change::Remove { id, cause, actor } => {
-                let session = self.live(id)?;
+            Change::KillDelivered(id, kill_id, authority) => {
+                let session = self.authorized(id, authority)?;
+                self.kill_step(&session, kill_id, Kind::KillDelivered, now)
+            }
+            Change::KillAcknowledged(id, kill_id, authority) => {
+                let session = self.authorized(id, authority)?;
+                self.kill_step(&session, kill_id, Kind::KillAcknowledged, now)
+            }
+            Change::Remove { id, cause, actor, authority } => {
+                let session = self.authorized(id, authority)?;
                 self.remove(&session, *cause, actor.clone(), now);
                 Ok(Outcome::Done)
             }
@@ -107,8 +115,8 @@ impl<'a> Draft<'a> {
             Change::Recover(id) => Ok(self.recover(id, now)),
             Change::Expire(id) => Ok(self.expire(id, now)),
             Change::Send { target, message, actor } => self.send(target, message, actor, now),
-            Change::MessageDelivered(id, message_id) => {
-                let session = self.live(id)?;
+            Change::MessageDelivered(id, message_id, authority) => {
+                let session = self.authorized(id, authority)?;
                 let shown = Message { message_id: message_id.clone(), text: "".into(), level: "info", by: None };
                 self.note(Kind::MessageDelivered, session, Actor::default(), &Arc::new(shown), now);
                 Ok(Outcome::Done)
@@ -125,6 +133,24 @@ impl<'a> Draft<'a> {
 
     fn live(&self, id: &SessionId) -> Result<Arc<Session>> {
         self.get(id).ok_or_else(|| self.gone(id).unwrap_or_else(|| Error::NotFound(id.to_string())))
+    }
+
+    /// The live session, if the change may act on it.
+    fn authorized(&self, id: &SessionId, authority: &Authority) -> Result<Arc<Session>> {
+        let session = self.live(id)?;
+        let allowed = match authority {
+            Authority::Socket(socket) => session.socket == Some(*socket),
+            Authority::Proof(Proof::Token(digest)) => session.owned_by(digest),
+            Authority::Proof(Proof::Trusted) | Authority::Server => true,
+            Authority::Proof(Proof::Missing) => false,
+        };
+        if allowed {
+            return Ok(session);
+        }
+        Err(Error::Forbidden(match authority {
+            Authority::Socket(_) => format!("session {id} is not on this socket: register it here first"),
+            _ => format!("this is not the session_token of session {id}; send the one that its registration answered"),
+        }))
     }
 
     fn gone(&self, id: &SessionId) -> Option<Error> {
@@ -245,8 +271,8 @@ impl<'a> Draft<'a> {
         Ok(Outcome::Registered { session: event.session.clone(), resumed: true, fresh_token, replaced })
     }
 
-    fn report(&mut self, id: &SessionId, report: &Report, now: Now) -> Result<Outcome> {
-        let session = self.live(id)?;
+    fn report(&mut self, id: &SessionId, report: &Report, authority: &Authority, now: Now) -> Result<Outcome> {
+        let session = self.authorized(id, authority)?;
         let after = apply_report(&session, report, now);
         if !same_report(&session, &after) {
             self.push(Kind::StatusChanged, after, Actor::default(), now);
@@ -313,10 +339,9 @@ impl<'a> Draft<'a> {
         kill
     }
 
-    fn kill_step(&mut self, id: &SessionId, kill_id: &str, step: Kind, now: Now) -> Result<Outcome> {
-        let session = self.live(id)?;
+    fn kill_step(&mut self, session: &Session, kill_id: &str, step: Kind, now: Now) -> Result<Outcome> {
         let Some(kill) = session.kill.as_ref().filter(|kill| &*kill.kill_id == kill_id) else {
-            return Err(Error::Invalid(format!("kill_id {kill_id:?} is not the kill of session {id}")));
+            return Err(Error::Invalid(format!("kill_id {kill_id:?} is not the kill of session {}", session.id)));
         };
         let delivered = kill.delivered_at.is_some();
         let acknowledged = kill.acknowledged_at.is_some();
@@ -325,17 +350,17 @@ impl<'a> Draft<'a> {
             let mut kill = (**kill).clone();
             if !delivered {
                 kill.delivered_at = Some(now.wall);
-                let after = Session { kill: Some(Arc::new(kill.clone())), ..(*session).clone() };
+                let after = Session { kill: Some(Arc::new(kill.clone())), ..session.clone() };
                 self.push(Kind::KillDelivered, after, Actor::default(), now);
             }
             if !acknowledged {
                 kill.acknowledged_at = Some(now.wall);
-                let after = Session { kill: Some(Arc::new(kill)), ..(*session).clone() };
+                let after = Session { kill: Some(Arc::new(kill)), ..session.clone() };
                 self.push(Kind::KillAcknowledged, after, Actor::default(), now);
             }
         } else if !delivered {
             let kill = Kill { delivered_at: Some(now.wall), ..(**kill).clone() };
-            let after = Session { kill: Some(Arc::new(kill)), ..(*session).clone() };
+            let after = Session { kill: Some(Arc::new(kill)), ..session.clone() };
             self.push(Kind::KillDelivered, after, Actor::default(), now);
         }
         Ok(Outcome::Done)

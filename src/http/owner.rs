@@ -43,6 +43,12 @@ impl Caller {
         }
     }
 
+    /// The address alone, for what a session does to itself: there is nobody else to name.
+    #[must_use]
+    pub fn address(&self) -> Actor {
+        Actor { by: None, from: Some(self.from.to_string().into()) }
+    }
+
     /// Who the log says it was. From afar a name that the caller gives stands beside
     /// the token's, never in its place.
     #[must_use]

@@ -13,7 +13,7 @@ use super::gate::Caller;
 use super::openapi::Refusals;
 use super::path::Path;
 use super::sessions::{RegisterBody, may_register};
-use crate::change::{Actor, Cause, Report};
+use crate::change::{Authority, Cause, Proof, Report};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::session::{SessionId, Status};
@@ -37,10 +37,11 @@ fn plain(text: &'static str) -> Response {
 
 /// A killed job is told so in the one word that it reads, even where it was killed while
 /// this was answered.
-fn told(answer: Result<Response>) -> Answer {
-    match answer {
+fn told(pinged: Result<(Response, Authority)>) -> Answer {
+    match pinged {
+        Ok((answer, _)) => Ok(answer),
         Err(Error::Gone { .. }) => Ok((StatusCode::GONE, plain("KILL")).into_response()),
-        other => other.map_err(Problem::from),
+        Err(error) => Err(Problem::from(error)),
     }
 }
 
@@ -97,9 +98,9 @@ pub(super) async fn step(
         },
     };
     let last = async {
-        let answer = ping(&app, &caller, &name, &id, &query, None).await?;
-        app.monitor.remove(fields::session_id(&id)?, cause, Actor::default()).await?;
-        Ok(answer)
+        let (answer, authority) = ping(&app, &caller, &name, &id, &query, None).await?;
+        app.monitor.remove(fields::session_id(&id)?, cause, caller.address(), authority).await?;
+        Ok((answer, authority))
     };
     told(last.await)
 }
@@ -122,7 +123,7 @@ async fn ping(
     id: &str,
     query: &PingQuery,
     status: Option<Status>,
-) -> Result<Response> {
+) -> Result<(Response, Authority)> {
     let id: SessionId = fields::session_id(id)?;
     let said = query.status.as_deref().map(fields::status).transpose()?;
     let report = Report {
@@ -130,18 +131,20 @@ async fn ping(
         task: query.task.as_deref().map(|task| fields::optional("task", Some(task), fields::NAME_MAX)).transpose()?,
         ..Report::default()
     };
-    match app.monitor.session(id.as_str()) {
+    let proof = match app.monitor.session(id.as_str()) {
         Ok(session) => {
             caller.act_for(&session, None)?;
             if *session.app != *name {
                 return Err(Error::Invalid(format!("the session {id} belongs to the app {:?}", session.app)));
             }
+            caller.proof(None)
         }
         Err(gone @ Error::Gone { .. }) => return Err(gone),
         Err(_) => make(app, caller, name, &id, query, &report).await?,
-    }
-    let session = app.monitor.heartbeat(id.as_str(), Some(report)).await?;
-    Ok(plain(if session.kill.is_some() { "KILL" } else { "OK" }))
+    };
+    let authority = Authority::Proof(proof);
+    let session = app.monitor.heartbeat(id.as_str(), Some(report), authority).await?;
+    Ok((plain(if session.kill.is_some() { "KILL" } else { "OK" }), authority))
 }
 
 async fn make(
@@ -151,7 +154,7 @@ async fn make(
     id: &SessionId,
     query: &PingQuery,
     report: &Report,
-) -> Result<()> {
+) -> Result<Proof> {
     may_register(caller, app, id)?;
     let body = RegisterBody {
         app_name: Some(name.to_owned()),
@@ -166,5 +169,6 @@ async fn make(
     if let Some(identity) = &caller.identity {
         registration.fresh_token = identity.token;
     }
-    app.monitor.register(registration).await.map(drop)
+    let proof = Proof::Token(registration.fresh_token);
+    app.monitor.register(registration).await.map(|_| proof)
 }

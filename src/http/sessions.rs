@@ -16,7 +16,7 @@ use super::error::{Answer, Problem};
 use super::gate::Caller;
 use super::openapi::Refusals;
 use super::path::Path;
-use crate::change::{Cause, Registration, Report};
+use crate::change::{Authority, Cause, Proof, Registration, Report};
 use crate::error::{Error, Result};
 use crate::monitor::Registered;
 use crate::session::{Session, SessionId};
@@ -240,7 +240,8 @@ pub(super) async fn heartbeat(
 /// Takes a heartbeat that the gate let through.
 pub(super) async fn beat(app: &Shared, caller: &Caller, id: &str, body: &ReportBody) -> Answer {
     let session = own(app, caller, id, body.session_token.as_deref()).await?;
-    let session = app.monitor.beat(session, Some(body.check()?)).await?;
+    let authority = Authority::Proof(caller.proof(body.session_token.as_deref()));
+    let session = app.monitor.beat(session, Some(body.check()?), authority).await?;
     let Some(kill) = &session.kill else {
         let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         return Ok((content_type, r#"{"kill_requested":false}"#).into_response());
@@ -265,7 +266,8 @@ pub(super) async fn status(
             "the body has no status; send {\"status\":\"running\"}",
         ));
     }
-    app.monitor.report(session.id.clone(), report).await?;
+    let authority = Authority::Proof(caller.proof(body.session_token.as_deref()));
+    app.monitor.report(session.id.clone(), report, authority).await?;
     Ok(said("updated"))
 }
 
@@ -300,12 +302,12 @@ pub(super) async fn end(
 
 async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, cause: Cause) -> Answer {
     let session = own(app, caller, id, token).await?;
-    let actor = match caller.proof(token) {
-        // The session itself: there is nobody else to name.
-        crate::change::Proof::Token(_) => crate::change::Actor::default(),
+    let proof = caller.proof(token);
+    let actor = match proof {
+        Proof::Token(_) => caller.address(),
         _ => caller.actor(None),
     };
-    app.monitor.remove(session.id.clone(), cause, actor).await?;
+    app.monitor.remove(session.id.clone(), cause, actor, Authority::Proof(proof)).await?;
     Ok(said("deleted"))
 }
 

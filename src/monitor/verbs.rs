@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Monitor, fresh_id, full};
-use crate::change::{Actor, Cause, Change, Message, Registration, Report, Target};
+use crate::change::{Actor, Authority, Cause, Change, Message, Registration, Report, Target};
 use crate::clock::Timestamp;
 use crate::decide::Outcome;
 use crate::error::Result;
-use crate::session::{Kill, Session, SessionId};
+use crate::session::{Kill, Session, SessionId, SocketId};
 use crate::timing::Timing;
 
 /// A session that registered.
@@ -53,18 +53,23 @@ impl Monitor {
     ///
     /// # Errors
     /// Unknown or killed id; the store, where something new was said.
-    pub async fn heartbeat(&self, id: &str, report: Option<Report>) -> Result<Arc<Session>> {
-        self.beat(self.session(id)?, report).await
+    pub async fn heartbeat(&self, id: &str, report: Option<Report>, authority: Authority) -> Result<Arc<Session>> {
+        self.beat(self.session(id)?, report, authority).await
     }
 
     /// As [`Monitor::heartbeat`], for who has the session at hand.
     ///
     /// # Errors
     /// The store, where something new was said.
-    pub async fn beat(&self, session: Arc<Session>, report: Option<Report>) -> Result<Arc<Session>> {
+    pub async fn beat(
+        &self,
+        session: Arc<Session>,
+        report: Option<Report>,
+        authority: Authority,
+    ) -> Result<Arc<Session>> {
         self.alive(&session).await;
         if let Some(report) = report.filter(|report| says_more(&session, report)) {
-            self.ask(Change::Report(session.id.clone(), report)).await?;
+            self.ask(Change::Report(session.id.clone(), report, authority)).await?;
         }
         // The answer tells it.
         if let Some(kill) = &session.kill {
@@ -87,16 +92,19 @@ impl Monitor {
     /// Notes that the client was told of its kill; the first time counts.
     pub fn kill_delivered(&self, id: &SessionId, kill: &Kill) {
         if kill.delivered_at.is_none() {
-            self.note(Change::KillDelivered(id.clone(), kill.kill_id.clone()));
+            self.note(Change::KillDelivered(id.clone(), kill.kill_id.clone(), Authority::Server));
         }
     }
 
-    /// Takes a sign of life of a session whose socket spoke; cheap, never waits.
-    pub fn pulse(&self, session: &SessionId) {
-        if let Some(beat) = self.registry.beat(session.as_str(), self.clock.now())
-            && beat.was_stale
-        {
-            self.note(Change::Recover(session.clone()));
+    /// Takes a sign of life of a session over this socket; cheap, never waits. It counts only
+    /// while the socket is the session's.
+    pub fn pulse(&self, session: &SessionId, socket: SocketId) {
+        let Some(session) = self.registry.get(session.as_str()).filter(|session| session.socket == Some(socket)) else {
+            return;
+        };
+        self.registry.beat_session(&session, self.clock.now());
+        if session.stale {
+            self.note(Change::Recover(session.id.clone()));
         }
     }
 
@@ -104,9 +112,9 @@ impl Monitor {
     ///
     /// # Errors
     /// Unknown or killed id, store.
-    pub async fn report(&self, id: SessionId, report: Report) -> Result<()> {
+    pub async fn report(&self, id: SessionId, report: Report, authority: Authority) -> Result<()> {
         self.alive(&*self.session(id.as_str())?).await;
-        self.ask(Change::Report(id, report)).await.map(drop)
+        self.ask(Change::Report(id, report, authority)).await.map(drop)
     }
 
     /// Asks a session to end; the second time tells of the first.
@@ -133,8 +141,8 @@ impl Monitor {
     ///
     /// # Errors
     /// Unknown or killed id, store.
-    pub async fn remove(&self, id: SessionId, cause: Cause, actor: Actor) -> Result<()> {
-        self.ask(Change::Remove { id, cause, actor }).await.map(drop)
+    pub async fn remove(&self, id: SessionId, cause: Cause, actor: Actor, authority: Authority) -> Result<()> {
+        self.ask(Change::Remove { id, cause, actor, authority }).await.map(drop)
     }
 
     /// Removes what has been silent since before `before`; tells how many.

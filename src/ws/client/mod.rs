@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::protocol::{self, ClientFrame, CloseCode, FRAME_MAX, ServerFrame, TERMINATED};
 use super::socket::{self, Gone};
 use super::{Place, limited, upgraded};
-use crate::change::{Actor, Cause, Change};
+use crate::change::{Authority, Cause, Change};
 use crate::decide::Outcome;
 use crate::error::{Error, Result};
 use crate::http::Shared;
@@ -98,7 +98,11 @@ struct Client {
     /// The one session of an unshared socket.
     own: Option<SessionId>,
     replies: FuturesOrdered<BoxFuture<'static, Reply>>,
+    /// A registration was accepted.
     registered: bool,
+    /// The time to register is over while registrations wait for the writer: they are
+    /// answered, and nothing more is read before.
+    late: bool,
     /// The client is a page, which cannot see pings.
     ticks: bool,
 }
@@ -114,6 +118,7 @@ impl Client {
             own: None,
             replies: FuturesOrdered::new(),
             registered: false,
+            late: false,
             ticks: false,
         }
     }
@@ -132,7 +137,8 @@ impl Client {
                 // floods the socket with frames does not outrun a deadline.
                 biased;
                 Some(reply) = self.replies.next(), if !self.replies.is_empty() => {
-                    Box::pin(self.answer(socket, reply)).await?
+                    let step = Box::pin(self.answer(socket, reply)).await?;
+                    step.or_else(|| if self.late { self.unregistered() } else { None })
                 }
                 push = pushes.next() => match push {
                     Some(push) => Box::pin(self.push(socket, push)).await?,
@@ -144,8 +150,9 @@ impl Client {
                     let now = Instant::now();
                     if now.duration_since(heard) > silence {
                         Some((CloseCode::Silent, "no sign of life"))
-                    } else if !self.registered && now.duration_since(begun) >= Timing::REGISTER_WITHIN {
-                        Some((CloseCode::Silent, "send register first"))
+                    } else if self.must_register(begun, now) {
+                        self.late = true;
+                        self.unregistered()
                     } else if self.kill_is_over(now) {
                         Some((CloseCode::Killed, TERMINATED))
                     } else {
@@ -159,7 +166,7 @@ impl Client {
                         None
                     }
                 }
-                received = socket.recv(), if self.replies.len() < IN_FLIGHT => match received {
+                received = socket.recv(), if self.replies.len() < IN_FLIGHT && !self.late => match received {
                     None | Some(Ok(Message::Close(_))) => return Ok(None),
                     Some(Ok(message)) => {
                         heard = Instant::now();
@@ -182,10 +189,32 @@ impl Client {
     }
 
     fn wake_at(&self, begun: Instant, ping_at: Instant) -> Instant {
-        let register_by = (!self.registered).then(|| begun + Timing::REGISTER_WITHIN);
+        let register_by = (!self.registered && !self.late).then(|| begun + Timing::REGISTER_WITHIN);
         let own = self.own.as_ref().and_then(|id| self.held.get(id));
         let close_at = own.and_then(|held| held.kill.as_ref()?.close_at);
         [register_by, close_at].into_iter().flatten().fold(ping_at, Instant::min)
+    }
+
+    fn must_register(&self, begun: Instant, now: Instant) -> bool {
+        !self.registered && !self.late && now.duration_since(begun) >= Timing::REGISTER_WITHIN
+    }
+
+    /// The end of a socket whose time to register is over, once nothing waits for an answer.
+    fn unregistered(&mut self) -> End {
+        if self.registered {
+            self.late = false;
+        }
+        (self.late && self.replies.is_empty()).then_some((CloseCode::Silent, "send register first"))
+    }
+
+    /// What the changes of this socket are allowed by: the writer compares it with the
+    /// session's socket.
+    fn authority(&self) -> Authority {
+        Authority::Socket(self.socket)
+    }
+
+    fn removal(&self, id: SessionId, cause: Cause) -> Change {
+        Change::Remove { id, cause, actor: self.caller.address(), authority: self.authority() }
     }
 
     fn token_changed(&self) -> End {
@@ -209,7 +238,7 @@ impl Client {
             Message::Binary(_) => Some(Box::pin(ready(Ok(Some((CloseCode::Binary, "send text frames")))))),
             _ => {
                 // A pong, or a ping of theirs: every session here is alive.
-                self.held.keys().for_each(|id| self.app.monitor.pulse(id));
+                self.held.keys().for_each(|id| self.app.monitor.pulse(id, self.socket));
                 None
             }
         }
@@ -217,12 +246,12 @@ impl Client {
 
     /// Whether this is a heartbeat of a session here; if so, it is taken.
     fn is_beat(&self, frame: &ClientFrame<'_>) -> bool {
-        if frame.kind != "heartbeat" || !self.registered {
+        if frame.kind != "heartbeat" {
             return false;
         }
         let id = self.held_id(frame.session_id.as_deref());
         id.is_ok_and(|id| {
-            self.app.monitor.pulse(&id);
+            self.app.monitor.pulse(&id, self.socket);
             true
         })
     }
@@ -236,7 +265,9 @@ impl Client {
         if frame.kind == "register" {
             return self.register(socket, frame).await;
         }
-        if !self.registered {
+        // What follows a registration in the same packet goes on before that is answered: the
+        // writer takes both in order, and judges each.
+        if !self.registered && !self.shared && self.held.is_empty() {
             return Ok(Some((CloseCode::Silent, "send register first")));
         }
         let id = match self.held_id(frame.session_id.as_deref()) {
@@ -246,25 +277,24 @@ impl Client {
                 return self.refuse(socket, id, &error).await;
             }
         };
-        self.app.monitor.pulse(&id);
+        self.app.monitor.pulse(&id, self.socket);
         match &*frame.kind {
             "heartbeat" => Ok(None),
             "status" | "visibility" => match frame.report().check_whole() {
                 Ok(report) => {
-                    self.ask(Change::Report(id.clone(), report), id).await;
+                    self.ask(Change::Report(id.clone(), report, self.authority()), id).await;
                     Ok(None)
                 }
                 Err(error) => self.refuse(socket, Some(id.as_str()), &error).await,
             },
             "bye" if frame.persisted => {
                 let report = crate::change::Report { visibility: Some(Visibility::Suspended), ..Default::default() };
-                self.ask(Change::Report(id.clone(), report), id).await;
+                self.ask(Change::Report(id.clone(), report, self.authority()), id).await;
                 Ok(None)
             }
             "bye" => {
                 self.held.remove(&id);
-                let actor = Actor::default();
-                self.ask(Change::Remove { id: id.clone(), cause: Cause::Ended, actor }, id).await;
+                self.ask(self.removal(id.clone(), Cause::Ended), id).await;
                 Ok(None)
             }
             "kill_ack" => self.kill_acknowledged(id, frame.kill_id.as_deref()).await,
@@ -275,7 +305,7 @@ impl Client {
                     Some(held.notes.swap_remove(index))
                 });
                 if let Some(message_id) = known {
-                    self.ask(Change::MessageDelivered(id.clone(), message_id), id).await;
+                    self.ask(Change::MessageDelivered(id.clone(), message_id, self.authority()), id).await;
                 }
                 Ok(None)
             }
@@ -322,14 +352,12 @@ impl Client {
 
     async fn register(&mut self, socket: &mut WebSocket, frame: ClientFrame<'_>) -> Step {
         let said = frame.session_id.as_deref().map(str::to_owned);
-        if self.registered && !self.shared && self.own.as_ref().is_some_and(|own| self.held.contains_key(own)) {
+        if !self.shared && !self.held.is_empty() {
             let wrong = "this socket carries one session; say \"shared\":true in its first register to carry several";
             return self.refuse(socket, said.as_deref(), &Error::Invalid(wrong.to_owned())).await;
         }
         let shared = frame.shared || self.shared;
-        // A socket that carries several stands, whatever becomes of the first.
         self.shared = shared;
-        self.registered |= shared;
         let body = frame.registration();
         let checked = body.check(&self.caller, None, self.timing());
         let checked =
@@ -339,7 +367,6 @@ impl Client {
             Err(gone @ Error::Gone { .. }) => return self.killed_before(socket, said.as_deref(), shared, gone).await,
             Err(error) => return self.refuse(socket, said.as_deref(), &error).await,
         };
-        self.registered = true;
         self.ticks |= registration.client.as_deref().is_some_and(|client| client.starts_with("js/"));
         registration.socket = Some(self.socket);
         let id = registration.id.clone();
@@ -372,6 +399,7 @@ impl Client {
             }
             Reply::Registered { asked, token, outcome: Ok(Outcome::Registered { session, resumed, .. }) } => {
                 self.answered(&asked);
+                self.registered = true;
                 let frame = ServerFrame::Registered {
                     session_id: session.id.as_str(),
                     session_token: &token,
@@ -452,7 +480,7 @@ impl Client {
         for (id, held) in std::mem::take(&mut self.held) {
             let told = held.kill.is_some();
             let change = if (killed || told) && !self.shared {
-                Change::Remove { id, cause: Cause::Killed, actor: Actor::default() }
+                self.removal(id, Cause::Killed)
             } else {
                 Change::Disconnect(id, self.socket)
             };

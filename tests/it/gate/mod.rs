@@ -8,4 +8,5 @@ mod remote;
 mod requests;
 mod rules;
 mod stalled;
+mod takeover;
 pub mod wire;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sessionwatch::backend::Backend;
-use sessionwatch::change::{Actor, Cause, Proof, Registration, Report};
+use sessionwatch::change::{Actor, Authority, Cause, Proof, Registration, Report};
 use sessionwatch::clock::Clock;
 use sessionwatch::error::Error;
 use sessionwatch::http::error::status_of;
@@ -55,11 +55,11 @@ pub async fn ask(monitor: &Monitor, id: &SessionId, ask: Ask) -> u16 {
         Ask::Status(task) => {
             let task = Some(Some(task.to_string().into()));
             let report = Report { status: Some(Status::Running), task, ..Report::default() };
-            monitor.report(id.clone(), report).await
+            monitor.report(id.clone(), report, Authority::Server).await
         }
-        Ask::Beat => monitor.heartbeat(id.as_str(), None).await.map(drop),
+        Ask::Beat => monitor.heartbeat(id.as_str(), None, Authority::Server).await.map(drop),
         Ask::Kill => monitor.kill(id.clone(), None, Actor::default()).await.map(drop),
-        Ask::Delete => monitor.remove(id.clone(), Cause::Deleted, Actor::default()).await,
+        Ask::Delete => monitor.remove(id.clone(), Cause::Deleted, Actor::default(), Authority::Server).await,
     };
     done.map_or_else(|error| status_of(&error).as_u16(), |()| 200)
 }
