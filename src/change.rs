@@ -43,6 +43,19 @@ pub enum Authority {
     Server,
 }
 
+impl Authority {
+    /// Whether a change may act on this version of a session.
+    #[must_use]
+    pub fn holds_for(&self, session: &Session) -> bool {
+        match self {
+            Self::Socket(socket) => session.socket == Some(*socket),
+            Self::Proof(Proof::Token(digest)) => session.owned_by(digest),
+            Self::Proof(Proof::Trusted) | Self::Server => true,
+            Self::Proof(Proof::Missing) => false,
+        }
+    }
+}
+
 /// A session that registers, all fields checked.
 #[derive(Clone, Debug)]
 pub struct Registration {
@@ -85,6 +98,30 @@ pub struct Report {
     pub visibility: Option<Visibility>,
     /// Its tags; `Some(None)` for none.
     pub meta: Option<Option<Arc<str>>>,
+}
+
+impl Report {
+    /// Takes a later report into this one, so that the result is what both would leave, one
+    /// after the other. `reported` is the status before either.
+    pub fn merge(&mut self, later: Self, reported: &Status) {
+        if let Some(status) = later.status {
+            let before = self.status.as_ref().unwrap_or(reported);
+            if later.task.is_none() && *before != status {
+                // A task ends with its status.
+                self.task = Some(None);
+            }
+            self.status = Some(status);
+        }
+        if later.task.is_some() {
+            self.task = later.task;
+        }
+        if later.visibility.is_some() {
+            self.visibility = later.visibility;
+        }
+        if later.meta.is_some() {
+            self.meta = later.meta;
+        }
+    }
 }
 
 /// Whom a kill or a message is for.

@@ -54,6 +54,13 @@ pub struct Config {
     /// Most live sessions; more are refused with 503
     #[arg(long, env = "SESSIONWATCH_MAX_SESSIONS", default_value_t = 100_000, value_name = "N")]
     pub max_sessions: usize,
+    /// Status changes a second that one session may report over time; faster ones are merged,
+    /// the newest wins; 0 for no limit
+    #[arg(long, env = "SESSIONWATCH_REPORT_RATE", default_value_t = 5, value_name = "N")]
+    pub report_rate: u32,
+    /// Status changes that one session may report at once, before its rate counts
+    #[arg(long, env = "SESSIONWATCH_REPORT_BURST", default_value_t = 20, value_name = "N")]
+    pub report_burst: u32,
     /// Where the server stands behind a proxy, like /monitor
     #[arg(long, env = "SESSIONWATCH_BASE_PATH", default_value = "", value_name = "PATH")]
     pub base_path: String,
@@ -113,6 +120,12 @@ impl Config {
             events_keep: self.events_keep,
             flush_interval: self.flush_interval.min(self.stale_after / 4),
             kill_grace: self.kill_grace,
+            report_every: if self.report_rate == 0 {
+                Duration::ZERO
+            } else {
+                Duration::from_secs(1) / self.report_rate
+            },
+            report_burst: self.report_burst.max(1),
         }
         .checked()
     }

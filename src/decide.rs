@@ -138,13 +138,7 @@ impl<'a> Draft<'a> {
     /// The live session, if the change may act on it.
     fn authorized(&self, id: &SessionId, authority: &Authority) -> Result<Arc<Session>> {
         let session = self.live(id)?;
-        let allowed = match authority {
-            Authority::Socket(socket) => session.socket == Some(*socket),
-            Authority::Proof(Proof::Token(digest)) => session.owned_by(digest),
-            Authority::Proof(Proof::Trusted) | Authority::Server => true,
-            Authority::Proof(Proof::Missing) => false,
-        };
-        if allowed {
+        if authority.holds_for(&session) {
             return Ok(session);
         }
         Err(Error::Forbidden(match authority {

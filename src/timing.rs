@@ -21,6 +21,10 @@ pub struct Timing {
     pub flush_interval: Duration,
     /// How long a client may clean up between the kill frame and the close.
     pub kill_grace: Duration,
+    /// Over time, one report of a session in this time is written; zero for no limit.
+    pub report_every: Duration,
+    /// Reports of a session that are written at once.
+    pub report_burst: u32,
 }
 
 impl Default for Timing {
@@ -33,6 +37,8 @@ impl Default for Timing {
             events_keep: Duration::from_secs(30 * 24 * 3_600),
             flush_interval: Duration::from_secs(5),
             kill_grace: Duration::from_secs(2),
+            report_every: Duration::from_millis(200),
+            report_burst: 20,
         }
     }
 }

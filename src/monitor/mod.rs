@@ -3,6 +3,8 @@
 
 mod hub;
 mod keeper;
+mod queue;
+mod reports;
 mod verbs;
 mod writer;
 
@@ -27,7 +29,9 @@ use crate::registry::Registry;
 use crate::session::{Session, SessionId};
 use crate::stats::Stats;
 use crate::timing::Timing;
-use writer::{Job, QUEUE, Writer};
+use queue::{Job, Sender, queue};
+use reports::Reports;
+use writer::Writer;
 
 /// Batches that may wait for the feed; a writer that runs ahead of it by more waits.
 const FEED_QUEUE: usize = 256;
@@ -41,7 +45,8 @@ pub struct Monitor {
     stats: Arc<Stats>,
     metrics: Arc<Metrics>,
     clock: Clock,
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    jobs: Mutex<Option<Sender>>,
+    reports: Arc<Reports>,
     restored: watch::Sender<bool>,
     ending: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -91,7 +96,7 @@ impl Monitor {
         let metrics = Arc::new(Metrics::default());
         let hub = Arc::new(Hub::default());
         let feed = Arc::new(Feed::new(clock.clone(), metrics.clone()));
-        let (jobs, queued) = mpsc::channel(QUEUE);
+        let (jobs, queued) = queue();
         let (to_feed, batches) = mpsc::channel(FEED_QUEUE);
         let writer = Writer {
             registry: registry.clone(),
@@ -111,6 +116,7 @@ impl Monitor {
             metrics,
             clock,
             jobs: Mutex::new(Some(jobs)),
+            reports: Arc::default(),
             restored: watch::channel(false).0,
             ending: watch::channel(false).0,
             tasks: Mutex::default(),
@@ -136,6 +142,9 @@ impl Monitor {
             }
         });
         monitor.tasks.lock().push(task);
+        if !timing.report_every.is_zero() {
+            tokio::spawn(reports::pass_on(monitor.reports.clone(), Arc::downgrade(&monitor)));
+        }
         match tokio::time::timeout(Timing::RESTORE_AT_ONCE, told).await {
             Ok(Ok(Err(error))) => Err(error),
             _ => Ok(monitor),
@@ -211,6 +220,7 @@ impl Monitor {
         for keeper in keepers {
             let _ = keeper.await;
         }
+        self.pass_on_reports(true);
         self.jobs.lock().take();
         let tasks = std::mem::take(&mut *self.tasks.lock());
         for task in tasks {
@@ -241,6 +251,13 @@ impl Monitor {
         if jobs.try_send(Job { change, now: self.clock.now(), reply: None }).is_ok() {
             self.metrics.queue(1);
         }
+    }
+
+    /// Hands merged reports to the writer: those whose sessions' rates allow it, or all.
+    fn pass_on_reports(&self, all: bool) {
+        let Some(jobs) = self.jobs.lock().clone() else { return };
+        let passed = self.reports.pass_on(&self.registry, self.clock.now(), &jobs, all);
+        self.metrics.queue(passed);
     }
 
     async fn ask(&self, change: Change) -> Result<Outcome> {
