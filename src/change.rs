@@ -83,6 +83,8 @@ pub struct Registration {
     pub proof: Proof,
     /// Digest of the token that it gets where it has none yet.
     pub fresh_token: Digest,
+    /// The name of the token that it registers with.
+    pub registered_by: Option<Arc<str>>,
     /// The socket on which it registered, if it did so on one.
     pub socket: Option<SocketId>,
 }
@@ -308,6 +310,12 @@ impl Kind {
         self != Self::Connection
     }
 
+    /// Whether the log keeps it longer than others when it is too large: who ended what.
+    #[must_use]
+    pub fn is_kept_longest(self) -> bool {
+        matches!(self, Self::KillRequested | Self::KillDelivered | Self::KillAcknowledged | Self::Removed)
+    }
+
     /// Whether the session is another one afterwards.
     #[must_use]
     pub fn changes_session(self) -> bool {
@@ -347,6 +355,8 @@ pub struct Tombstone {
     pub by: Arc<str>,
     /// Why.
     pub reason: Option<Arc<str>>,
+    /// Digest of the session's token, so that its owner is still known.
+    pub token: Option<Digest>,
 }
 
 impl Tombstone {
@@ -374,6 +384,7 @@ impl Event {
             kill_id: kill.kill_id.clone(),
             by: kill.requested_by.clone(),
             reason: kill.reason.clone(),
+            token: self.session.token,
         })
     }
 }

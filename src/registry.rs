@@ -124,6 +124,8 @@ pub struct Registry {
     by_id: DashMap<SessionId, Arc<Session>>,
     view: RwLock<View>,
     counts: Mutex<Counts>,
+    /// How many live sessions each token has registered.
+    by_token: Mutex<HashMap<Arc<str>, usize>>,
     tombstones: RwLock<HashMap<SessionId, Tombstone>>,
     deadlines: Mutex<Deadlines>,
     /// Whether [`Registry::restore`] has begun.
@@ -147,6 +149,7 @@ impl Registry {
             by_id: DashMap::new(),
             view: RwLock::new(View { seq, by_start: OrdMap::new() }),
             counts: Mutex::default(),
+            by_token: Mutex::default(),
             tombstones: RwLock::default(),
             deadlines: Mutex::new(Deadlines::new(timing.resolution())),
             restoring: Mutex::new(false),
@@ -211,6 +214,22 @@ impl Registry {
         *self.counts.lock()
     }
 
+    /// How many live sessions this token has registered.
+    #[must_use]
+    pub fn registered_by(&self, token: &str) -> usize {
+        self.by_token.lock().get(token).copied().unwrap_or(0)
+    }
+
+    fn count_token(&self, session: &Session, by: isize) {
+        let Some(token) = &session.registered_by else { return };
+        let mut by_token = self.by_token.lock();
+        let count = by_token.entry(token.clone()).or_default();
+        *count = count.saturating_add_signed(by);
+        if *count == 0 {
+            by_token.remove(token);
+        }
+    }
+
     /// What an asker is told of an id that was killed, while that is remembered.
     #[must_use]
     pub fn gone(&self, id: &str, now: Timestamp) -> Option<Error> {
@@ -250,6 +269,7 @@ impl Registry {
         for session in sessions {
             let session = self.by_id.entry(session.id.clone()).or_insert_with(|| Arc::new(session)).clone();
             *counts.of(session.state()) += 1;
+            self.count_token(&session, 1);
             deadlines.push((Entry { id: session.id.clone(), pulse: session.pulse.clone() }, at));
             in_order.push((order(&session), session));
         }
@@ -287,6 +307,11 @@ impl Registry {
                     view.put(session.clone());
                     self.by_id.insert(session.id.clone(), session.clone())
                 };
+                match event.kind {
+                    Kind::Registered => self.count_token(session, 1),
+                    Kind::Removed => self.count_token(session, -1),
+                    _ => {}
+                }
                 if let Some(before) = before {
                     let count = counts.of(before.state());
                     *count = count.saturating_sub(1);

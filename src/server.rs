@@ -68,7 +68,7 @@ impl Server {
         let tokens = Arc::new(Tokens::open(&config.token_path())?);
         let token_link = needs_tokens.then(|| tokens.issue_once());
         let public = config.public_url(address, &base);
-        let monitor = Monitor::start(backend, timing, Clock::system(), config.max_sessions)
+        let monitor = Monitor::start(backend, timing, Clock::system(), config.limits())
             .await
             .map_err(|error| error.to_string())?;
         let gate = Gate {

@@ -243,6 +243,8 @@ pub struct Session {
     pub kill: Option<Arc<Kill>>,
     /// Digest of the session's token; `None` where the database predates tokens.
     pub token: Option<Digest>,
+    /// The name of the token that it registered with.
+    pub registered_by: Option<Arc<str>>,
     /// No sign of life for `stale_after`, as the last `stale` or `recovered` event said.
     pub stale: bool,
     /// The client socket that is open, the newest where there were several.

@@ -17,6 +17,8 @@ pub struct Timing {
     pub tombstone_ttl: Duration,
     /// How long the event log is kept.
     pub events_keep: Duration,
+    /// How many bytes of it are kept at most.
+    pub events_max_bytes: u64,
     /// Longest time a heartbeat stands only in memory.
     pub flush_interval: Duration,
     /// How long a client may clean up between the kill frame and the close.
@@ -35,6 +37,7 @@ impl Default for Timing {
             expire_after: Duration::from_secs(600),
             tombstone_ttl: Duration::from_secs(24 * 3_600),
             events_keep: Duration::from_secs(30 * 24 * 3_600),
+            events_max_bytes: 1 << 30,
             flush_interval: Duration::from_secs(5),
             kill_grace: Duration::from_secs(2),
             report_every: Duration::from_millis(200),

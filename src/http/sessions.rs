@@ -93,6 +93,7 @@ impl RegisterBody {
             remote_addr: Some(caller.from.to_string().into()),
             proof: caller.proof(self.session_token.as_deref()),
             fresh_token,
+            registered_by: caller.identity.as_ref().map(|identity| identity.name.clone()),
             socket: None,
         };
         Ok((registration, token))

@@ -20,7 +20,7 @@ pub use verbs::{Registered, Sent};
 use crate::backend::Backend;
 use crate::change::Change;
 use crate::clock::{Clock, Now, Timestamp};
-use crate::decide::Outcome;
+use crate::decide::{Limits, Outcome};
 use crate::error::{Error, Result};
 use crate::feed::Feed;
 use crate::log::{Entry, Query};
@@ -83,12 +83,7 @@ impl Monitor {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn start(
-        backend: Arc<dyn Backend>,
-        timing: Timing,
-        clock: Clock,
-        max_sessions: usize,
-    ) -> Result<Arc<Self>> {
+    pub async fn start(backend: Arc<dyn Backend>, timing: Timing, clock: Clock, limits: Limits) -> Result<Arc<Self>> {
         let now = clock.now();
         let registry = Arc::new(Registry::new(timing, 0));
         registry.grant_amnesty(now);
@@ -105,7 +100,7 @@ impl Monitor {
             stats: stats.clone(),
             metrics: metrics.clone(),
             feed: to_feed,
-            max_sessions,
+            limits,
         };
         let monitor = Arc::new(Self {
             registry,
@@ -143,7 +138,7 @@ impl Monitor {
         });
         monitor.tasks.lock().push(task);
         if !timing.report_every.is_zero() {
-            tokio::spawn(reports::pass_on(monitor.reports.clone(), Arc::downgrade(&monitor)));
+            tokio::spawn(reports::pass_on(monitor.reports.clone(), Arc::downgrade(&monitor), monitor.ending()));
         }
         match tokio::time::timeout(Timing::RESTORE_AT_ONCE, told).await {
             Ok(Ok(Err(error))) => Err(error),

@@ -9,10 +9,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
-use super::Monitor;
 use super::queue::{Job, Sender};
+use super::{Monitor, ended};
 use crate::change::{Authority, Change, Proof, Report};
 use crate::clock::Now;
 use crate::decide::Outcome;
@@ -119,14 +119,20 @@ impl Reports {
     }
 }
 
-/// Looks through the merged reports of a monitor while it lives and any wait.
-pub(super) async fn pass_on(reports: Arc<Reports>, monitor: Weak<Monitor>) {
-    loop {
-        while reports.count.load(Ordering::Acquire) == 0 {
-            reports.news.notified().await;
+/// Looks through the merged reports of a monitor, while any wait, until it ends.
+pub(super) async fn pass_on(reports: Arc<Reports>, monitor: Weak<Monitor>, mut ending: watch::Receiver<bool>) {
+    let looking = async {
+        loop {
+            while reports.count.load(Ordering::Acquire) == 0 {
+                reports.news.notified().await;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            let Some(monitor) = monitor.upgrade() else { return };
+            monitor.pass_on_reports(false);
         }
-        tokio::time::sleep(LOOK_EVERY).await;
-        let Some(monitor) = monitor.upgrade() else { return };
-        monitor.pass_on_reports(false);
+    };
+    tokio::select! {
+        () = looking => {}
+        () = ended(&mut ending) => {}
     }
 }

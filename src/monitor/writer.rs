@@ -12,7 +12,7 @@ use super::queue::{Job, Jobs};
 use crate::backend::Backend;
 use crate::change::{Change, Event, Kind};
 use crate::clock::Now;
-use crate::decide::{Draft, Outcome};
+use crate::decide::{Draft, Limits, Outcome};
 use crate::error::Result;
 use crate::feed::Batch;
 use crate::metrics::Metrics;
@@ -33,7 +33,7 @@ pub(super) struct Writer {
     pub(super) stats: Arc<Stats>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) feed: mpsc::Sender<Batch>,
-    pub(super) max_sessions: usize,
+    pub(super) limits: Limits,
 }
 
 /// Who asked lately. Those whom a commit has answered ask again within a millisecond: two
@@ -86,7 +86,7 @@ impl Writer {
     /// Writes a batch; tells who asked meanwhile.
     async fn write(&self, batch: &mut Vec<Job>, jobs: &Jobs) -> Company {
         let begun = Instant::now();
-        let mut draft = Draft::new(&self.registry, self.max_sessions);
+        let mut draft = Draft::new(&self.registry, self.limits);
         let outcomes: Vec<Result<Outcome>> = batch.iter().map(|job| draft.decide(&job.change, job.now)).collect();
         let events = Arc::new(draft.into_events());
         let now = batch.last().map(|job| job.now).unwrap_or_default();
@@ -98,7 +98,7 @@ impl Writer {
             for job in batch.drain(..) {
                 if still_true(&job.change) {
                     // A socket is closed whatever the disk says, and it has no line in the log.
-                    let mut draft = Draft::new(&self.registry, self.max_sessions);
+                    let mut draft = Draft::new(&self.registry, self.limits);
                     let _ = draft.decide(&job.change, job.now);
                     self.apply(Arc::new(draft.into_events()), job.now).await;
                 }

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use sessionwatch::backend::memory::Memory;
 use sessionwatch::clock::Clock;
+use sessionwatch::decide::Limits;
 use sessionwatch::http::gate::Gate;
 use sessionwatch::http::{App, Front, Shared};
 use sessionwatch::monitor::Monitor;
@@ -77,7 +78,7 @@ pub struct World {
 
 impl World {
     pub async fn new(base: &str) -> Self {
-        let start = Monitor::start(Arc::new(Memory::new()), Timing::default(), Clock::manual(), 64);
+        let start = Monitor::start(Arc::new(Memory::new()), Timing::default(), Clock::manual(), Limits::sessions(64));
         let monitor = start.await.expect("a store in memory opens");
         let app = Arc::new(App { monitor, gate: gate(true, false), sockets: sessionwatch::ws::PerAddress::default() });
         let front = Front::new(&app, base);

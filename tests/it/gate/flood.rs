@@ -119,3 +119,34 @@ async fn what_a_session_said_last_is_kept_however_fast_it_said_it() {
     let lines = server.get("/sessions/http/timeline").await["events"].as_array().expect("events").len();
     assert!(lines < 45, "{lines} lines for 60 changes");
 }
+
+/// A token's sessions are counted over HTTP and sockets, ended ones no longer, and over a restart.
+#[tokio::test]
+async fn one_token_cannot_take_all_places() {
+    let server = Server::start(&["--strict", "--max-sessions-per-token", "3"]).await;
+    let [ingest, _, admin] = super::requests::tokens_of(&server);
+    let register = async |server: &Server, token: &str, id: &str| {
+        let body = json!({ "app_name": "shop", "session_id": id });
+        let request = server.client.post(format!("{}/sessions", server.url)).bearer_auth(token).json(&body);
+        request.send().await.expect("an answer")
+    };
+    for id in ["a", "b"] {
+        assert_eq!(register(&server, &ingest, id).await.status(), 201);
+    }
+    use base64::Engine;
+    let offered = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&ingest);
+    let offered = format!("sessionwatch.v1, sessionwatch.auth.{offered}");
+    let mut socket = server.socket("/ws/client", &[("sec-websocket-protocol", &offered)]).await;
+    for (id, kind) in [("c", "registered"), ("d", "error")] {
+        socket.send(json!({ "type": "register", "app_name": "shop", "session_id": id, "shared": true })).await;
+        assert_eq!(socket.next().await["type"], kind, "{id}");
+    }
+    let server = server.kill9_and_restart().await;
+    let refused = register(&server, &ingest, "d").await;
+    assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true));
+    assert!(refused.text().await.expect("a body").contains("--max-sessions-per-token"));
+    assert_eq!(register(&server, &admin, "e").await.status(), 201, "another token has places of its own");
+    let url = format!("{}/sessions/a", server.url);
+    assert_eq!(server.client.delete(url).bearer_auth(&admin).send().await.expect("an answer").status(), 200);
+    assert_eq!(register(&server, &ingest, "d").await.status(), 201);
+}
