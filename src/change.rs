@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::session::{Digest, Session, SessionId, SocketId, Status, Visibility};
+use crate::session::{Digest, Kill, Session, SessionId, SocketId, Status, Visibility};
 use crate::timing::Timing;
 
 /// Who asks, and from where, for the audit log.
@@ -360,6 +360,12 @@ pub struct Tombstone {
 }
 
 impl Tombstone {
+    /// What a kill leaves of a session with this token.
+    #[must_use]
+    pub fn of(kill: &Kill, at: Timestamp, token: Option<Digest>) -> Self {
+        Self { at, kill_id: kill.kill_id.clone(), by: kill.requested_by.clone(), reason: kill.reason.clone(), token }
+    }
+
     /// What everybody who asks for this id is told, or `None` once it may be forgotten.
     #[must_use]
     pub fn gone(&self, id: &str, timing: &Timing, now: Timestamp) -> Option<Error> {
@@ -379,12 +385,6 @@ impl Event {
     #[must_use]
     pub fn tombstone(&self) -> Option<Tombstone> {
         let kill = self.session.kill.as_ref()?;
-        (self.cause == Some(Cause::Killed)).then(|| Tombstone {
-            at: self.at,
-            kill_id: kill.kill_id.clone(),
-            by: kill.requested_by.clone(),
-            reason: kill.reason.clone(),
-            token: self.session.token,
-        })
+        (self.cause == Some(Cause::Killed)).then(|| Tombstone::of(kill, self.at, self.session.token))
     }
 }

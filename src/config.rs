@@ -79,6 +79,10 @@ pub struct Config {
     /// of its own by default
     #[arg(long, env = "SESSIONWATCH_MAX_SESSIONS_PER_TOKEN", value_name = "N")]
     pub max_sessions_per_token: Option<usize>,
+    /// Most connections that one address may have open, and as many sockets, and as many event
+    /// streams; this machine and named proxies excepted
+    #[arg(long, env = "SESSIONWATCH_MAX_PER_ADDRESS", default_value_t = 256, value_name = "N")]
+    pub max_per_address: usize,
     /// Status changes a second that one session may report over time; faster ones are merged,
     /// the newest wins; 0 for no limit
     #[arg(long, env = "SESSIONWATCH_REPORT_RATE", default_value_t = 5, value_name = "N")]

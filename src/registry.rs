@@ -6,7 +6,7 @@
 //! Only the writer applies events, so the two never differ by more than one batch.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,12 +14,13 @@ use std::time::Duration;
 use dashmap::DashMap;
 use imbl::OrdMap;
 use parking_lot::{Mutex, RwLock};
+use subtle::ConstantTimeEq;
 
 use crate::change::{Event, Kind, Tombstone};
 use crate::clock::{Mono, Now, Timestamp};
 use crate::deadlines::{Deadlines, Entry};
 use crate::error::Error;
-use crate::session::{Pulse, Session, SessionId, State};
+use crate::session::{Digest, Pulse, Session, SessionId, State};
 use crate::timing::Timing;
 
 /// Newest start first, then by id.
@@ -112,6 +113,29 @@ pub struct Beat {
     pub was_stale: bool,
 }
 
+/// Owners of sessions that have ended, the newest so many.
+#[derive(Default)]
+struct Departed {
+    tokens: HashMap<SessionId, Digest>,
+    order: VecDeque<SessionId>,
+}
+
+impl Departed {
+    const MOST: usize = 10_000;
+
+    fn add(&mut self, session: &Session) {
+        let Some(token) = session.token else { return };
+        if self.tokens.insert(session.id.clone(), token).is_none() {
+            self.order.push_back(session.id.clone());
+        }
+        if self.order.len() > Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.tokens.remove(&oldest);
+        }
+    }
+}
+
 /// Number of lists over which the ids that beat are spread, so that beats on many
 /// cores do not meet.
 const MOVED_SHARDS: usize = 16;
@@ -127,6 +151,8 @@ pub struct Registry {
     /// How many live sessions each token has registered.
     by_token: Mutex<HashMap<Arc<str>, usize>>,
     tombstones: RwLock<HashMap<SessionId, Tombstone>>,
+    /// Who owned the sessions that ended otherwise than by a kill, as far back as is kept.
+    departed: Mutex<Departed>,
     deadlines: Mutex<Deadlines>,
     /// Whether [`Registry::restore`] has begun.
     restoring: Mutex<bool>,
@@ -151,6 +177,7 @@ impl Registry {
             counts: Mutex::default(),
             by_token: Mutex::default(),
             tombstones: RwLock::default(),
+            departed: Mutex::default(),
             deadlines: Mutex::new(Deadlines::new(timing.resolution())),
             restoring: Mutex::new(false),
             floor: AtomicU64::new(0),
@@ -236,6 +263,15 @@ impl Registry {
         self.tombstones.read().get(id)?.gone(id, &self.timing, now)
     }
 
+    /// Whether this is the digest of the token of a session that has ended; its owner may know
+    /// how it did.
+    #[must_use]
+    pub fn was_owned_by(&self, id: &str, digest: &Digest) -> bool {
+        let buried = self.tombstones.read().get(id).and_then(|tombstone| tombstone.token);
+        let token = buried.or_else(|| self.departed.lock().tokens.get(id).copied());
+        token.is_some_and(|token| token.ct_eq(digest).into())
+    }
+
     /// Remembers a killed id, as the store did.
     pub fn bury(&self, id: SessionId, tombstone: Tombstone) {
         self.tombstones.write().insert(id, tombstone);
@@ -309,7 +345,10 @@ impl Registry {
                 };
                 match event.kind {
                     Kind::Registered => self.count_token(session, 1),
-                    Kind::Removed => self.count_token(session, -1),
+                    Kind::Removed => {
+                        self.count_token(session, -1);
+                        self.departed.lock().add(session);
+                    }
                     _ => {}
                 }
                 if let Some(before) = before {

@@ -11,8 +11,9 @@ use super::Shared;
 use super::error::{Answer, Problem};
 use super::gate::Caller;
 use super::openapi::Refusals;
+use super::owner::may_register;
 use super::path::Path;
-use super::sessions::{RegisterBody, may_register};
+use super::sessions::RegisterBody;
 use crate::change::{Authority, Cause, Proof, Report};
 use crate::error::{Error, Result};
 use crate::fields;
@@ -131,6 +132,7 @@ async fn ping(
         task: query.task.as_deref().map(|task| fields::optional("task", Some(task), fields::NAME_MAX)).transpose()?,
         ..Report::default()
     };
+    may_register(caller, app, &id, None)?;
     let proof = match app.monitor.session(id.as_str()) {
         Ok(session) => {
             caller.act_for(&session, None)?;
@@ -155,7 +157,6 @@ async fn make(
     query: &PingQuery,
     report: &Report,
 ) -> Result<Proof> {
-    may_register(caller, app, id)?;
     let body = RegisterBody {
         app_name: Some(name.to_owned()),
         user_id: query.user_id.clone(),

@@ -18,6 +18,7 @@ use sessionwatch::decide::Limits;
 use sessionwatch::http::gate::Gate;
 use sessionwatch::http::{App, Front, Shared};
 use sessionwatch::monitor::Monitor;
+use sessionwatch::per_address::PerAddress;
 use sessionwatch::timing::Timing;
 use sessionwatch::tokens::{self, Role, Tokens};
 
@@ -80,7 +81,12 @@ impl World {
     pub async fn new(base: &str) -> Self {
         let start = Monitor::start(Arc::new(Memory::new()), Timing::default(), Clock::manual(), Limits::sessions(64));
         let monitor = start.await.expect("a store in memory opens");
-        let app = Arc::new(App { monitor, gate: gate(true, false), sockets: sessionwatch::ws::PerAddress::default() });
+        let app = Arc::new(App {
+            monitor,
+            gate: gate(true, false),
+            sockets: PerAddress::new(256),
+            streams: PerAddress::new(256),
+        });
         let front = Front::new(&app, base);
         Self { app, front, words: Vec::new() }
     }

@@ -16,15 +16,16 @@ use tokio::time::{Instant, sleep_until};
 
 use super::protocol::{self, ClientFrame, CloseCode, FRAME_MAX, ServerFrame, TERMINATED};
 use super::socket::{self, Gone};
-use super::{Place, limited, upgraded};
+use super::{limited, upgraded};
 use crate::change::{Authority, Cause, Change, Report};
 use crate::decide::Outcome;
 use crate::error::{Error, Result};
-use crate::http::Shared;
 use crate::http::error::Answer;
 use crate::http::gate::Caller;
-use crate::http::sessions::may_register;
+use crate::http::owner::{may_register, without_reasons};
+use crate::http::{Shared, take_place};
 use crate::monitor::{Pending, Push, Pushes, ended};
+use crate::per_address::AddressPlace;
 use crate::session::{Kill, SessionId, SocketId, Visibility};
 use crate::timing::Timing;
 use crate::wire::Seconds;
@@ -36,11 +37,11 @@ pub(crate) async fn upgrade(
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer {
     let upgrade = upgraded(upgrade)?;
-    let place = app.sockets.take(caller.from)?;
+    let place = take_place(&app.sockets, caller.from, "sockets")?;
     Ok(limited(upgrade, FRAME_MAX).on_upgrade(move |socket| Box::pin(live(app, caller, socket, place))))
 }
 
-async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: Place) {
+async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: AddressPlace) {
     let (id, pushes) = app.monitor.hub().open();
     app.monitor.metrics().client_sockets(1);
     let mut client = Client::new(app, caller, id);
@@ -390,8 +391,10 @@ impl Client {
         self.shared = shared;
         let body = frame.registration();
         let checked = body.check(&self.caller, None, self.timing());
-        let checked =
-            checked.and_then(|checked| may_register(&self.caller, &self.app, &checked.0.id).map(|()| checked));
+        let checked = checked.and_then(|checked| {
+            let in_body = body.session_token.as_deref();
+            may_register(&self.caller, &self.app, &checked.0.id, in_body).map(|()| checked)
+        });
         let (mut registration, fresh) = match checked {
             Ok(checked) => checked,
             Err(gone @ Error::Gone { .. }) => return self.killed_before(socket, said.as_deref(), shared, gone).await,
@@ -407,6 +410,7 @@ impl Client {
         if self.app.monitor.reports_too_fast(&registration) {
             self.read_at = Some(Instant::now() + self.timing().report_every);
         }
+        let may_know = self.caller.may_know(&self.app, id.as_str(), body.session_token.as_deref());
         let token = body.session_token.unwrap_or_default();
         let pending = self.app.monitor.submit(Change::Register(Box::new(registration))).await;
         self.replies.push_back(Box::pin(async move {
@@ -414,6 +418,7 @@ impl Client {
                 Ok(pending) => pending.done().await,
                 Err(error) => Err(error),
             };
+            let outcome = if may_know { outcome } else { outcome.map_err(without_reasons) };
             let is_fresh = matches!(outcome, Ok(Outcome::Registered { fresh_token: true, .. }));
             Reply::Registered { asked: id, token: if is_fresh { fresh } else { token }, outcome }
         }));

@@ -9,5 +9,6 @@ mod remote;
 mod requests;
 mod rules;
 mod stalled;
+mod strangers;
 mod takeover;
 pub mod wire;
