@@ -17,6 +17,7 @@ mod documents;
 mod layers;
 mod gate;
 mod lifetime;
+mod metrics;
 mod rest;
 mod sockets;
 mod torture;
