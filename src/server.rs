@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::heads::{HEAD_WITHIN, Heads, IDLE_WITHIN, Turns};
 use crate::http::gate::Gate;
+use crate::http::proxies::Proxies;
 use crate::http::{App, Front, Shared};
 use crate::monitor::{Monitor, ended};
 use crate::places::{Placed, Places};
@@ -41,6 +42,7 @@ pub struct Server {
     tls: Option<TlsAcceptor>,
     public: String,
     token_link: Option<String>,
+    trusts_local_programs: bool,
 }
 
 impl Server {
@@ -78,11 +80,12 @@ impl Server {
             tls: tls.is_some(),
             allow_hosts: allowed_hosts(config, address),
             allow_origins: config.allowed_origins()?,
-            trust_proxies: config.trust_proxy.iter().map(std::net::IpAddr::to_canonical).collect(),
+            proxies: Proxies::new(&config.trust_proxy),
             tokens,
         };
         let app = Arc::new(App { monitor, gate, sockets: crate::ws::PerAddress::default() });
-        Ok(Self { listener, app, base, tls, public, token_link })
+        let trusts_local_programs = config.trusts_local_programs();
+        Ok(Self { listener, app, base, tls, public, token_link, trusts_local_programs })
     }
 
     /// Where it can be reached, with the real port.
@@ -91,6 +94,12 @@ impl Server {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let address = self.listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
         format!("{scheme}://{address}{}", self.base)
+    }
+
+    /// Whether programs on this machine need no token.
+    #[must_use]
+    pub fn trusts_local_programs(&self) -> bool {
+        self.trusts_local_programs
     }
 
     /// The link that logs an administrator in, once; none where no token is needed.

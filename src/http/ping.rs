@@ -82,6 +82,17 @@ pub(super) async fn step(
     Extension(caller): Extension<Caller>,
     query: Asked,
 ) -> Answer {
+    // A link, a picture or a page that is fetched ahead sends a GET that nobody has meant.
+    if caller.browser && what != "start" {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "from a browser, GET ends nothing, since any link or picture can send it; send the same as POST",
+        ));
+    }
+    step_of(app, (name, id, what), caller, query).await
+}
+
+async fn step_of(app: Shared, (name, id, what): (String, String, String), caller: Caller, query: Asked) -> Answer {
     let query = checked(query)?;
     let cause = match what.as_str() {
         "start" => return told(ping(&app, &caller, &name, &id, &query, Some(Status::Running)).await),
@@ -97,23 +108,23 @@ pub(super) async fn step(
             }
         },
     };
-    let last = async {
+    let ending = async {
         let (answer, authority) = ping(&app, &caller, &name, &id, &query, None).await?;
         app.monitor.remove(fields::session_id(&id)?, cause, caller.address(), authority).await?;
         Ok((answer, authority))
     };
-    told(last.await)
+    told(ending.await)
 }
 
 /// The same by POST.
 #[utoipa::path(post, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
 pub(super) async fn step_post(
-    app: State<Shared>,
-    path: Path<(String, String, String)>,
-    caller: Extension<Caller>,
+    State(app): State<Shared>,
+    Path(path): Path<(String, String, String)>,
+    Extension(caller): Extension<Caller>,
     query: Asked,
 ) -> Answer {
-    step(app, path, caller, query).await
+    step_of(app, path, caller, query).await
 }
 
 async fn ping(

@@ -4,6 +4,7 @@
 mod attacks;
 mod limits;
 mod matrix;
+mod nginx;
 mod remote;
 mod requests;
 mod rules;
