@@ -12,7 +12,7 @@ use super::error::{Answer, Problem};
 use super::gate::Caller;
 use super::openapi::Refusals;
 use super::path::Path;
-use super::sessions::{RegisterBody, may_register};
+use super::sessions::{RegisterBody, ReportBody, may_register};
 use crate::change::{Authority, Cause, Proof, Report};
 use crate::error::{Error, Result};
 use crate::fields;
@@ -136,12 +136,9 @@ async fn ping(
     status: Option<Status>,
 ) -> Result<(Response, Authority)> {
     let id: SessionId = fields::session_id(id)?;
-    let said = query.status.as_deref().map(fields::status).transpose()?;
-    let report = Report {
-        status: status.or(said),
-        task: query.task.as_deref().map(|task| fields::optional("task", Some(task), fields::NAME_MAX)).transpose()?,
-        ..Report::default()
-    };
+    let said = ReportBody { status: query.status.clone(), ..ReportBody::default() };
+    let said = ReportBody { current_task: query.task.clone().map(Some), ..said }.cleaned().check()?;
+    let report = Report { status: status.or(said.status), task: said.task, ..Report::default() };
     let proof = match app.monitor.session(id.as_str()) {
         Ok(session) => {
             caller.act_for(&session, None)?;

@@ -20,4 +20,5 @@ mod lifetime;
 mod metrics;
 mod rest;
 mod sockets;
+mod texts;
 mod torture;
