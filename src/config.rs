@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 
 use crate::decide::Limits;
 use crate::timing::Timing;
@@ -37,6 +38,23 @@ fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = text[..text.len() - unit.len()].parse().map_err(|_| wrong())?;
     number.checked_mul(factor).ok_or_else(wrong)
+}
+
+/// A network as `--trust-proxy` takes it: an address, or an address with the length of
+/// its prefix.
+///
+/// # Errors
+/// It is neither, or it is every address there is.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let network: Option<IpNet> =
+        text.parse().ok().or_else(|| text.parse().ok().map(|a: IpAddr| a.to_canonical().into()));
+    match network {
+        Some(network) if network.prefix_len() == 0 => {
+            Err("that is every address there is; name the proxy's own, or its network".to_owned())
+        }
+        Some(network) => Ok(network),
+        None => Err("write it like 192.0.2.7, 10.0.0.0/8, 2001:db8::7 or fd00::/8".to_owned()),
+    }
 }
 
 /// What `sessionwatch serve` takes.
@@ -102,7 +120,8 @@ pub struct Config {
     /// An origin whose pages may report sessions, like <https://app.example.com>; repeat for several
     #[arg(long, env = "SESSIONWATCH_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
-    /// Ask for tokens on this machine too
+    /// Ask for tokens on this machine too; needed where something forwards the network to this port and is not named
+    /// by --trust-proxy
     #[arg(long, env = "SESSIONWATCH_STRICT")]
     pub strict: bool,
     /// Where the tokens are kept, made on first need; beside the database by default
@@ -114,9 +133,11 @@ pub struct Config {
     /// Private key (PEM) of the certificate
     #[arg(long, env = "SESSIONWATCH_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// A proxy whose word on address and scheme is taken; repeat for several
-    #[arg(long, env = "SESSIONWATCH_TRUST_PROXY", value_delimiter = ',', value_name = "ADDRESS")]
-    pub trust_proxy: Vec<IpAddr>,
+    /// A proxy (address or network, like 10.0.0.0/8) whose word on the client's address and scheme is taken; repeat for
+    /// several. Whatever forwards the network to this port needs --trust-proxy or --strict, or strangers may count as
+    /// local programs
+    #[arg(long, env = "SESSIONWATCH_TRUST_PROXY", value_delimiter = ',', value_parser = network, value_name = "ADDRESS")]
+    pub trust_proxy: Vec<IpNet>,
     /// Listen on the network without TLS: everybody on the way can read the tokens
     #[arg(long, env = "SESSIONWATCH_INSECURE_HTTP")]
     pub insecure_http: bool,
@@ -181,6 +202,12 @@ impl Config {
         } else {
             Err(format!("--base-path {:?} is not a path like /monitor", self.base_path))
         }
+    }
+
+    /// Whether programs on this machine need no token.
+    #[must_use]
+    pub fn trusts_local_programs(&self) -> bool {
+        self.loopback() && !self.strict && self.trust_proxy.is_empty()
     }
 
     /// Whether only this machine can reach the server.
@@ -282,6 +309,16 @@ mod tests {
             "file:///x",
         ] {
             assert!(config(&["--allow-origin", bad]).allowed_origins().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn everybody_is_no_proxy() {
+        for bad in ["0.0.0.0/0", "::/0", "10.0.0.0/33", "proxy", "", "10.0.0.1:80"] {
+            assert!(network(bad).is_err(), "{bad}");
+        }
+        for good in ["10.0.0.1", "10.0.0.0/8", "::1", "fd00::/8", "::ffff:10.0.0.1"] {
+            assert!(network(good).is_ok(), "{good}");
         }
     }
 

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::heads::{HEAD_WITHIN, Heads, IDLE_WITHIN, Turns};
 use crate::http::gate::Gate;
+use crate::http::proxies::Proxies;
 use crate::http::{App, Front, Shared};
 use crate::monitor::{Monitor, ended};
 use crate::per_address::{AddressPlace, PerAddress};
@@ -44,6 +45,7 @@ pub struct Server {
     public: String,
     token_link: Option<String>,
     connections: PerAddress,
+    trusts_local_programs: bool,
 }
 
 impl Server {
@@ -81,7 +83,7 @@ impl Server {
             tls: tls.is_some(),
             allow_hosts: allowed_hosts(config, address),
             allow_origins: config.allowed_origins()?,
-            trust_proxies: config.trust_proxy.iter().map(std::net::IpAddr::to_canonical).collect(),
+            proxies: Proxies::new(&config.trust_proxy),
             tokens,
         };
         let app = Arc::new(App {
@@ -91,7 +93,8 @@ impl Server {
             streams: PerAddress::new(config.max_per_address),
         });
         let connections = PerAddress::new(config.max_per_address);
-        Ok(Self { listener, app, base, tls, public, token_link, connections })
+        let trusts_local_programs = config.trusts_local_programs();
+        Ok(Self { listener, app, base, tls, public, token_link, connections, trusts_local_programs })
     }
 
     /// Where it can be reached, with the real port.
@@ -100,6 +103,12 @@ impl Server {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let address = self.listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
         format!("{scheme}://{address}{}", self.base)
+    }
+
+    /// Whether programs on this machine need no token.
+    #[must_use]
+    pub fn trusts_local_programs(&self) -> bool {
+        self.trusts_local_programs
     }
 
     /// The link that logs an administrator in, once; none where no token is needed.
@@ -175,7 +184,7 @@ async fn accept(listener: &TcpListener, places: &Places) -> io::Result<(Placed, 
 /// are not counted.
 fn place_of(by_address: &PerAddress, gate: &Gate, peer: SocketAddr) -> Option<AddressPlace> {
     let address = peer.ip().to_canonical();
-    if gate.trust_proxies.contains(&address) {
+    if gate.proxies.trust(address) {
         return Some(AddressPlace::default());
     }
     by_address.take(address)

@@ -11,7 +11,8 @@ use subtle::ConstantTimeEq;
 
 use crate::clock::{Mono, Now, Timestamp, millis};
 
-/// The id of a session: 1–128 of `A-Z a-z 0-9 . _ : -`. Cheap to clone.
+/// The id of a session: 1–128 of `A-Z a-z 0-9 . _ : -`, and none of `.`, `..` and `stale`.
+/// Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(Arc<str>);
 
@@ -29,7 +30,9 @@ impl SessionId {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-        ((1..=128).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.into()))
+        // Clients take `.` and `..` out of paths, and `stale` is a route's own word.
+        let taken = matches!(text, "." | ".." | "stale");
+        ((1..=128).contains(&text.len()) && text.bytes().all(allowed) && !taken).then(|| Self(text.into()))
     }
 
     /// The text of the id.
@@ -316,10 +319,10 @@ mod tests {
 
     #[test]
     fn an_id_is_only_what_the_contract_allows() {
-        for good in ["a", "A-z0.9_:", &"x".repeat(128)] {
+        for good in ["a", "A-z0.9_:", "...", "Stale", &"x".repeat(128)] {
             assert!(SessionId::parse(good).is_some(), "{good}");
         }
-        for bad in ["", "a b", "ä", "a/b", "a\n", "a%20", &"x".repeat(129)] {
+        for bad in ["", "a b", "ä", "a/b", "a\n", "a%20", ".", "..", "stale", &"x".repeat(129)] {
             assert!(SessionId::parse(bad).is_none(), "{bad}");
         }
     }

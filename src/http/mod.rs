@@ -17,6 +17,7 @@ pub mod owner;
 mod pages;
 mod path;
 mod ping;
+pub mod proxies;
 pub mod sessions;
 mod sse;
 
@@ -198,7 +199,8 @@ async fn through_gate<F>(
 where
     F: Future<Output = Response>,
 {
-    let admitted = app.gate.admit(access, request.method(), request.uri(), request.headers(), peer);
+    let (method, uri, version) = (request.method(), request.uri(), request.version());
+    let admitted = app.gate.admit(access, method, uri, version, request.headers(), peer);
     let (cors, mut response) = match admitted {
         Ok(caller) => {
             let cors = caller.cors.clone();

@@ -66,6 +66,15 @@ pub struct RegisteredBody<'a> {
 }
 
 impl RegisterBody {
+    /// With every text as it would be accepted: for clients that cannot read a refusal.
+    fn cleaned(mut self) -> Self {
+        for name in [&mut self.app_name, &mut self.user_id, &mut self.current_task].into_iter().flatten() {
+            *name = fields::clean(name, fields::NAME_MAX);
+        }
+        self.status = cleaned_status(self.status, self.current_task.as_deref());
+        self
+    }
+
     /// Checks every field. The second part is the secret whose digest is in the first.
     ///
     /// # Errors
@@ -82,7 +91,7 @@ impl RegisterBody {
         let interval = self.heartbeat_interval.unwrap_or(default_interval);
         let registration = Registration {
             id,
-            app: fields::text("app_name", app, fields::NAME_MAX)?,
+            app: fields::app_name("app_name", app)?,
             user: fields::optional("user_id", self.user_id.as_deref(), fields::NAME_MAX)?,
             meta: self.meta.as_ref().map_or(Ok(None), fields::meta)?,
             heartbeat_interval: fields::heartbeat_interval(interval, timing.stale_after.as_secs_f64())?,
@@ -127,6 +136,10 @@ pub(super) async fn register(
     Extension(caller): Extension<Caller>,
     Json(body): Json<RegisterBody>,
 ) -> Answer {
+    // The clients of the system that this one replaces know no `client`, and no refusals
+    // either: one would cost them the session without a word.
+    let old = body.client.as_deref().is_none_or(str::is_empty) && caller.cors.is_none();
+    let body = if old { body.cleaned() } else { body };
     enter(&app, &caller, &body, None).await
 }
 
@@ -166,7 +179,24 @@ pub(crate) fn present<'de, D: serde::Deserializer<'de>>(
     Option::<String>::deserialize(deserializer).map(Some)
 }
 
+/// The status word of an old client. One that names a task and an empty status is at work.
+fn cleaned_status(said: Option<String>, task: Option<&str>) -> Option<String> {
+    let at_work = task.is_some_and(|task| !task.is_empty());
+    said.map(|said| if said.trim().is_empty() && at_work { "running".to_owned() } else { fields::clean_status(&said) })
+}
+
 impl ReportBody {
+    /// As [`RegisterBody::cleaned`].
+    #[must_use]
+    pub fn cleaned(mut self) -> Self {
+        if let Some(Some(task)) = &mut self.current_task {
+            *task = fields::clean(task, fields::NAME_MAX);
+        }
+        let task = self.current_task.as_ref().and_then(Option::as_deref);
+        self.status = cleaned_status(self.status.take(), task);
+        self
+    }
+
     /// Checks every field.
     ///
     /// # Errors
@@ -214,14 +244,14 @@ pub(super) async fn heartbeat(
     Extension(caller): Extension<Caller>,
     Maybe(body): Maybe<ReportBody>,
 ) -> Answer {
-    beat(&app, &caller, &id, &body).await
+    beat(&app, &caller, &id, body).await
 }
 
 /// Takes a heartbeat that the gate let through.
-pub(super) async fn beat(app: &Shared, caller: &Caller, id: &str, body: &ReportBody) -> Answer {
+pub(super) async fn beat(app: &Shared, caller: &Caller, id: &str, body: ReportBody) -> Answer {
     let session = own(app, caller, id, body.session_token.as_deref()).await?;
     let authority = Authority::Proof(caller.proof(body.session_token.as_deref()));
-    let session = app.monitor.beat(session, Some(body.check()?), authority).await?;
+    let session = app.monitor.beat(session, Some(body.cleaned().check()?), authority).await?;
     let Some(kill) = &session.kill else {
         let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         return Ok((content_type, r#"{"kill_requested":false}"#).into_response());
@@ -239,14 +269,14 @@ pub(super) async fn status(
     Json(body): Json<ReportBody>,
 ) -> Answer {
     let session = own(&app, &caller, &id, body.session_token.as_deref()).await?;
-    let report = body.check_whole()?;
+    let authority = Authority::Proof(caller.proof(body.session_token.as_deref()));
+    let report = body.cleaned().check_whole()?;
     if report == Report::default() {
         return Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "the body has no status; send {\"status\":\"running\"}",
         ));
     }
-    let authority = Authority::Proof(caller.proof(body.session_token.as_deref()));
     app.monitor.report(session.id.clone(), report, authority).await?;
     Ok(said("updated"))
 }

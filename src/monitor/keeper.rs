@@ -84,7 +84,7 @@ impl Watch {
         let passed = now.mono.since(self.last.mono);
         let on_the_wall = now.wall.since(self.last.wall);
         self.last = now;
-        let apart = on_the_wall.saturating_sub(crate::clock::millis(passed) as i64).unsigned_abs();
+        let apart = on_the_wall.saturating_sub(crate::clock::signed_millis(passed)).unsigned_abs();
         passed > timing.resolution() + timing.amnesty_after() || apart > crate::clock::millis(timing.amnesty_after())
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite:
         for event in events.iter().filter(|event| event.kind.is_logged()) {
             let entry = Entry::of(event);
             line.execute(params![
-                entry.seq as i64,
+                stored(entry.seq),
                 entry.at.0,
                 entry.kind,
                 entry.session_id,
@@ -60,6 +60,16 @@ pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite:
         }
     }
     transaction.commit()
+}
+
+/// A count as SQLite keeps it.
+fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A count that SQLite kept.
+fn restored(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
 fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()> {
@@ -108,7 +118,7 @@ pub(super) fn beats(connection: &mut Connection, beats: &[(SessionId, Timestamp)
 /// Writes the counts of a minute.
 pub(super) fn minute(connection: &Connection, minute: &Minute) -> rusqlite::Result<()> {
     let Counts { idle, running, hidden, stale, ending } = minute.counts;
-    let numbers = [idle, running, hidden, stale, ending, minute.ended, minute.kills].map(|number| number as i64);
+    let numbers = [idle, running, hidden, stale, ending, minute.ended, minute.kills].map(stored);
     connection
         .prepare_cached("INSERT OR REPLACE INTO minutes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
         .execute(params_from_iter(std::iter::once(minute.at.0).chain(numbers)))?;
@@ -118,12 +128,12 @@ pub(super) fn minute(connection: &Connection, minute: &Minute) -> rusqlite::Resu
 /// Reads all that is remembered, and notes the start.
 pub(super) fn load(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<Stored> {
     let seq = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get::<_, i64>(0))?;
-    let day_ago = now.0 - 86_400_000;
+    let day_ago = now.0.saturating_sub(86_400_000);
     let mut restore = Restore::default();
     let mut minutes = all(connection, &format!("SELECT * FROM minutes WHERE at > {day_ago} ORDER BY at"), minute_row)?;
     recount(connection, &mut minutes, Timestamp(day_ago))?;
     let stored = Stored {
-        seq: seq as u64,
+        seq: restored(seq),
         sessions: all(connection, &format!("SELECT {COLUMNS} FROM sessions"), |row| restore.session(row))?
             .into_iter()
             .flatten()
@@ -273,7 +283,7 @@ fn tombstone(row: &Row<'_>) -> rusqlite::Result<Option<(SessionId, Tombstone)>> 
 }
 
 fn minute_row(row: &Row<'_>) -> rusqlite::Result<Minute> {
-    let number = |column: usize| row.get::<_, i64>(column).map(|number| number.max(0) as u64);
+    let number = |column: usize| row.get::<_, i64>(column).map(restored);
     let counts =
         Counts { idle: number(1)?, running: number(2)?, hidden: number(3)?, stale: number(4)?, ending: number(5)? };
     Ok(Minute { at: Timestamp(row.get(0)?), counts, ended: number(6)?, kills: number(7)? })
@@ -308,7 +318,7 @@ pub(super) fn events(connection: &Connection, query: &Query) -> rusqlite::Result
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry {
-        seq: row.get::<_, i64>("seq")? as u64,
+        seq: restored(row.get("seq")?),
         at: Timestamp(row.get("at")?),
         kind: row.get("kind")?,
         session_id: row.get("session_id")?,

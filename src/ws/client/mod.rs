@@ -244,13 +244,10 @@ impl Client {
     /// when it is needed: every idle socket would keep room for it.
     fn message<'a>(&'a mut self, socket: &'a mut WebSocket, message: &'a Message) -> Option<BoxFuture<'a, Step>> {
         match message {
-            Message::Text(text) => match serde_json::from_str::<ClientFrame<'a>>(text) {
+            Message::Text(text) => match ClientFrame::read(text) {
                 Ok(frame) if self.is_beat(&frame) => None,
                 Ok(frame) => Some(Box::pin(self.frame(socket, frame))),
-                Err(error) => {
-                    let wrong = Error::Invalid(format!("the frame is not one of the contract's: {error}"));
-                    Some(Box::pin(async move { self.refuse(socket, None, &wrong).await }))
-                }
+                Err(wrong) => Some(Box::pin(async move { self.refuse(socket, None, &wrong).await })),
             },
             Message::Binary(_) => Some(Box::pin(ready(Ok(Some((CloseCode::Binary, "send text frames")))))),
             _ => {

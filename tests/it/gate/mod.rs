@@ -5,6 +5,7 @@ mod attacks;
 mod flood;
 mod limits;
 mod matrix;
+mod nginx;
 mod remote;
 mod requests;
 mod rules;
