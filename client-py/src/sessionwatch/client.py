@@ -51,6 +51,11 @@ class SessionClient:
         })
         self._token = _token(token)
         self._callbacks = Callbacks(host.is_page if on_kill_at_end is None else bool(on_kill_at_end))
+        self._url = clean_url(self.server_url)
+        if not name:
+            log.error("app_name must not be empty; this session is shown nowhere")
+        elif self._url is None:
+            log.error("server_url must be like http://localhost:8000, not %r; this session is shown nowhere", self.server_url)
         self._session = Session(self._engine(), host, self._presence, self._callbacks)
         registry.add(self)
         host.adopt(self)
@@ -243,14 +248,7 @@ class SessionClient:
             self._session.start()
 
     def _engine(self) -> Optional[Engine]:
-        url = clean_url(self.server_url)
-        if not self.app_name:
-            log.error("app_name must not be empty; this session is shown nowhere")
-            return None
-        if url is None:
-            log.error("server_url must be like http://localhost:8000, not %r; this session is shown nowhere", self.server_url)
-            return None
-        return registry.engine(url, self._token)
+        return registry.engine(self._url, self._token) if self.app_name and self._url else None
 
 
 class Task:

@@ -13,56 +13,17 @@ import heapq
 import itertools
 import logging
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import refusal
-from .presence import CHANGES_KEPT, Report
+from .entry import ASKED, DONE, LEFT, LIVE, NEW, Effect, Entry
+from .presence import Report
 from .settings import REFUSED_RETRY
 from .values import Frame, Kill, Message, kill_from, message_from
-
-# How far a session has come: to be registered on this connection, asked for, known to the monitor, its goodbye said but
-# not yet confirmed, and through.
-NEW, ASKED, LIVE, LEFT, DONE = "new", "asked", "live", "left", "done"
 
 FAREWELLS = 2  # how often a goodbye is said at most, when the connection breaks before it is confirmed
 IDENTITIES = 5  # how many other ids are tried, where one turns out to be somebody else's
 ASK_AGAIN = 1.0  # seconds until a confirmation that somebody waits for is asked for once more
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What the engine is to do: `send` a frame, or tell a session (`kill`, `message`, `settled`, `renamed`, `done`,
-    `up`), or `refused` (the monitor wants none of us), or `log`."""
-
-    what: str
-    handle: int = 0
-    value: Any = None
-
-
-@dataclass(eq=False)
-class Entry:
-    """What the machine knows of one session."""
-
-    handle: int
-    identify: Callable[[int], str]
-    session_id: str
-    report: Report
-    stage: str = NEW
-    identity: int = 0
-    token: Optional[str] = None
-    kill: Optional[Kill] = None
-    pending: Deque[Frame] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
-    asked: Deque[int] = field(default_factory=deque)  # the versions that answers to `register` will confirm
-    settled: int = 0
-    wanted: int = 0  # the version for which somebody waits
-    ask_at: float = 0.0
-    retry_at: float = 0.0
-    beat_at: float = 0.0
-    timer_at: Optional[float] = None  # an entry has one timer at most
-    given_up: bool = False  # refused for a reason that only a change of the app, or of the monitor, can mend
-    farewells: int = 0
-    refused: Dict[str, Any] = field(default_factory=dict)  # fields that the monitor took exception to, with their values
 
 
 class Machine:
@@ -278,10 +239,16 @@ class Machine:
             self._retry(entry, now, self._jitter(1.0, 3.0))
         elif status == 403 and entry.stage == LIVE:
             self._log(entry, logging.WARNING, "was refused a change: %s", detail)
-        elif status == 403 and self._next_identity(entry):
+        elif (status == 403 or "app_name must stay" in detail) and self._next_identity(entry):  # it is somebody else's id
             self._by_id[entry.session_id] = entry
             entry.token = None
             self._retry(entry, now, 0.0)
+        elif entry.stage == LIVE:
+            # Which of its frames was refused is not said. The present state, told as a whole, gets an answer of its own,
+            # once those to the frames before have had the time to come.
+            self._retry(entry, now, ASK_AGAIN)
+        elif entry.stage == NEW:
+            return
         elif status != 403 and (name := refusal.field_to_drop(detail, entry.report.registration, entry.refused)) is not None:
             self._log(entry, logging.WARNING, f"goes on without its {name}: %s", detail)
             self._retry(entry, now, 0.0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from typing import TYPE_CHECKING, Any, Callable, Optional, Set
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..values import KILL_REASON, Message
 from .base import LoopHost, digest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN = 1.0  # seconds between two looks at whether the page is there
 LAST_WORD = 0.1  # for the page to be told why it ends
+ENDED_MOST = 10_000  # sessions that are remembered as ended
 TURNED_AWAY = 5.0  # a page that was ended asks again at once, for as long as it is open
 
 _of_session: weakref.WeakKeyDictionary[Any, StreamlitHost] = weakref.WeakKeyDictionary()
@@ -41,7 +43,7 @@ def current() -> Optional[StreamlitHost]:
 class StreamlitHost(LoopHost):
     """One user's session."""
 
-    _ended: Set[str] = set()
+    _ended: OrderedDict[str, None] = OrderedDict()
 
     def __init__(self, runtime: Any, session: Any, context: Any) -> None:
         super().__init__(("streamlit", context.session_id), session._event_loop)
@@ -100,7 +102,9 @@ class StreamlitHost(LoopHost):
 
     def _keep_out(self) -> None:
         """The page tries to come back with the session's id, and would be given a new session for it."""
-        self._ended.add(self._secret)
+        self._ended[self._secret] = None
+        while len(self._ended) > ENDED_MOST:
+            self._ended.popitem(last=False)
         if hasattr(self._runtime, "_sessionwatch_connect"):
             return
         connect = self._runtime._sessionwatch_connect = self._runtime.connect_session
