@@ -91,6 +91,7 @@ impl Server {
             gate,
             sockets: PerAddress::new(config.max_per_address),
             streams: PerAddress::new(config.max_per_address),
+            lists: Default::default(),
         });
         let connections = PerAddress::new(config.max_per_address);
         let trusts_local_programs = config.trusts_local_programs();

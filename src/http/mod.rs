@@ -10,6 +10,7 @@ pub mod gate;
 mod health;
 mod kills;
 mod list;
+pub mod listing;
 mod login;
 mod messages;
 mod openapi;
@@ -48,6 +49,8 @@ pub struct App {
     pub sockets: PerAddress,
     /// Open event streams by address.
     pub streams: PerAddress,
+    /// Lists of sessions that are on their way.
+    pub lists: listing::Lists,
 }
 
 /// A place for one more of `what` from this address.

@@ -87,6 +87,7 @@ impl World {
             gate: gate(true, false),
             sockets: PerAddress::new(256),
             streams: PerAddress::new(256),
+            lists: Default::default(),
         });
         let front = Front::new(&app, base);
         Self { app, front, words: Vec::new() }

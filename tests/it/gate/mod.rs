@@ -4,6 +4,7 @@
 mod attacks;
 mod flood;
 mod limits;
+mod lists;
 mod matrix;
 mod nginx;
 mod remote;
