@@ -29,5 +29,6 @@ pub mod places;
 pub mod heads;
 pub mod server;
 pub mod token_command;
+pub mod import_command;
 pub mod cli;
 pub mod demo;

@@ -7,6 +7,7 @@
 
 mod checkpoints;
 mod forget;
+pub mod original;
 mod rows;
 mod schema;
 

@@ -85,6 +85,12 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
             MIGRATIONS.len()
         ));
     }
+    if version == 0 && super::original::is_original(connection) {
+        return Err(
+            "it is the database of the monitor that sessionwatch replaces; give sessionwatch a file of its own with --db, and take the sessions over with `sessionwatch import`"
+                .to_owned(),
+        );
+    }
     let mut apply = || -> rusqlite::Result<()> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
         for migration in &MIGRATIONS[version..] {
