@@ -200,6 +200,8 @@ pub enum Change {
         /// Who asks.
         actor: Actor,
     },
+    /// Changes nothing: asks whether the writer answers.
+    Probe,
     /// A client has shown a note.
     MessageDelivered(SessionId, Arc<str>, Authority),
 }

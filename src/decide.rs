@@ -111,6 +111,7 @@ impl<'a> Draft<'a> {
                 }
                 Ok(Outcome::Count(silent.len()))
             }
+            Change::Probe => Ok(Outcome::Done),
             Change::GoStale(id) => Ok(self.go_stale(id, now)),
             Change::Recover(id) => Ok(self.recover(id, now)),
             Change::Expire(id) => Ok(self.expire(id, now)),

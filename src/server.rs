@@ -107,15 +107,20 @@ impl Server {
 
     /// Serves until `shutdown`, then closes every socket with 1012, finishes what is
     /// under way and leaves the store.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// A task that has to live as long as the server has ended: it cannot go on.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
         let Self { listener, app, base, tls, .. } = self;
         app.monitor.keep();
-        let watcher = tokio::spawn(watch_tokens(app.gate.tokens.clone(), app.monitor.ending()));
+        let supervisor = app.monitor.supervisor();
+        let watching = watch_tokens(app.gate.tokens.clone(), app.monitor.ending());
+        let watcher = supervisor.spawn("the watcher of the tokens", watching);
         let front = Front::new(&app, &base);
         let mut connections = JoinSet::new();
         let places = Places::of_this_process();
         tokio::pin!(shutdown);
-        loop {
+        let served = loop {
             tokio::select! {
                 accepted = accept(&listener, &places) => match accepted {
                     Ok((stream, peer)) => {
@@ -125,9 +130,13 @@ impl Server {
                     Err(error) => pause_after(&error).await,
                 },
                 Some(_) = connections.join_next() => {}
-                () = &mut shutdown => break,
+                () = &mut shutdown => break Ok(()),
+                ended = supervisor.one_ended() => {
+                    tracing::error!(task = ended, "a task has ended that has to live as long as the server; ending too");
+                    break Err(format!("{ended} has ended, without which the server cannot go on; start it again"));
+                }
             }
-        }
+        };
         drop(listener);
         app.monitor.end();
         let finish = async { while connections.join_next().await.is_some() {} };
@@ -137,6 +146,7 @@ impl Server {
             tracing::warn!("the store took too long to leave; nothing acknowledged is lost");
         }
         watcher.abort();
+        served
     }
 }
 

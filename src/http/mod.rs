@@ -80,7 +80,7 @@ where
 /// Every route there is. A line cannot leave out who may ask.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    use Access::{Admin, Own, Page, Register, Script, View};
+    use Access::{Admin, Health, Own, Page, Register, Script, View};
     let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
     vec![
         // apps
@@ -116,8 +116,8 @@ pub fn routes() -> Vec<Route> {
         route(get.clone(), "/assets/{*path}", Page, pages::asset),
         route(post.clone(), "/login", Page, login::log_in),
         route(post, "/logout", Page, login::log_out),
-        route(get.clone(), "/healthz", Page, health::alive),
-        route(get.clone(), "/readyz", Page, health::ready),
+        route(get.clone(), "/healthz", Health, health::alive),
+        route(get.clone(), "/readyz", Health, health::ready),
         route(get, "/openapi.json", Page, health::openapi),
     ]
 }
@@ -219,8 +219,8 @@ async fn pass(
         Ok(caller) => {
             // After a start with a large store only heartbeats are answered before all of it
             // is there: they look for their one session themselves.
-            let waits =
-                !matches!(access, Access::Page | Access::Script) && !request.uri().path().ends_with("/heartbeat");
+            let waits = !matches!(access, Access::Page | Access::Script | Access::Health)
+                && !request.uri().path().ends_with("/heartbeat");
             if waits && let Err(error) = monitor.restored().await {
                 return Err(Box::new(Problem::from(error).into_response()));
             }

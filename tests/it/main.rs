@@ -18,5 +18,6 @@ mod layers;
 mod gate;
 mod lifetime;
 mod rest;
+mod running;
 mod sockets;
 mod torture;

@@ -164,7 +164,7 @@ async fn the_host_is_ours_and_stands_there_once() {
         answer.split(' ').nth(1).map(str::to_owned).unwrap_or_default()
     };
     for ours in ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"] {
-        assert_eq!(ask(format!("GET /healthz HTTP/1.1\r\nhost: {ours}:{port}\r\n")).await, "200", "{ours}");
+        assert_eq!(ask(format!("GET /openapi.json HTTP/1.1\r\nhost: {ours}:{port}\r\n")).await, "200", "{ours}");
     }
     let other = port.wrapping_add(1);
     let not_ours = [
@@ -180,7 +180,7 @@ async fn the_host_is_ours_and_stands_there_once() {
         String::new(),
     ];
     for host in not_ours {
-        for path in ["/healthz", "/", "/sessions", "/client.js", "/nothing/here"] {
+        for path in ["/openapi.json", "/", "/sessions", "/client.js", "/nothing/here"] {
             let status = ask(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n")).await;
             assert!(status == "421" || status == "400", "{host:?} {path}: {status}");
         }
@@ -190,14 +190,17 @@ async fn the_host_is_ours_and_stands_there_once() {
         );
     }
     assert_eq!(
-        ask(format!("GET /healthz HTTP/1.1\r\nhost: localhost:{port}\r\nhost: localhost:{port}\r\n")).await,
+        ask(format!("GET /openapi.json HTTP/1.1\r\nhost: localhost:{port}\r\nhost: localhost:{port}\r\n")).await,
         "421"
     );
-    assert_eq!(ask(format!("GET /healthz HTTP/1.1\r\nhost: localhost:{port}\r\nhost: evil.com\r\n")).await, "421");
-    assert_eq!(ask("GET /healthz HTTP/1.1\r\n".to_owned()).await, "421");
-    assert_eq!(ask("GET /healthz HTTP/1.0\r\n".to_owned()).await, "421");
-    assert_eq!(ask(format!("GET http://evil.com/healthz HTTP/1.1\r\nhost: localhost:{port}\r\n")).await, "421");
-    assert_eq!(ask(format!("GET http://localhost:{port}/healthz HTTP/1.1\r\nhost: localhost:{port}\r\n")).await, "200");
+    assert_eq!(ask(format!("GET /openapi.json HTTP/1.1\r\nhost: localhost:{port}\r\nhost: evil.com\r\n")).await, "421");
+    assert_eq!(ask("GET /openapi.json HTTP/1.1\r\n".to_owned()).await, "421");
+    assert_eq!(ask("GET /openapi.json HTTP/1.0\r\n".to_owned()).await, "421");
+    assert_eq!(ask(format!("GET http://evil.com/openapi.json HTTP/1.1\r\nhost: localhost:{port}\r\n")).await, "421");
+    assert_eq!(
+        ask(format!("GET http://localhost:{port}/openapi.json HTTP/1.1\r\nhost: localhost:{port}\r\n")).await,
+        "200"
+    );
 }
 
 #[tokio::test]

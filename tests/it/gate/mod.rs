@@ -5,7 +5,7 @@ mod attacks;
 mod limits;
 mod matrix;
 mod remote;
-mod requests;
+pub mod requests;
 mod rules;
 mod stalled;
 mod takeover;
