@@ -58,9 +58,10 @@ async fn main() -> ExitCode {
         Some(Command::Demo(demo)) => show(&demo).await,
         Some(Command::Client(command)) => cli::execute(command).await,
         Some(Command::Token(command)) => match token_command::run(&command) {
-            Ok(text) => {
-                tell(&text);
-                ExitCode::SUCCESS
+            Ok(done) => {
+                tell(&done.text);
+                let _ = write!(std::io::stderr(), "{}", done.note);
+                if done.untaken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
             }
             Err(why) => fail(&why),
         },
@@ -105,6 +106,8 @@ async fn serve(config: &Config) -> ExitCode {
 }
 
 async fn start(config: &Config) -> Result<Server, String> {
+    // The database, its WAL and its lock are nobody else's to read.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // What is wrong with the arguments is said before anything is made on the disk.
     config.timing()?;
     config.base()?;

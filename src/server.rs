@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::credentials::{Readers, check_private};
 use crate::heads::{HEAD_WITHIN, Heads, IDLE_WITHIN, Turns};
 use crate::http::gate::Gate;
 use crate::http::{App, Front, Shared};
@@ -56,18 +57,16 @@ impl Server {
             format!("cannot listen on {}: {error}; is another server running there?", config.listen)
         })?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
-        let tls = match (&config.tls_cert, &config.tls_key) {
-            (Some(cert), Some(key)) => Some(tls(cert, key)?),
-            _ => None,
-        };
+        let tls = config.tls().map(|(cert, key)| tls(&cert, &key)).transpose()?;
         let needs_tokens = !config.loopback() || config.strict || !config.trust_proxy.is_empty();
         if config.insecure_http && !config.loopback() && tls.is_none() {
             tracing::warn!("listening on the network without TLS: everybody on the way can read tokens and sessions");
         }
         // On a local server too: what a proxy forwards takes a token there as well.
         let tokens = Arc::new(Tokens::open(&config.token_path())?);
-        let token_link = needs_tokens.then(|| tokens.issue_once());
+        let token_link = if needs_tokens { tokens.issue_once() } else { None };
         let public = config.public_url(address, &base);
+        tokens.acknowledge(&public);
         let monitor = Monitor::start(backend, timing, Clock::system(), config.max_sessions)
             .await
             .map_err(|error| error.to_string())?;
@@ -242,14 +241,16 @@ where
 async fn watch_tokens(tokens: Arc<Tokens>, mut ending: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(TOKENS_EVERY);
     loop {
+        // A clock that is set may say another time meanwhile, but not for long.
+        let expiry = tokens.next_expiry().map_or(TOKENS_EVERY * 2, |left| left.min(TOKENS_EVERY * 2));
         tokio::select! {
             _ = ticks.tick() => {}
+            () = tokio::time::sleep(expiry) => {}
             () = ended(&mut ending) => return,
         }
-        match tokens.reload() {
-            Ok(true) => tracing::info!("the tokens have changed; who came with an old one is sent away"),
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "the tokens stay as they were"),
+        tokens.expire();
+        if tokens.reload() {
+            tracing::info!("the tokens have changed; who came with an old one is sent away");
         }
     }
 }
@@ -269,7 +270,9 @@ fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, String> {
         |path: &Path, error: &dyn std::fmt::Display| format!("{} cannot be used for TLS: {error}", path.display());
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).map_err(|error| read(cert, &error))?;
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| read(key, &error))?;
+    let key_file = std::fs::File::open(key).map_err(|error| read(key, &error))?;
+    check_private(key, &key_file, "the key that TLS rests on", Readers::GroupOfRoot)?;
+    let key_der = PrivateKeyDer::from_pem_reader(key_file).map_err(|error| read(key, &error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

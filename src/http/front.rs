@@ -15,7 +15,7 @@ use super::body::Maybe;
 use super::error::Answer;
 use super::gate::{Access, Caller};
 use super::sessions::{ReportBody, beat};
-use super::{HEARTBEAT, Peer, Shared, router, routes, through_gate};
+use super::{Base, HEARTBEAT, Peer, Shared, router, routes, through_gate};
 use crate::session::SessionId;
 
 /// The server as a function from requests to answers.
@@ -71,6 +71,7 @@ impl Front {
             return through_gate(&self.app, access, peer, request, next).await;
         }
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(Base(self.base.clone()));
         match self.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},

@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod body;
+mod cookie;
 mod csv;
 pub mod error;
 mod events;
@@ -20,11 +21,11 @@ mod ping;
 pub mod sessions;
 mod sse;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::handler::Handler;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -52,6 +53,10 @@ pub type Shared = Arc<App>;
 /// The address of the other end, put into each request by the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
+
+/// The path under which a browser finds the server; empty at the root.
+#[derive(Clone, Debug)]
+struct Base(Arc<str>);
 
 /// The path of a heartbeat, the one request that comes all the time.
 const HEARTBEAT: &str = "/sessions/{id}/heartbeat";
@@ -186,10 +191,12 @@ where
     let (cors, mut response) = match admitted {
         Ok(caller) => {
             let cors = caller.cors.clone();
-            let response = match pass(&app.monitor, access, caller, request).await {
-                Ok((request, caller)) => next(request, caller).await,
-                Err(refusal) => *refusal,
+            let shown = Shown::of(&caller, &request);
+            let (let_in, response) = match pass(&app.monitor, access, caller, request).await {
+                Ok((request, caller)) => (true, next(request, caller).await),
+                Err(refusal) => (false, *refusal),
             };
+            shown.tell(app, response.status(), let_in);
             (cors, response)
         }
         Err(problem) => (None, problem.into_response()),
@@ -206,6 +213,30 @@ where
         headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
     }
     response
+}
+
+/// A secret that came with a request, for the server's log where it is refused.
+struct Shown(Option<(IpAddr, Method, Option<MatchedPath>)>);
+
+impl Shown {
+    fn of(caller: &Caller, request: &Request) -> Self {
+        let shown = caller.session_token.is_some() || caller.identity.is_some();
+        let path = || request.extensions().get::<MatchedPath>().cloned();
+        Self(shown.then(|| (caller.from, request.method().clone(), path())))
+    }
+
+    fn tell(self, app: &App, status: StatusCode, let_in: bool) {
+        // A handshake is refused by a close code, after it is completed.
+        let refused = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => true,
+            StatusCode::SWITCHING_PROTOCOLS => !let_in,
+            _ => false,
+        };
+        if let Some((from, method, path)) = self.0.filter(|_| refused) {
+            let path = path.as_ref().map_or(HEARTBEAT, MatchedPath::as_str);
+            app.gate.tokens.refused(from, &format!("{method} {path}"));
+        }
+    }
 }
 
 /// The request and who asks, once they may and all is there that they ask for.

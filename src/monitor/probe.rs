@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::Monitor;
-use crate::change::Change;
+use crate::change::{Actor, Change};
+use crate::error::Result;
 
 /// How long the writer may take to answer.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -18,6 +19,14 @@ const FRESH: Duration = Duration::from_millis(250);
 pub(super) struct Probe(tokio::sync::Mutex<Option<(Instant, bool)>>);
 
 impl Monitor {
+    /// Keeps in the log that somebody has logged in.
+    ///
+    /// # Errors
+    /// Store.
+    pub async fn logged_in(&self, actor: Actor) -> Result<()> {
+        self.ask(Change::LoggedIn(actor)).await.map(drop)
+    }
+
     /// Whether the writer takes changes now; tells within a few seconds.
     pub async fn answers(&self) -> bool {
         let asked = async {

@@ -4,9 +4,10 @@
 mod attacks;
 mod limits;
 mod matrix;
-mod remote;
+pub mod remote;
 pub mod requests;
 mod rules;
 mod stalled;
+mod token_file;
 mod takeover;
 pub mod wire;

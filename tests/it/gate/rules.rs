@@ -25,6 +25,12 @@ pub enum Shown {
     OtherSecret,
     ViewCookie,
     AdminCookie,
+    /// The cookie without the secret of its page, as another port of this host gets it.
+    CookieAlone,
+    /// The cookie with another browser's page secret.
+    OthersPage,
+    /// The page's secret without the cookie.
+    PageAlone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +194,7 @@ pub fn verdict(cell: &Cell<'_>) -> u16 {
         Shown::ViewCookie | Shown::AdminCookie if ingest => Shown::Nothing,
         Shown::ViewCookie => Shown::ViewToken,
         Shown::AdminCookie => Shown::AdminToken,
+        Shown::CookieAlone | Shown::OthersPage | Shown::PageAlone => Shown::Nothing,
         other => other,
     };
     match (class, shown) {
@@ -218,7 +225,7 @@ fn control_may_come(cell: &Cell<'_>) -> bool {
     let write = !matches!(cell.method, "GET" | "HEAD");
     let browser = cell.origin != Origin::Absent
         || cell.site != Site::Absent
-        || matches!(cell.shown, Shown::ViewCookie | Shown::AdminCookie);
+        || matches!(cell.shown, Shown::ViewCookie | Shown::AdminCookie | Shown::CookieAlone | Shown::OthersPage);
     from_our_page && (cell.header || !write || !browser)
 }
 
