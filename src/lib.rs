@@ -25,6 +25,7 @@ pub mod monitor;
 pub mod tokens;
 pub mod config;
 pub mod logging;
+pub mod per_address;
 pub mod http;
 pub mod ws;
 pub mod places;

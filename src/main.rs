@@ -120,7 +120,10 @@ async fn start(config: &Config) -> Result<Server, String> {
 fn announce(server: &Server) {
     // In one write, so that who waits for the first line has the second one too.
     let link = server.link().map_or_else(String::new, |link| format!("\nlog in, once, with {link}"));
-    tell(&format!("sessionwatch is listening on {}{link}\n", server.url()));
+    let note = server.trusts_local_programs().then_some(
+        "\nprograms on this machine need no token; whatever forwards the network to this port needs --trust-proxy or --strict",
+    );
+    tell(&format!("sessionwatch is listening on {}{link}{}\n", server.url(), note.unwrap_or_default()));
 }
 
 /// Says it to who started the program. Nobody may be there to read it: that ends nothing,

@@ -11,8 +11,9 @@ use super::Shared;
 use super::error::{Answer, Problem};
 use super::gate::Caller;
 use super::openapi::Refusals;
+use super::owner::may_register;
 use super::path::Path;
-use super::sessions::{RegisterBody, may_register};
+use super::sessions::{RegisterBody, ReportBody};
 use crate::change::{Authority, Cause, Proof, Report};
 use crate::error::{Error, Result};
 use crate::fields;
@@ -82,6 +83,17 @@ pub(super) async fn step(
     Extension(caller): Extension<Caller>,
     query: Asked,
 ) -> Answer {
+    // A link, a picture or a page that is fetched ahead sends a GET that nobody has meant.
+    if caller.browser && what != "start" {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "from a browser, GET ends nothing, since any link or picture can send it; send the same as POST",
+        ));
+    }
+    step_of(app, (name, id, what), caller, query).await
+}
+
+async fn step_of(app: Shared, (name, id, what): (String, String, String), caller: Caller, query: Asked) -> Answer {
     let query = checked(query)?;
     let cause = match what.as_str() {
         "start" => return told(ping(&app, &caller, &name, &id, &query, Some(Status::Running)).await),
@@ -97,23 +109,23 @@ pub(super) async fn step(
             }
         },
     };
-    let last = async {
+    let ending = async {
         let (answer, authority) = ping(&app, &caller, &name, &id, &query, None).await?;
         app.monitor.remove(fields::session_id(&id)?, cause, caller.address(), authority).await?;
         Ok((answer, authority))
     };
-    told(last.await)
+    told(ending.await)
 }
 
 /// The same by POST.
 #[utoipa::path(post, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
 pub(super) async fn step_post(
-    app: State<Shared>,
-    path: Path<(String, String, String)>,
-    caller: Extension<Caller>,
+    State(app): State<Shared>,
+    Path(path): Path<(String, String, String)>,
+    Extension(caller): Extension<Caller>,
     query: Asked,
 ) -> Answer {
-    step(app, path, caller, query).await
+    step_of(app, path, caller, query).await
 }
 
 async fn ping(
@@ -125,12 +137,10 @@ async fn ping(
     status: Option<Status>,
 ) -> Result<(Response, Authority)> {
     let id: SessionId = fields::session_id(id)?;
-    let said = query.status.as_deref().map(fields::status).transpose()?;
-    let report = Report {
-        status: status.or(said),
-        task: query.task.as_deref().map(|task| fields::optional("task", Some(task), fields::NAME_MAX)).transpose()?,
-        ..Report::default()
-    };
+    let said = ReportBody { status: query.status.clone(), ..ReportBody::default() };
+    let said = ReportBody { current_task: query.task.clone().map(Some), ..said }.cleaned().check()?;
+    let report = Report { status: status.or(said.status), task: said.task, ..Report::default() };
+    may_register(caller, app, &id, None)?;
     let proof = match app.monitor.session(id.as_str()) {
         Ok(session) => {
             caller.act_for(&session, None)?;
@@ -155,7 +165,6 @@ async fn make(
     query: &PingQuery,
     report: &Report,
 ) -> Result<Proof> {
-    may_register(caller, app, id)?;
     let body = RegisterBody {
         app_name: Some(name.to_owned()),
         user_id: query.user_id.clone(),

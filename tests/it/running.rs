@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sessionwatch::backend::memory::Memory;
-use sessionwatch::backend::{Backend, Stored};
+use sessionwatch::backend::{Backend, Keep, Stored};
 use sessionwatch::change::Event;
 use sessionwatch::clock::Timestamp;
 use sessionwatch::config::Config;
@@ -106,8 +106,8 @@ impl Backend for Broken {
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>> {
         self.0.events(query)
     }
-    fn forget(&self, events: Timestamp, tombstones: Timestamp) -> BoxFuture<'_, Result<bool>> {
-        self.0.forget(events, tombstones)
+    fn forget(&self, keep: Keep) -> BoxFuture<'_, Result<bool>> {
+        self.0.forget(keep)
     }
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         self.0.close()

@@ -7,6 +7,7 @@
 
 mod checkpoints;
 mod files;
+mod forget;
 mod rows;
 mod schema;
 
@@ -19,7 +20,7 @@ use futures_util::future::BoxFuture;
 use rusqlite::OpenFlags;
 use tokio_rusqlite::Connection;
 
-use super::{Backend, Stored};
+use super::{Backend, Keep, Stored};
 use crate::change::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -185,8 +186,8 @@ impl Backend for Sqlite {
         .boxed()
     }
 
-    fn forget(&self, events: Timestamp, tombstones: Timestamp) -> BoxFuture<'_, Result<bool>> {
-        self.write(move |connection| rows::forget(connection, events, tombstones)).boxed()
+    fn forget(&self, keep: Keep) -> BoxFuture<'_, Result<bool>> {
+        self.write(move |connection| forget::forget(connection, keep)).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

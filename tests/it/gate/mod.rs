@@ -2,12 +2,15 @@
 //! meet who go around it, over real sockets.
 
 mod attacks;
+mod flood;
 mod limits;
 mod matrix;
+mod nginx;
 pub mod remote;
 pub mod requests;
 mod rules;
 mod stalled;
-mod token_file;
+mod strangers;
 mod takeover;
+mod token_file;
 pub mod wire;
