@@ -15,6 +15,7 @@ export const KINDS = {
   kill_delivered: 'kill delivered',
   kill_acknowledged: 'kill acknowledged',
   removed: 'removed',
+  logged_in: 'logged in',
 };
 
 /** Everything else that an event tells, in one line. */
