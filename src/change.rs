@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::session::{Digest, Session, SessionId, SocketId, Status, Visibility};
+use crate::session::{Digest, Kill, Session, SessionId, SocketId, Status, Visibility};
 use crate::timing::Timing;
 
 /// Who asks, and from where, for the audit log.
@@ -43,6 +43,19 @@ pub enum Authority {
     Server,
 }
 
+impl Authority {
+    /// Whether a change may act on this version of a session.
+    #[must_use]
+    pub fn holds_for(&self, session: &Session) -> bool {
+        match self {
+            Self::Socket(socket) => session.socket == Some(*socket),
+            Self::Proof(Proof::Token(digest)) => session.owned_by(digest),
+            Self::Proof(Proof::Trusted) | Self::Server => true,
+            Self::Proof(Proof::Missing) => false,
+        }
+    }
+}
+
 /// A session that registers, all fields checked.
 #[derive(Clone, Debug)]
 pub struct Registration {
@@ -70,6 +83,8 @@ pub struct Registration {
     pub proof: Proof,
     /// Digest of the token that it gets where it has none yet.
     pub fresh_token: Digest,
+    /// The name of the token that it registers with.
+    pub registered_by: Option<Arc<str>>,
     /// The socket on which it registered, if it did so on one.
     pub socket: Option<SocketId>,
 }
@@ -85,6 +100,30 @@ pub struct Report {
     pub visibility: Option<Visibility>,
     /// Its tags; `Some(None)` for none.
     pub meta: Option<Option<Arc<str>>>,
+}
+
+impl Report {
+    /// Takes a later report into this one, so that the result is what both would leave, one
+    /// after the other. `reported` is the status before either.
+    pub fn merge(&mut self, later: Self, reported: &Status) {
+        if let Some(status) = later.status {
+            let before = self.status.as_ref().unwrap_or(reported);
+            if later.task.is_none() && *before != status {
+                // A task ends with its status.
+                self.task = Some(None);
+            }
+            self.status = Some(status);
+        }
+        if later.task.is_some() {
+            self.task = later.task;
+        }
+        if later.visibility.is_some() {
+            self.visibility = later.visibility;
+        }
+        if later.meta.is_some() {
+            self.meta = later.meta;
+        }
+    }
 }
 
 /// Whom a kill or a message is for.
@@ -271,6 +310,12 @@ impl Kind {
         self != Self::Connection
     }
 
+    /// Whether the log keeps it longer than others when it is too large: who ended what.
+    #[must_use]
+    pub fn is_kept_longest(self) -> bool {
+        matches!(self, Self::KillRequested | Self::KillDelivered | Self::KillAcknowledged | Self::Removed)
+    }
+
     /// Whether the session is another one afterwards.
     #[must_use]
     pub fn changes_session(self) -> bool {
@@ -310,9 +355,17 @@ pub struct Tombstone {
     pub by: Arc<str>,
     /// Why.
     pub reason: Option<Arc<str>>,
+    /// Digest of the session's token, so that its owner is still known.
+    pub token: Option<Digest>,
 }
 
 impl Tombstone {
+    /// What a kill leaves of a session with this token.
+    #[must_use]
+    pub fn of(kill: &Kill, at: Timestamp, token: Option<Digest>) -> Self {
+        Self { at, kill_id: kill.kill_id.clone(), by: kill.requested_by.clone(), reason: kill.reason.clone(), token }
+    }
+
     /// What everybody who asks for this id is told, or `None` once it may be forgotten.
     #[must_use]
     pub fn gone(&self, id: &str, timing: &Timing, now: Timestamp) -> Option<Error> {
@@ -332,11 +385,6 @@ impl Event {
     #[must_use]
     pub fn tombstone(&self) -> Option<Tombstone> {
         let kill = self.session.kill.as_ref()?;
-        (self.cause == Some(Cause::Killed)).then(|| Tombstone {
-            at: self.at,
-            kill_id: kill.kill_id.clone(),
-            by: kill.requested_by.clone(),
-            reason: kill.reason.clone(),
-        })
+        (self.cause == Some(Cause::Killed)).then(|| Tombstone::of(kill, self.at, self.session.token))
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
+use crate::decide::Limits;
 use crate::timing::Timing;
 
 /// How log lines look.
@@ -39,6 +40,23 @@ pub fn network(text: &str) -> Result<IpNet, String> {
     }
 }
 
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no size; write it like 500MB, 1GiB or a number of bytes");
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "kib" | "k" => 1 << 10,
+        "mb" => 1_000_000,
+        "mib" | "m" => 1 << 20,
+        "gb" => 1_000_000_000,
+        "gib" | "g" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - unit.len()].parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
 /// What `sessionwatch serve` takes.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
@@ -63,6 +81,9 @@ pub struct Config {
     /// How long the event log is kept
     #[arg(long, env = "SESSIONWATCH_EVENTS_KEEP", default_value = "30d", value_parser = duration, value_name = "TIME")]
     pub events_keep: Duration,
+    /// How large the event log may grow; the oldest lines go first, kills and removals last
+    #[arg(long, env = "SESSIONWATCH_EVENTS_MAX_SIZE", default_value = "1GiB", value_parser = size, value_name = "SIZE")]
+    pub events_max_size: u64,
     /// Longest time that a heartbeat stands only in memory
     #[arg(long, env = "SESSIONWATCH_FLUSH_INTERVAL", default_value = "5s", value_parser = duration, value_name = "TIME")]
     pub flush_interval: Duration,
@@ -72,6 +93,21 @@ pub struct Config {
     /// Most live sessions; more are refused with 503
     #[arg(long, env = "SESSIONWATCH_MAX_SESSIONS", default_value_t = 100_000, value_name = "N")]
     pub max_sessions: usize,
+    /// Most live sessions that one token may have registered; more are refused with 503. No limit
+    /// of its own by default
+    #[arg(long, env = "SESSIONWATCH_MAX_SESSIONS_PER_TOKEN", value_name = "N")]
+    pub max_sessions_per_token: Option<usize>,
+    /// Most connections that one address may have open, and as many sockets, and as many event
+    /// streams; this machine and named proxies excepted
+    #[arg(long, env = "SESSIONWATCH_MAX_PER_ADDRESS", default_value_t = 256, value_name = "N")]
+    pub max_per_address: usize,
+    /// Status changes a second that one session may report over time; faster ones are merged,
+    /// the newest wins; 0 for no limit
+    #[arg(long, env = "SESSIONWATCH_REPORT_RATE", default_value_t = 5, value_name = "N")]
+    pub report_rate: u32,
+    /// Status changes that one session may report at once, before its rate counts
+    #[arg(long, env = "SESSIONWATCH_REPORT_BURST", default_value_t = 20, value_name = "N")]
+    pub report_burst: u32,
     /// Where the server stands behind a proxy, like /monitor
     #[arg(long, env = "SESSIONWATCH_BASE_PATH", default_value = "", value_name = "PATH")]
     pub base_path: String,
@@ -132,10 +168,23 @@ impl Config {
             expire_after: self.expire_after,
             tombstone_ttl: self.tombstone_ttl,
             events_keep: self.events_keep,
+            events_max_bytes: self.events_max_size,
             flush_interval: self.flush_interval.min(self.stale_after / 4),
             kill_grace: self.kill_grace,
+            report_every: if self.report_rate == 0 {
+                Duration::ZERO
+            } else {
+                Duration::from_secs(1) / self.report_rate
+            },
+            report_burst: self.report_burst.max(1),
         }
         .checked()
+    }
+
+    /// How many sessions there may be.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { max_sessions: self.max_sessions, max_per_token: self.max_sessions_per_token.unwrap_or(usize::MAX) }
     }
 
     /// `/monitor` for whatever was written: no slash at the end, one in front.

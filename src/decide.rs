@@ -42,28 +42,47 @@ pub enum Outcome {
 pub struct Draft<'a> {
     registry: &'a Registry,
     timing: &'a Timing,
-    max_sessions: usize,
+    limits: Limits,
     now: Now,
     seq: u64,
     sessions: HashMap<SessionId, Option<Arc<Session>>>,
     tombstones: HashMap<SessionId, Tombstone>,
     added: usize,
+    added_by: HashMap<Arc<str>, usize>,
     events: Vec<Event>,
+}
+
+/// How many sessions there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// In all.
+    pub max_sessions: usize,
+    /// Registered with one token.
+    pub max_per_token: usize,
+}
+
+impl Limits {
+    /// None but this one.
+    #[must_use]
+    pub fn sessions(max_sessions: usize) -> Self {
+        Self { max_sessions, max_per_token: usize::MAX }
+    }
 }
 
 impl<'a> Draft<'a> {
     /// Nothing decided yet.
     #[must_use]
-    pub fn new(registry: &'a Registry, max_sessions: usize) -> Self {
+    pub fn new(registry: &'a Registry, limits: Limits) -> Self {
         Self {
             registry,
             timing: registry.timing(),
-            max_sessions,
+            limits,
             now: Now::default(),
             seq: registry.seq(),
             sessions: HashMap::new(),
             tombstones: HashMap::new(),
             added: 0,
+            added_by: HashMap::new(),
             events: Vec::new(),
         }
     }
@@ -138,13 +157,7 @@ impl<'a> Draft<'a> {
     /// The live session, if the change may act on it.
     fn authorized(&self, id: &SessionId, authority: &Authority) -> Result<Arc<Session>> {
         let session = self.live(id)?;
-        let allowed = match authority {
-            Authority::Socket(socket) => session.socket == Some(*socket),
-            Authority::Proof(Proof::Token(digest)) => session.owned_by(digest),
-            Authority::Proof(Proof::Trusted) | Authority::Server => true,
-            Authority::Proof(Proof::Missing) => false,
-        };
-        if allowed {
+        if authority.holds_for(&session) {
             return Ok(session);
         }
         Err(Error::Forbidden(match authority {
@@ -189,13 +202,7 @@ impl<'a> Draft<'a> {
         if let Some(gone) = self.gone(&asked.id) {
             return Err(gone);
         }
-        if self.registry.len() + self.added >= self.max_sessions {
-            return Err(Error::Busy(format!(
-                "there are already {} sessions, the most that --max-sessions allows; try again when some have ended",
-                self.max_sessions
-            )));
-        }
-        self.added += 1;
+        self.take_place(asked.registered_by.as_ref())?;
         let session = Session {
             id: asked.id.clone(),
             app: asked.app.clone(),
@@ -213,11 +220,33 @@ impl<'a> Draft<'a> {
             meta: asked.meta.clone(),
             kill: None,
             token: Some(asked.fresh_token),
+            registered_by: asked.registered_by.clone(),
             stale: false,
             socket: asked.socket,
         };
         let event = self.push(Kind::Registered, session, Actor { by: None, from: asked.remote_addr.clone() }, now);
         Ok(Outcome::Registered { session: event.session.clone(), resumed: false, fresh_token: true, replaced: None })
+    }
+
+    /// Counts one more session, if there may be one more.
+    fn take_place(&mut self, token: Option<&Arc<str>>) -> Result<()> {
+        let Limits { max_sessions, max_per_token } = self.limits;
+        if self.registry.len() + self.added >= max_sessions {
+            return Err(Error::Busy(format!(
+                "there are already {max_sessions} sessions, the most that --max-sessions allows; try again when some have ended"
+            )));
+        }
+        if let Some(token) = token {
+            let added = self.added_by.entry(token.clone()).or_default();
+            if self.registry.registered_by(token) + *added >= max_per_token {
+                return Err(Error::Busy(format!(
+                    "the token {token:?} already has {max_per_token} sessions, the most that --max-sessions-per-token allows; try again when some have ended"
+                )));
+            }
+            *added += 1;
+        }
+        self.added += 1;
+        Ok(())
     }
 
     fn resume(&mut self, session: &Arc<Session>, asked: &Registration, now: Now) -> Result<Outcome> {

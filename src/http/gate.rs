@@ -286,6 +286,12 @@ impl Caller {
         self.local || self.identity.as_ref().is_some_and(|identity| identity.role != Role::View)
     }
 
+    /// What the token that came allows, if one came.
+    #[must_use]
+    pub fn role_of_token(&self) -> Option<Role> {
+        self.identity.as_ref().map(|identity| identity.role)
+    }
+
     /// Whether it is an administrator who has shown it.
     #[must_use]
     pub fn is_admin(&self) -> bool {

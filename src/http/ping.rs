@@ -11,8 +11,9 @@ use super::Shared;
 use super::error::{Answer, Problem};
 use super::gate::Caller;
 use super::openapi::Refusals;
+use super::owner::may_register;
 use super::path::Path;
-use super::sessions::{RegisterBody, ReportBody, may_register};
+use super::sessions::{RegisterBody, ReportBody};
 use crate::change::{Authority, Cause, Proof, Report};
 use crate::error::{Error, Result};
 use crate::fields;
@@ -139,6 +140,7 @@ async fn ping(
     let said = ReportBody { status: query.status.clone(), ..ReportBody::default() };
     let said = ReportBody { current_task: query.task.clone().map(Some), ..said }.cleaned().check()?;
     let report = Report { status: status.or(said.status), task: said.task, ..Report::default() };
+    may_register(caller, app, &id, None)?;
     let proof = match app.monitor.session(id.as_str()) {
         Ok(session) => {
             caller.act_for(&session, None)?;
@@ -163,7 +165,6 @@ async fn make(
     query: &PingQuery,
     report: &Report,
 ) -> Result<Proof> {
-    may_register(caller, app, id)?;
     let body = RegisterBody {
         app_name: Some(name.to_owned()),
         user_id: query.user_id.clone(),

@@ -1,7 +1,5 @@
 //! What apps ask: register, beat, report, end.
 
-use std::sync::Arc;
-
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -15,12 +13,14 @@ use super::body::{Json, Maybe};
 use super::error::{Answer, Problem};
 use super::gate::Caller;
 use super::openapi::Refusals;
+use super::owner::{may_register, own, without_reasons};
 use super::path::Path;
-use crate::change::{Authority, Cause, Proof, Registration, Report};
-use crate::error::{Error, Result};
+use crate::change::{Authority, Cause, Proof, Registration, Report, Tombstone};
+use crate::error::Result;
 use crate::monitor::Registered;
-use crate::session::{Session, SessionId};
+use crate::session::SessionId;
 use crate::timing::Timing;
+use crate::tokens::Role;
 use crate::wire::Seconds;
 use crate::{fields, secret};
 
@@ -102,34 +102,21 @@ impl RegisterBody {
             remote_addr: Some(caller.from.to_string().into()),
             proof: caller.proof(self.session_token.as_deref()),
             fresh_token,
+            registered_by: caller.identity.as_ref().map(|identity| identity.name.clone()),
             socket: None,
         };
         Ok((registration, token))
     }
 }
 
-/// Refuses who may neither make a session nor resume this one.
-///
-/// # Errors
-/// 401.
-pub fn may_register(caller: &Caller, app: &Shared, id: &SessionId) -> Result<()> {
-    if caller.may_register() || app.monitor.registry().get(id.as_str()).is_some() {
-        return Ok(());
-    }
-    // A killed id says so to whoever had a token for it.
-    match app.monitor.session(id.as_str()) {
-        Err(gone @ Error::Gone { .. }) => Err(gone),
-        _ => {
-            Err(Error::Unauthorized("send the ingest token as Authorization: Bearer to register a session".to_owned()))
-        }
-    }
-}
-
 async fn enter(app: &Shared, caller: &Caller, body: &RegisterBody, id: Option<SessionId>) -> Answer {
     let timing = app.monitor.timing();
     let (registration, token) = body.check(caller, id, timing)?;
-    may_register(caller, app, &registration.id)?;
-    let Registered { session, resumed, fresh_token } = app.monitor.register(registration).await?;
+    let (id, in_body) = (registration.id.clone(), body.session_token.as_deref());
+    may_register(caller, app, &id, in_body)?;
+    let registered = app.monitor.register(registration).await;
+    let Registered { session, resumed, fresh_token } = registered
+        .map_err(|error| if caller.may_know(app, id.as_str(), in_body) { error } else { without_reasons(error) })?;
     let answer = RegisteredBody {
         session_id: session.id.as_str(),
         session_token: if fresh_token { &token } else { body.session_token.as_deref().unwrap_or_default() },
@@ -238,13 +225,6 @@ impl ReportBody {
     }
 }
 
-/// The session, if the caller may act for it.
-async fn own(app: &Shared, caller: &Caller, id: &str, token: Option<&str>) -> Result<Arc<Session>> {
-    let session = app.monitor.find(id).await?;
-    caller.act_for(&session, token)?;
-    Ok(session)
-}
-
 /// What a heartbeat is answered with.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Beaten<'a> {
@@ -350,4 +330,33 @@ pub(super) struct Said {
 /// `{"status":"…"}`
 pub(super) fn said(status: &'static str) -> Response {
     axum::Json(Said { status }).into_response()
+}
+
+/// That a session is alive.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Alive {
+    alive: bool,
+}
+
+/// `GET /sessions/{id}/alive`
+#[utoipa::path(get, path = "/sessions/{id}/alive", tag = "apps", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "it is alive", body = Alive), Refusals))]
+pub(super) async fn alive(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let session = if caller.role_of_token() >= Some(Role::View) {
+        app.monitor.find(&id).await?
+    } else {
+        own(&app, &caller, &id, None).await?
+    };
+    // From the moment that it is asked to end, and not only once it is gone.
+    if let Some(kill) = &session.kill {
+        let tombstone = Tombstone::of(kill, kill.requested_at, session.token);
+        let now = app.monitor.clock().now().wall;
+        if let Some(gone) = tombstone.gone(session.id.as_str(), app.monitor.timing(), now) {
+            return Err(gone.into());
+        }
+    }
+    Ok(axum::Json(Alive { alive: true }).into_response())
 }

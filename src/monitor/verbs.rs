@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Monitor, fresh_id, full};
+use super::reports::Way;
+use super::{Monitor, Pending, fresh_id, full};
 use crate::change::{Actor, Authority, Cause, Change, Message, Registration, Report, Target};
 use crate::clock::Timestamp;
 use crate::decide::Outcome;
@@ -41,12 +42,28 @@ impl Monitor {
     /// # Errors
     /// Killed id, somebody else's id, too many sessions, store.
     pub async fn register(&self, registration: Registration) -> Result<Registered> {
+        if self.reports_too_fast(&registration) {
+            // Registering anew can say as much as a report, so it has the same rate.
+            tokio::time::sleep(self.timing().report_every).await;
+        }
         match self.ask(Change::Register(Box::new(registration))).await? {
             Outcome::Registered { session, resumed, fresh_token, .. } => {
                 Ok(Registered { session, resumed, fresh_token })
             }
             _ => Err(full()),
         }
+    }
+
+    /// Whether a session that is there already registers again faster than it may report.
+    #[must_use]
+    pub fn reports_too_fast(&self, registration: &Registration) -> bool {
+        let Timing { report_every, report_burst, .. } = *self.timing();
+        let session = self.registry.get(registration.id.as_str());
+        !report_every.is_zero()
+            && session.is_some_and(|session| {
+                Authority::Proof(registration.proof).holds_for(&session)
+                    && !session.pulse.may_report(self.clock.now().mono, report_every, report_burst)
+            })
     }
 
     /// Takes a sign of life, and what the client says with it if that is new.
@@ -69,7 +86,7 @@ impl Monitor {
     ) -> Result<Arc<Session>> {
         self.alive(&session).await;
         if let Some(report) = report.filter(|report| says_more(&session, report)) {
-            self.ask(Change::Report(session.id.clone(), report, authority)).await?;
+            self.write_report(&session, report, authority).await?;
         }
         // The answer tells it.
         if let Some(kill) = &session.kill {
@@ -113,8 +130,33 @@ impl Monitor {
     /// # Errors
     /// Unknown or killed id, store.
     pub async fn report(&self, id: SessionId, report: Report, authority: Authority) -> Result<()> {
-        self.alive(&*self.session(id.as_str())?).await;
-        self.ask(Change::Report(id, report, authority)).await.map(drop)
+        let session = self.session(id.as_str())?;
+        self.alive(&session).await;
+        self.write_report(&session, report, authority).await.map(drop)
+    }
+
+    /// Waits until a report is durable: it, or a newer one of the session that it was merged with.
+    async fn write_report(&self, session: &Session, report: Report, authority: Authority) -> Result<Outcome> {
+        match self.reports.take(session, report, authority, self.clock.now(), self.timing()) {
+            Way::Direct(report) => self.ask(Change::Report(session.id.clone(), report, authority)).await,
+            Way::Merged(written) => Pending(written).done().await,
+        }
+    }
+
+    /// As [`Monitor::report`], for sockets; `None` where the report was merged with others,
+    /// since the session reports faster than its rate.
+    ///
+    /// # Errors
+    /// The server ends.
+    pub async fn submit_report(&self, id: SessionId, report: Report, authority: Authority) -> Result<Option<Pending>> {
+        let report = match self.registry.get(id.as_str()) {
+            Some(session) => match self.reports.take(&session, report, authority, self.clock.now(), self.timing()) {
+                Way::Direct(report) => report,
+                Way::Merged(_) => return Ok(None),
+            },
+            None => report,
+        };
+        self.submit(Change::Report(id, report, authority)).await.map(Some)
     }
 
     /// Asks a session to end; the second time tells of the first.

@@ -14,10 +14,12 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use sessionwatch::backend::memory::Memory;
 use sessionwatch::clock::Clock;
+use sessionwatch::decide::Limits;
 use sessionwatch::http::gate::Gate;
 use sessionwatch::http::proxies::Proxies;
 use sessionwatch::http::{App, Front, Shared};
 use sessionwatch::monitor::Monitor;
+use sessionwatch::per_address::PerAddress;
 use sessionwatch::timing::Timing;
 use sessionwatch::tokens::{self, Role, Tokens};
 
@@ -78,9 +80,14 @@ pub struct World {
 
 impl World {
     pub async fn new(base: &str) -> Self {
-        let start = Monitor::start(Arc::new(Memory::new()), Timing::default(), Clock::manual(), 64);
+        let start = Monitor::start(Arc::new(Memory::new()), Timing::default(), Clock::manual(), Limits::sessions(64));
         let monitor = start.await.expect("a store in memory opens");
-        let app = Arc::new(App { monitor, gate: gate(true, false), sockets: sessionwatch::ws::PerAddress::default() });
+        let app = Arc::new(App {
+            monitor,
+            gate: gate(true, false),
+            sockets: PerAddress::new(256),
+            streams: PerAddress::new(256),
+        });
         let front = Front::new(&app, base);
         Self { app, front, words: Vec::new() }
     }

@@ -24,7 +24,7 @@ pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite:
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?;
         let mut tombstone = transaction.prepare_cached(
-            "INSERT OR REPLACE INTO tombstones (session_id, at, kill_id, by, reason) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR REPLACE INTO tombstones (session_id, at, kill_id, by, reason, token) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         for event in events.iter().filter(|event| event.kind.is_logged()) {
             let entry = Entry::of(event);
@@ -41,8 +41,9 @@ pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite:
                 entry.cause,
                 entry.details.stored(),
             ])?;
-            if let Some(Tombstone { at, kill_id, by, reason }) = event.tombstone() {
-                tombstone.execute(params![event.session.id.as_str(), at.0, &*kill_id, &*by, reason.as_deref()])?;
+            if let Some(Tombstone { at, kill_id, by, reason, token }) = event.tombstone() {
+                let (id, token) = (event.session.id.as_str(), token.as_ref().map(|token| &token[..]));
+                tombstone.execute(params![id, at.0, &*kill_id, &*by, reason.as_deref(), token])?;
             }
             if event.kind.changes_session() {
                 last.insert(&event.session.id, event);
@@ -76,8 +77,9 @@ fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()>
     transaction
         .prepare_cached(
             "INSERT OR REPLACE INTO sessions (session_id, app_name, user_id, start_time, last_heartbeat, status,
-                status_since, current_task, task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                status_since, current_task, task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill,
+                registered_by)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         )?
         .execute(params![
             session.id.as_str(),
@@ -96,6 +98,7 @@ fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()>
             session.meta.as_deref(),
             session.token.as_ref().map(|token| &token[..]),
             kill,
+            session.registered_by.as_deref(),
         ])?;
     Ok(())
 }
@@ -173,7 +176,7 @@ fn shared(text: Option<String>) -> Option<Arc<str>> {
 
 /// The columns of a session, in the order in which [`Restore::session`] takes them.
 const COLUMNS: &str = "session_id, app_name, user_id, start_time, last_heartbeat, status, status_since, current_task,
-    task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill";
+    task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill, registered_by";
 
 /// Makes sessions of rows. Apps, clients and addresses are few and stand in many rows:
 /// each is kept once.
@@ -224,6 +227,7 @@ impl Restore {
             meta: text(13)?.map(Arc::from),
             token: row.get_ref(14)?.as_blob_or_null()?.and_then(|token| token.try_into().ok()),
             kill: text(15)?.and_then(kill_from_json).map(Arc::new),
+            registered_by: self.known(text(16)?),
             stale: false,
             socket: None,
         }))
@@ -273,6 +277,7 @@ fn tombstone(row: &Row<'_>) -> rusqlite::Result<Option<(SessionId, Tombstone)>> 
         kill_id: row.get::<_, String>("kill_id")?.into(),
         by: row.get::<_, String>("by")?.into(),
         reason: shared(row.get("reason")?),
+        token: row.get_ref("token")?.as_blob_or_null()?.and_then(|token| token.try_into().ok()),
     };
     Ok(Some((id, grave)))
 }
@@ -325,22 +330,4 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         cause: row.get("cause")?,
         details: Details::restored(row.get::<_, Option<String>>("details")?.as_deref()),
     })
-}
-
-/// Rows that one call may forget, so that no commit waits long behind it.
-const FORGET_AT_ONCE: usize = 2_000;
-
-/// Forgets what is old; true when there may be more.
-pub(super) fn forget(connection: &mut Connection, events: Timestamp, tombstones: Timestamp) -> rusqlite::Result<bool> {
-    let transaction = connection.transaction()?;
-    // The newest line always stays: the next `seq` goes on from it.
-    let old = transaction.execute(
-        "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < (SELECT max(seq) FROM events) ORDER BY seq LIMIT ?1) AND at < ?2",
-        params![FORGET_AT_ONCE as i64, events.0],
-    )?;
-    transaction.execute("DELETE FROM tombstones WHERE at < ?1", [tombstones.0])?;
-    transaction.execute("DELETE FROM minutes WHERE at < ?1", [events.0])?;
-    transaction.execute("DELETE FROM starts WHERE at < ?1", [events.0])?;
-    transaction.commit()?;
-    Ok(old == FORGET_AT_ONCE)
 }

@@ -4,6 +4,7 @@ mod kill;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
@@ -15,15 +16,16 @@ use tokio::time::{Instant, sleep_until};
 
 use super::protocol::{self, ClientFrame, CloseCode, FRAME_MAX, ServerFrame, TERMINATED};
 use super::socket::{self, Gone};
-use super::{Place, limited, upgraded};
-use crate::change::{Authority, Cause, Change};
+use super::{limited, upgraded};
+use crate::change::{Authority, Cause, Change, Report};
 use crate::decide::Outcome;
 use crate::error::{Error, Result};
-use crate::http::Shared;
 use crate::http::error::Answer;
 use crate::http::gate::Caller;
-use crate::http::sessions::may_register;
-use crate::monitor::{Push, Pushes, ended};
+use crate::http::owner::{may_register, without_reasons};
+use crate::http::{Shared, take_place};
+use crate::monitor::{Pending, Push, Pushes, ended};
+use crate::per_address::AddressPlace;
 use crate::session::{Kill, SessionId, SocketId, Visibility};
 use crate::timing::Timing;
 use crate::wire::Seconds;
@@ -35,11 +37,11 @@ pub(crate) async fn upgrade(
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer {
     let upgrade = upgraded(upgrade)?;
-    let place = app.sockets.take(caller.from)?;
+    let place = take_place(&app.sockets, caller.from, "sockets")?;
     Ok(limited(upgrade, FRAME_MAX).on_upgrade(move |socket| Box::pin(live(app, caller, socket, place))))
 }
 
-async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: Place) {
+async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: AddressPlace) {
     let (id, pushes) = app.monitor.hub().open();
     app.monitor.metrics().client_sockets(1);
     let mut client = Client::new(app, caller, id);
@@ -60,6 +62,11 @@ async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: Place)
 
 /// Replies that may be on their way before the next frame is read.
 const IN_FLIGHT: usize = 64;
+/// The same before a registration is accepted: what follows it has no session yet whose rate
+/// could count.
+const UNREGISTERED: usize = 16;
+/// How long a socket is not read after a report beyond its session's rate.
+const FLOOD_PAUSE: Duration = Duration::from_millis(2);
 /// Notes whose acknowledgement is waited for, for each session.
 const NOTES_MAX: usize = 64;
 
@@ -103,6 +110,8 @@ struct Client {
     /// The time to register is over while registrations wait for the writer: they are
     /// answered, and nothing more is read before.
     late: bool,
+    /// Until then nothing is read: the client says more than it may.
+    read_at: Option<Instant>,
     /// The client is a page, which cannot see pings.
     ticks: bool,
 }
@@ -119,6 +128,7 @@ impl Client {
             replies: FuturesOrdered::new(),
             registered: false,
             late: false,
+            read_at: None,
             ticks: false,
         }
     }
@@ -148,6 +158,7 @@ impl Client {
                 Ok(()) = tokens.changed() => self.token_changed(),
                 () = sleep_until(wake) => {
                     let now = Instant::now();
+                    self.read_at = self.read_at.filter(|read_at| *read_at > now);
                     if now.duration_since(heard) > silence {
                         Some((CloseCode::Silent, "no sign of life"))
                     } else if self.must_register(begun, now) {
@@ -166,7 +177,7 @@ impl Client {
                         None
                     }
                 }
-                received = socket.recv(), if self.replies.len() < IN_FLIGHT && !self.late => match received {
+                received = socket.recv(), if self.reads() => match received {
                     None | Some(Ok(Message::Close(_))) => return Ok(None),
                     Some(Ok(message)) => {
                         heard = Instant::now();
@@ -192,7 +203,13 @@ impl Client {
         let register_by = (!self.registered && !self.late).then(|| begun + Timing::REGISTER_WITHIN);
         let own = self.own.as_ref().and_then(|id| self.held.get(id));
         let close_at = own.and_then(|held| held.kill.as_ref()?.close_at);
-        [register_by, close_at].into_iter().flatten().fold(ping_at, Instant::min)
+        [register_by, close_at, self.read_at].into_iter().flatten().fold(ping_at, Instant::min)
+    }
+
+    /// Whether the next frame may be read now.
+    fn reads(&self) -> bool {
+        let most = if self.registered { IN_FLIGHT } else { UNREGISTERED };
+        self.replies.len() < most && !self.late && self.read_at.is_none()
     }
 
     fn must_register(&self, begun: Instant, now: Instant) -> bool {
@@ -279,14 +296,14 @@ impl Client {
             "heartbeat" => Ok(None),
             "status" | "visibility" => match frame.report().check_whole() {
                 Ok(report) => {
-                    self.ask(Change::Report(id.clone(), report, self.authority()), id).await;
+                    self.report(id, report).await;
                     Ok(None)
                 }
                 Err(error) => self.refuse(socket, Some(id.as_str()), &error).await,
             },
             "bye" if frame.persisted => {
-                let report = crate::change::Report { visibility: Some(Visibility::Suspended), ..Default::default() };
-                self.ask(Change::Report(id.clone(), report, self.authority()), id).await;
+                let report = Report { visibility: Some(Visibility::Suspended), ..Default::default() };
+                self.report(id, report).await;
                 Ok(None)
             }
             "bye" => {
@@ -335,6 +352,20 @@ impl Client {
     /// Asks for a change whose refusal alone is told.
     async fn ask(&mut self, change: Change, id: SessionId) {
         let pending = self.app.monitor.submit(change).await;
+        self.expect(pending, id);
+    }
+
+    /// Takes what a session says of itself. Who says more than a session's rate is read more
+    /// slowly, which is felt by nobody else on the server.
+    async fn report(&mut self, id: SessionId, report: Report) {
+        match self.app.monitor.submit_report(id.clone(), report, self.authority()).await {
+            Ok(Some(pending)) => self.expect(Ok(pending), id),
+            Ok(None) => self.read_at = Some(Instant::now() + FLOOD_PAUSE),
+            Err(error) => self.expect(Err(error), id),
+        }
+    }
+
+    fn expect(&mut self, pending: Result<Pending>, id: SessionId) {
         self.replies.push_back(Box::pin(async move {
             let outcome = match pending {
                 Ok(pending) => pending.done().await,
@@ -357,8 +388,10 @@ impl Client {
         self.shared = shared;
         let body = frame.registration();
         let checked = body.check(&self.caller, None, self.timing());
-        let checked =
-            checked.and_then(|checked| may_register(&self.caller, &self.app, &checked.0.id).map(|()| checked));
+        let checked = checked.and_then(|checked| {
+            let in_body = body.session_token.as_deref();
+            may_register(&self.caller, &self.app, &checked.0.id, in_body).map(|()| checked)
+        });
         let (mut registration, fresh) = match checked {
             Ok(checked) => checked,
             Err(gone @ Error::Gone { .. }) => return self.killed_before(socket, said.as_deref(), shared, gone).await,
@@ -371,6 +404,10 @@ impl Client {
         if !shared {
             self.own = Some(id.clone());
         }
+        if self.app.monitor.reports_too_fast(&registration) {
+            self.read_at = Some(Instant::now() + self.timing().report_every);
+        }
+        let may_know = self.caller.may_know(&self.app, id.as_str(), body.session_token.as_deref());
         let token = body.session_token.unwrap_or_default();
         let pending = self.app.monitor.submit(Change::Register(Box::new(registration))).await;
         self.replies.push_back(Box::pin(async move {
@@ -378,6 +415,7 @@ impl Client {
                 Ok(pending) => pending.done().await,
                 Err(error) => Err(error),
             };
+            let outcome = if may_know { outcome } else { outcome.map_err(without_reasons) };
             let is_fresh = matches!(outcome, Ok(Outcome::Registered { fresh_token: true, .. }));
             Reply::Registered { asked: id, token: if is_fresh { fresh } else { token }, outcome }
         }));

@@ -223,6 +223,12 @@ fn headers_for(method: &Method) -> impl Iterator<Item = bool> {
 }
 
 /// The same over real HTTP, for the cells that a browser or a thief would send.
+/// A plain program on this machine, or an administrator.
+fn may_know_of_all(cell: &Cell<'_>) -> bool {
+    let plain = cell.mode == Mode::Local && cell.origin == Origin::Absent && cell.site == Site::Absent;
+    plain || cell.shown == Shown::AdminToken
+}
+
 async fn over_http(server: &Server, mode: Mode, host: &str) {
     let secrets = Secrets::of(server).await;
     let host = format!("{host}:{}", server.port);
@@ -265,8 +271,12 @@ async fn over_http(server: &Server, mode: Mode, host: &str) {
                         // counts is that it was the route that said so.
                         200 => {
                             // A secret that may be a session's is for the route to judge.
-                            let judged =
-                                shown == Shown::OtherSecret && class(cell.method, path) == Some(Class::Register);
+                            let judged = match class(cell.method, path) {
+                                Some(Class::Register) => shown == Shown::OtherSecret,
+                                // Nobody has this id, which those learn who may know of all.
+                                Some(Class::Own) => !may_know_of_all(&cell),
+                                _ => false,
+                            };
                             // A handshake is asked for by GET alone, which the route says too.
                             let head = path.starts_with("/ws") && method == Method::HEAD;
                             let passed = (!matches!(status, 403 | 405 | 421) || (head && status == 405))

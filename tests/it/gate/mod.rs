@@ -2,6 +2,7 @@
 //! meet who go around it, over real sockets.
 
 mod attacks;
+mod flood;
 mod limits;
 mod matrix;
 mod nginx;
@@ -9,5 +10,6 @@ mod remote;
 mod requests;
 mod rules;
 mod stalled;
+mod strangers;
 mod takeover;
 pub mod wire;

@@ -1,10 +1,12 @@
 //! The monitor asked from inside the process, in the model's words.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sessionwatch::backend::Backend;
 use sessionwatch::change::{Actor, Authority, Cause, Proof, Registration, Report};
 use sessionwatch::clock::Clock;
+use sessionwatch::decide::Limits;
 use sessionwatch::error::Error;
 use sessionwatch::http::error::status_of;
 use sessionwatch::log::Query;
@@ -16,7 +18,10 @@ use super::model::{Ask, Life, Log};
 
 /// A monitor without what happens by the clock, once it has restored everything.
 pub async fn start(store: Arc<dyn Backend>, clock: &Clock) -> Arc<Monitor> {
-    let monitor = Monitor::start(store, Timing::default(), clock.clone(), 1_000_000).await.expect("the store opens");
+    // The clock stands still, so no rate would ever allow the next report.
+    let timing = Timing { report_every: Duration::ZERO, ..Timing::default() };
+    let monitor =
+        Monitor::start(store, timing, clock.clone(), Limits::sessions(1_000_000)).await.expect("the store opens");
     monitor.restored().await.expect("the store is read");
     monitor
 }
@@ -41,6 +46,7 @@ pub fn registration(id: &SessionId) -> Registration {
         remote_addr: None,
         proof: Proof::Trusted,
         fresh_token: [1; 32],
+        registered_by: None,
         socket: None,
     }
 }
