@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::heads::{HEAD_WITHIN, Heads, IDLE_WITHIN, Turns};
 use crate::http::gate::Gate;
+use crate::http::people::People;
 use crate::http::proxies::Proxies;
 use crate::http::{App, Front, Shared};
 use crate::monitor::{Monitor, ended};
@@ -84,6 +85,7 @@ impl Server {
             allow_hosts: allowed_hosts(config, address),
             allow_origins: config.allowed_origins()?,
             proxies: Proxies::new(&config.trust_proxy),
+            people: People::new(config)?,
             tokens,
         };
         let app = Arc::new(App {

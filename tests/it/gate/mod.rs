@@ -6,6 +6,7 @@ mod flood;
 mod limits;
 mod matrix;
 mod nginx;
+mod people;
 mod remote;
 mod requests;
 mod rules;
