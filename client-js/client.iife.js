@@ -101,7 +101,7 @@ class Session extends EventTarget {
             return;
         const { session_token } = this.#who, sent = this.#send('bye', { persisted: persisted && !!session_token });
         if (!persisted && session_token && (closing || !sent))
-            this.#link.post(`sessions/${this.id}/end`, { session_token });
+            this.#link.post(`sessions/${encodeURIComponent(this.id)}/end`, { session_token });
         this.#link.close();
         this.#become(persisted ? 'suspended' : 'ended');
     }

@@ -117,8 +117,9 @@ class Session extends EventTarget {
   leave(persisted = false, closing) {
     if (this.over) return;
     const { session_token } = this.#who, sent = this.#send('bye', { persisted: persisted && !!session_token });
-    // A closing page's socket may be cut unnoticed.
-    if (!persisted && session_token && (closing || !sent)) this.#link.post(`sessions/${this.id}/end`, { session_token });
+    // A closing page's socket may be cut.
+    if (!persisted && session_token && (closing || !sent))
+      this.#link.post(`sessions/${encodeURIComponent(this.id)}/end`, { session_token });
     this.#link.close();
     this.#become(persisted ? 'suspended' : 'ended');
   }
@@ -149,7 +150,7 @@ class Session extends EventTarget {
   }
 
   async #killed({ kill_id = '', reason = null, by = null, grace_ms = 2000 }) {
-    // A hidden page's own timer is late.
+    // A hidden page's timer is late.
     if (this.over) return this.#cut?.();
     this.#become('killed');
     const work = [], grace = new Promise(resolve => setTimeout(this.#cut = resolve, grace_ms));

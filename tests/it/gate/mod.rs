@@ -7,6 +7,7 @@ mod limits;
 mod lists;
 mod matrix;
 mod nginx;
+mod people;
 pub mod remote;
 pub mod requests;
 mod rules;
