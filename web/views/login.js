@@ -43,7 +43,7 @@ export class LoginView {
         button.disabled = false;
       }
     });
-    this.element = el('section', { class: 'login', hidden: true }, form);
+    this.element = el('section', { class: 'login', role: 'main', hidden: true }, form);
   }
 
   show(wanted) {
