@@ -6,9 +6,11 @@ import { comparator, movesWithBeats } from './columns.js';
 import { ALL, Facets } from './facets.js';
 import { sessionFilter } from './fields.js';
 import { GROUPINGS, linesOf } from './grouping.js';
+import { Inbox } from './inbox.js';
 import { Kills } from './kills.js';
 import { Ordering } from './ordering.js';
 import { Store } from './store.js';
+import { Waiting } from './waiting.js';
 
 /** Reading takes at most this part of a step, so that what was read is sorted meanwhile and can be seen. */
 const READING = 0.6;
@@ -16,11 +18,9 @@ const READING = 0.6;
 const REGROUP_SHARE = 0.1;
 
 export class Dashboard extends EventTarget {
-  #inbox = [];
-  #read = 0;
+  #inbox = new Inbox();
   #filter = sessionFilter('');
-  #waiting = new Set();
-  #homes = { version: -1, index: new Int32Array(0) };
+  #waiting;
   #linesVersion = -1;
   #linesAfter = 0;
   #filteredAt = 0;
@@ -34,6 +34,7 @@ export class Dashboard extends EventTarget {
     this.skew = 0;
     this.store = new Store({ now: () => this.now() });
     this.ordering = new Ordering(this.store.slots);
+    this.#waiting = new Waiting(this.ordering, this.store.slots);
     this.facets = new Facets();
     this.kills = new Kills();
     /** @type {Set<string>} ids of ticked rows */
@@ -46,8 +47,6 @@ export class Dashboard extends EventTarget {
     this.dataVersion = 0;
     this.paused = false;
     this.held = false;
-    /** Rows that would appear, leave or move if they did not have to hold still. */
-    this.wouldMove = new Set();
     this.line = { state: 'connecting', retryAt: 0, lostAt: 0 };
     this.server = { name: '', role: 'view', epoch: null };
     /** How long the last change took from the server to this page, in ms, null before the first. */
@@ -69,6 +68,11 @@ export class Dashboard extends EventTarget {
     return this.live && this.server.role === 'admin';
   }
 
+  /** Rows that would appear, leave or move if they did not have to hold still. */
+  get wouldMove() {
+    return this.#waiting.wouldMove;
+  }
+
   get unknownQualifiers() {
     return this.#filter.unknown;
   }
@@ -78,8 +82,7 @@ export class Dashboard extends EventTarget {
   setLine(line) {
     if (line.state === 'connecting') {
       // What the old socket still brought is told again after the resume.
-      this.#inbox = [];
-      this.#read = 0;
+      this.#inbox.clear();
     }
     this.line = line;
     this.dispatchEvent(new Event('line'));
@@ -87,12 +90,12 @@ export class Dashboard extends EventTarget {
 
   /** Takes one frame as text; `step` will read it. */
   take(text) {
-    this.#inbox.push(text);
+    this.#inbox.add(text);
   }
 
   get busy() {
     return (
-      this.#read < this.#inbox.length ||
+      !this.#inbox.empty ||
       !this.ordering.settled ||
       this.store.pending ||
       this.#linesVersion !== this.ordering.version
@@ -101,7 +104,7 @@ export class Dashboard extends EventTarget {
 
   /** True while there is work that the next frame alone would not do. */
   get behind() {
-    return this.#read < this.#inbox.length || !this.ordering.settled;
+    return !this.#inbox.empty || !this.ordering.settled;
   }
 
   /**
@@ -112,16 +115,9 @@ export class Dashboard extends EventTarget {
     const start = performance.now();
     const expired = () => performance.now() - start > budget;
     let whole = true;
-    while (this.#read < this.#inbox.length && whole) {
-      const frame = JSON.parse(this.#inbox[this.#read]);
-      this.#inbox[this.#read] = undefined;
-      this.#read += 1;
-      whole = this.#receive(frame);
+    while (!this.#inbox.empty && whole) {
+      whole = this.#receive(this.#inbox.take());
       if (performance.now() - start > budget * READING) break;
-    }
-    if (this.#read === this.#inbox.length && this.#read > 0) {
-      this.#inbox = [];
-      this.#read = 0;
     }
     this.#apply(expired);
     return whole;
@@ -163,62 +159,13 @@ export class Dashboard extends EventTarget {
       this.kills.update(changed, now);
     }
     const moving = movesWithBeats(this.view.sort) && beaten.length > 0 ? [...changed, ...beaten] : changed;
-    if (still && this.ordering.length > 0) this.#wait(moving);
-    else this.#place(moving);
+    if (still && this.ordering.length > 0) this.#waiting.hold(moving);
+    else this.#waiting.release(moving);
     if (this.#filter.timed && this.ordering.settled && now - this.#filteredAt > 1000 && !still) this.#refilter();
     this.ordering.work(expired);
     this.#regroup();
     // A slot may hold another row only when neither the order nor the lines name it any more.
     if (this.ordering.settled && this.#linesVersion === this.ordering.version) this.store.recycle();
-  }
-
-  #place(rows) {
-    if (this.#waiting.size > 0) {
-      for (const row of rows) this.#waiting.add(row);
-      rows = [...this.#waiting];
-      this.#waiting.clear();
-      this.wouldMove.clear();
-    }
-    if (rows.length > 0) this.ordering.update(rows);
-  }
-
-  /** Rows hold still: what changed is kept for later, and it is counted what would move. */
-  #wait(rows) {
-    const { ordering } = this;
-    if (!ordering.settled) {
-      // The reader asked for another order, so nothing holds still until it is there; and it must know what changed.
-      ordering.update(rows);
-      return;
-    }
-    for (const row of rows) {
-      if (row.gone) {
-        this.#waiting.delete(row);
-        this.wouldMove.delete(row);
-        ordering.update([row]); // not in view
-        continue;
-      }
-      this.#waiting.add(row);
-      const inside = ordering.has(row.slot);
-      const stays =
-        inside === ordering.matches(row) && (!inside || ordering.atHome(row, this.#home(row), this.#leaves));
-      if (stays && !row.ended) this.wouldMove.delete(row);
-      else this.wouldMove.add(row);
-    }
-  }
-
-  #leaves = row => row === undefined || this.wouldMove.has(row);
-
-  #home(row) {
-    const { ordering } = this;
-    if (this.#homes.version !== ordering.version) {
-      const index =
-        this.#homes.index.length >= this.store.slots.length
-          ? this.#homes.index
-          : new Int32Array(this.store.slots.length * 2);
-      for (let i = 0; i < ordering.length; i += 1) index[ordering.order[i]] = i;
-      this.#homes = { version: ordering.version, index };
-    }
-    return this.#homes.index[row.slot];
   }
 
   #regroup() {
@@ -250,7 +197,7 @@ export class Dashboard extends EventTarget {
     this.store.sweep();
     const { changed } = this.store.drain();
     for (const row of changed) this.facets.update(row, this.#filter.mask(row, this.now()));
-    this.#place(changed);
+    this.#waiting.release(changed);
     this.#linesAfter = 0;
     this.#regroup();
     this.dispatchEvent(new Event('hold'));
@@ -277,7 +224,6 @@ export class Dashboard extends EventTarget {
     this.#filter = sessionFilter(wall && query === '' ? 'status:stale,ending' : query);
     const { mask } = this.#filter;
     this.#waiting.clear();
-    this.wouldMove.clear();
     this.#linesAfter = 0;
     this.ordering.reorder({
       compare: comparator(sort, group ? (GROUPINGS[group].order ?? GROUPINGS[group].key) : null),

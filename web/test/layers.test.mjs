@@ -34,6 +34,8 @@ const PURE = [
   'address.js',
   'kills.js',
   'dashboard.js',
+  'inbox.js',
+  'waiting.js',
   'snippets.js',
   'lib/format.js',
   'lib/csv.js',
@@ -85,7 +87,7 @@ test('the page asks nothing of any other host, and has no inline script or style
 });
 
 test('every file is small enough to be read', () => {
-  for (const file of files) assert.ok(readFileSync(join(WEB, file), 'utf8').split('\n').length <= 500, file);
+  for (const file of files) assert.ok(readFileSync(join(WEB, file), 'utf8').split('\n').length <= 350, file);
 });
 
 test('every module is named in the page, so that all are fetched at once', () => {
