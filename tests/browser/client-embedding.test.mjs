@@ -93,7 +93,7 @@ describe('embedded', { concurrency: 3 }, () => {
       '/': sessionPage(strict, `token: async () => globalThis.token ?? 'wrong'`),
     });
     await open();
-    await inState(page, 'offline');
+    await inState(page, 'refused');
     // The client hears of the close first, the page's own listener after it. It was the client that closed, and it
     // gave no code.
     await page.waitForFunction(() => closes.length > 0);
