@@ -22,6 +22,7 @@ pub mod feed;
 pub mod monitor;
 pub mod tokens;
 pub mod config;
+pub mod per_address;
 pub mod http;
 pub mod ws;
 pub mod places;

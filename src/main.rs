@@ -130,7 +130,10 @@ async fn start(config: &Config) -> Result<Server, String> {
 fn announce(server: &Server) {
     // In one write, so that who waits for the first line has the second one too.
     let link = server.link().map_or_else(String::new, |link| format!("\nlog in, once, with {link}"));
-    println!("sessionwatch is listening on {}{link}", server.url());
+    let note = server.trusts_local_programs().then_some(
+        "\nprograms on this machine need no token; whatever forwards the network to this port needs --trust-proxy or --strict",
+    );
+    println!("sessionwatch is listening on {}{link}{}", server.url(), note.unwrap_or_default());
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]

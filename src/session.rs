@@ -4,13 +4,15 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
-use crate::clock::{Mono, Now, Timestamp};
+use crate::clock::{Mono, Now, Timestamp, millis};
 
-/// The id of a session: 1–128 of `A-Z a-z 0-9 . _ : -`. Cheap to clone.
+/// The id of a session: 1–128 of `A-Z a-z 0-9 . _ : -`, and none of `.`, `..` and `stale`.
+/// Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(Arc<str>);
 
@@ -28,7 +30,9 @@ impl SessionId {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-        ((1..=128).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.into()))
+        // Clients take `.` and `..` out of paths, and `stale` is a route's own word.
+        let taken = matches!(text, "." | ".." | "stale");
+        ((1..=128).contains(&text.len()) && text.bytes().all(allowed) && !taken).then(|| Self(text.into()))
     }
 
     /// The text of the id.
@@ -148,13 +152,33 @@ pub struct Pulse {
     wall: AtomicI64,
     mono: AtomicU64,
     moved: AtomicBool,
+    /// When the reports taken so far would have come at an even rate; see [`Pulse::may_report`].
+    reports_until: AtomicU64,
 }
 
 impl Pulse {
     /// A pulse that beat once, at `wall` and `mono`.
     #[must_use]
     pub fn new(wall: Timestamp, mono: Mono) -> Self {
-        Self { wall: AtomicI64::new(wall.0), mono: AtomicU64::new(mono.0), moved: AtomicBool::new(false) }
+        Self {
+            wall: AtomicI64::new(wall.0),
+            mono: AtomicU64::new(mono.0),
+            moved: AtomicBool::new(false),
+            reports_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether a report may be written now, at one in `every` over time and `burst` at once;
+    /// one that may is counted. This is the generic cell rate algorithm: one number a session.
+    #[must_use]
+    pub fn may_report(&self, now: Mono, every: Duration, burst: u32) -> bool {
+        let every = millis(every);
+        let ahead_max = every.saturating_mul(u64::from(burst.saturating_sub(1)));
+        let next = |until: u64| {
+            let from = until.max(now.0);
+            (from - now.0 <= ahead_max).then(|| from.saturating_add(every))
+        };
+        self.reports_until.try_update(Ordering::AcqRel, Ordering::Acquire, next).is_ok()
     }
 
     /// Notes a sign of life. True when it is the first since [`Pulse::take_moved`],
@@ -222,6 +246,8 @@ pub struct Session {
     pub kill: Option<Arc<Kill>>,
     /// Digest of the session's token; `None` where the database predates tokens.
     pub token: Option<Digest>,
+    /// The name of the token that it registered with.
+    pub registered_by: Option<Arc<str>>,
     /// No sign of life for `stale_after`, as the last `stale` or `recovered` event said.
     pub stale: bool,
     /// The client socket that is open, the newest where there were several.
@@ -293,10 +319,10 @@ mod tests {
 
     #[test]
     fn an_id_is_only_what_the_contract_allows() {
-        for good in ["a", "A-z0.9_:", &"x".repeat(128)] {
+        for good in ["a", "A-z0.9_:", "...", "Stale", &"x".repeat(128)] {
             assert!(SessionId::parse(good).is_some(), "{good}");
         }
-        for bad in ["", "a b", "ä", "a/b", "a\n", "a%20", &"x".repeat(129)] {
+        for bad in ["", "a b", "ä", "a/b", "a\n", "a%20", ".", "..", "stale", &"x".repeat(129)] {
             assert!(SessionId::parse(bad).is_none(), "{bad}");
         }
     }

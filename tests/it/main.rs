@@ -17,6 +17,8 @@ mod documents;
 mod layers;
 mod gate;
 mod lifetime;
+mod metrics;
 mod rest;
 mod sockets;
+mod texts;
 mod torture;
