@@ -1,6 +1,5 @@
-// What the page knows and shows, without the page: the store and everything derived
-// from it, the view's state, the selection, and how the line to the server is. Views
-// read it and call its methods; it touches neither the DOM nor the socket.
+// The state of the page without its DOM: the store and all that is derived from it, the view, the selection, and the
+// state of the connection. Views read it and call its methods.
 
 import { comparator, movesWithBeats } from './columns.js';
 import { ALL, Facets } from './facets.js';
@@ -12,9 +11,9 @@ import { Ordering } from './ordering.js';
 import { Store } from './store.js';
 import { Waiting } from './waiting.js';
 
-/** Reading takes at most this part of a step, so that what was read is sorted meanwhile and can be seen. */
+/** The share of a step that may go into reading frames. The rest sorts the rows, so that they can be shown. */
 const READING = 0.6;
-/** Regrouping may take at most this part of the time. */
+/** The share of the time that may go into grouping. */
 const REGROUP_SHARE = 0.1;
 
 export class Dashboard extends EventTarget {
@@ -30,7 +29,7 @@ export class Dashboard extends EventTarget {
     super();
     this.view = view;
     this.viewVersion = 0;
-    /** The server's clock minus this machine's, in ms; small differences count as none. */
+    /** The server's clock minus this machine's, in ms; 0 for differences under half a second. */
     this.skew = 0;
     this.store = new Store({ now: () => this.now() });
     this.ordering = new Ordering(this.store.slots);
@@ -59,7 +58,7 @@ export class Dashboard extends EventTarget {
     return Date.now() + this.skew;
   }
 
-  /** True while what is shown is the server's truth. */
+  /** True while the rows are what the server has. */
   get live() {
     return this.line.state === 'open' && this.store.whole;
   }
@@ -77,11 +76,11 @@ export class Dashboard extends EventTarget {
     return this.#filter.unknown;
   }
 
-  // The line to the server
+  // The connection
 
   setLine(line) {
     if (line.state === 'connecting') {
-      // What the old socket still brought is told again after the resume.
+      // The server sends these changes again after the resume.
       this.#inbox.clear();
     }
     this.line = line;
@@ -102,14 +101,14 @@ export class Dashboard extends EventTarget {
     );
   }
 
-  /** True while there is work that the next frame alone would not do. */
+  /** True while there is more work than one animation frame does. */
   get behind() {
     return !this.#inbox.empty || !this.ordering.settled;
   }
 
   /**
-   * One step forward: reads frames, and brings everything derived up to date, for about `budget` ms.
-   * @returns {boolean} false when the feed has a gap: resynchronise
+   * Reads frames and brings everything that is derived from them up to date, for about `budget` ms.
+   * @returns {boolean} false when a frame is missing: the connection has to resync
    */
   step(budget) {
     const start = performance.now();
@@ -164,7 +163,7 @@ export class Dashboard extends EventTarget {
     if (this.#filter.timed && this.ordering.settled && now - this.#filteredAt > 1000 && !still) this.#refilter();
     this.ordering.work(expired);
     this.#regroup();
-    // A slot may hold another row only when neither the order nor the lines name it any more.
+    // A slot may be reused only when neither the order nor the lines refer to it any more.
     if (this.ordering.settled && this.#linesVersion === this.ordering.version) this.store.recycle();
   }
 
@@ -192,7 +191,7 @@ export class Dashboard extends EventTarget {
     this.dispatchEvent(new Event('hold'));
   }
 
-  /** Lets the waiting updates in once, though the table holds still. */
+  /** Applies the waiting updates once, while the table goes on holding still. */
   catchUp() {
     this.store.sweep();
     const { changed } = this.store.drain();
@@ -231,7 +230,7 @@ export class Dashboard extends EventTarget {
       visit: this.#recount,
     });
     this.#filteredAt = this.now();
-    // Small tables are sorted before the next frame is drawn; only large ones take slices.
+    // Small tables are sorted at once; only large ones are sorted in slices.
     const start = performance.now();
     this.ordering.work(() => performance.now() - start > 5);
     this.#regroup();
@@ -244,7 +243,7 @@ export class Dashboard extends EventTarget {
     this.ordering.reorder({ visit: this.#recount });
   }
 
-  /** Live rows that pass the filter; ended ones that linger are not counted. */
+  /** How many live rows pass the filter. Ended rows that are still shown are not counted. */
   get matching() {
     let ended = 0;
     for (const row of this.store.ghosts) if (this.ordering.has(row.slot)) ended += 1;
@@ -269,7 +268,7 @@ export class Dashboard extends EventTarget {
     return line >= 0 ? this.store.slots[line] : this.lines.groups[-line - 1];
   }
 
-  /** Where a row or group stands now, -1 when it is not shown: gone, filtered out, or folded away. */
+  /** The line of a row or group, -1 when it is not shown: gone, filtered out, or folded. */
   indexOfLine(line) {
     const { lines, length, groups } = this.lines;
     const value = line.by
@@ -282,7 +281,7 @@ export class Dashboard extends EventTarget {
 
   // Rows and the selection
 
-  /** Live rows in the order of the table, those in folded groups included. */
+  /** The live rows in the order of the table, with those in folded groups. */
   *matchingRows() {
     const { order, length } = this.ordering;
     for (let i = 0; i < length; i += 1) {
