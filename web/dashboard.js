@@ -246,7 +246,7 @@ export class Dashboard extends EventTarget {
   /** How many live rows pass the filter. Ended rows that are still shown are not counted. */
   get matching() {
     let ended = 0;
-    for (const row of this.store.ghosts) if (this.ordering.has(row.slot)) ended += 1;
+    for (const row of this.store.lingering) if (this.ordering.has(row.slot)) ended += 1;
     return this.ordering.length - ended;
   }
 

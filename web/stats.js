@@ -1,5 +1,5 @@
-// The counts that the server keeps a minute for 24 hours: asked for when the page has
-// become whole, and carried on from the feed, so that nothing is ever polled.
+// Counts for each minute of the last hour. They are asked for once the rows are complete, and continued from the feed, so
+// that nothing is polled.
 
 import { stats } from './commands.js';
 import { STATES } from './states.js';
@@ -31,7 +31,7 @@ export class Stats extends EventTarget {
 
   /**
    * @param {import('./store.js').Store} store
-   * @param {number} minutes how far back
+   * @param {number} minutes how far back they go
    */
   constructor(store, minutes = 60) {
     super();
@@ -39,7 +39,7 @@ export class Stats extends EventTarget {
     this.#span = minutes;
     /** Oldest first: the server's minutes with `time` in ms. Replaced as a whole, never changed. */
     this.minutes = [];
-    /** When the server was started, in ms, within reach. */
+    /** The starts of the server within that time, in ms since 1970. */
     this.restarts = [];
     this.endedIn24h = null;
   }
@@ -49,7 +49,7 @@ export class Stats extends EventTarget {
     return chartSpan(this.minutes, now, this.#span * MINUTE);
   }
 
-  /** Asks the server, which also knows of the time before this page and between its connections. */
+  /** Asks the server, which knows the time before this page and between its connections too. */
   async refresh() {
     if (this.#asking) return;
     this.#asking = true;
@@ -62,14 +62,14 @@ export class Stats extends EventTarget {
       this.#kills = this.#store.killsSeen;
       this.dispatchEvent(new Event('change'));
     } catch {
-      // The badge tells that the server is away; the next connection asks again.
+      // The badge says that the server is away. The next connection asks again.
     } finally {
       this.#asking = false;
     }
   }
 
   /**
-   * Carries the newest minute on from what the feed told, and begins the next one when it is time.
+   * Updates the newest minute from the feed, and begins the next one when its time has come.
    * @param {number} now the server's time in ms
    */
   advance(now) {
