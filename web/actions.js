@@ -59,27 +59,27 @@ const delivery = (row, entry) => ({
 
 /**
  * Sends a message to the users of `rows`, each by its own request.
- * @param {(outcome: Delivery[]) => void} told called as they come in
+ * @param {(outcome: Delivery[]) => void} onDelivery called as they come in
  */
-export async function messageRows(rows, what, told) {
+export async function messageRows(rows, what, onDelivery) {
   await commands.spread(rows, PARALLEL, async row => {
     try {
       const { sent, deliveries } = await commands.messageSession(row.id, what);
       const entry = deliveries?.find(each => each.session_id === row.id);
-      told([{ ...delivery(row, entry), sent: sent > 0 }]);
+      onDelivery([{ ...delivery(row, entry), sent: sent > 0 }]);
     } catch (error) {
-      told([{ row, error: error.message, sent: false, deliveredAt: null }]);
+      onDelivery([{ row, error: error.message, sent: false, deliveredAt: null }]);
     }
   });
 }
 
 /**
  * Sends one message to all sessions of an app, those that registered a moment ago included.
- * @param {(outcome: Delivery[]) => void} told
+ * @param {(outcome: Delivery[]) => void} onDelivery
  * @throws {commands.CommandError} when the server refused all of it
  */
-export async function messageApp(dashboard, app, what, told) {
+export async function messageApp(dashboard, app, what, onDelivery) {
   const { deliveries } = await commands.messageApp(app, what);
   const rowOf = id => dashboard.store.rows.get(id) ?? { id, app, user: '' };
-  told(deliveries.map(entry => delivery(rowOf(entry.session_id), entry)));
+  onDelivery(deliveries.map(entry => delivery(rowOf(entry.session_id), entry)));
 }

@@ -83,12 +83,12 @@ export class Kills {
 }
 
 function follow(kill, row) {
-  const told = row.kill;
-  if (told) {
-    kill.requestedAt = Date.parse(told.requested_at) || 0;
-    kill.deliveredAt = told.delivered_at ? Date.parse(told.delivered_at) : 0;
-    kill.acknowledgedAt = told.acknowledged_at ? Date.parse(told.acknowledged_at) : 0;
-    kill.confirmBy = told.confirm_by ? Date.parse(told.confirm_by) : 0;
+  const steps = row.kill;
+  if (steps) {
+    kill.requestedAt = Date.parse(steps.requested_at) || 0;
+    kill.deliveredAt = steps.delivered_at ? Date.parse(steps.delivered_at) : 0;
+    kill.acknowledgedAt = steps.acknowledged_at ? Date.parse(steps.acknowledged_at) : 0;
+    kill.confirmBy = steps.confirm_by ? Date.parse(steps.confirm_by) : 0;
     kill.connected = row.connected;
   }
   if (row.ended) {

@@ -1,4 +1,4 @@
-// The session's socket: when it is opened, when it is tried again, and what is said about it.
+// The connection of a session: when it is opened and tried again, and what is written on the console.
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';

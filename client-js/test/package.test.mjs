@@ -1,4 +1,4 @@
-// What is shipped: its size, what is made from it, its types, and that Node can load it.
+// The package: the size of its files, that they are up to date, its types, and that Node can load it.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

@@ -1,5 +1,4 @@
-// The browser client in real Chromium against the real server: what a kill, a message and several tabs look like from
-// the page.
+// The browser client in real Chromium against a real server: kills, messages and several tabs, as the page sees them.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -71,7 +70,7 @@ describe('in a page', { concurrency: 4 }, () => {
       [1001, TERMINATED], [['kill', 'maintenance', 'root'], ['task', 'AbortError']],
     ]);
     await gone(page.sessionId);
-    // Whatever usually makes it try again:
+    // All that usually makes it connect again:
     await page.evaluate(() => {
       session.reconnect();
       session.setStatus('running');
@@ -125,7 +124,7 @@ describe('in a page', { concurrency: 4 }, () => {
 
   test('the app\'s own sockets are closed with 4001', LIMIT, withContext(async context => {
     const page = await openSession(context, `${app.url}/own-sockets`);
-    // The app's socket is one to a real server too: here, another session's, in the app's own hands.
+    // The app's own socket is a real one too: here the socket of another session, opened by the app itself.
     const closed = await page.evaluate(url => new Promise(resolve => {
       const feed = new WebSocket(`${url}/ws/client`, ['sessionwatch.v1']);
       feed.onopen = () => feed.send('{"type":"register","app_name":"feed"}');

@@ -1,5 +1,4 @@
-// How the page looks, kept as pictures of this run in artifacts/, and that axe-core
-// finds nothing to object to in any of its parts.
+// Takes pictures of every view into artifacts/, and asserts that axe-core finds no violation in any of them.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -18,7 +17,7 @@ before(async () => {
   browser = await launchBrowser();
   server = await startServer(['--heartbeat-interval', '1s', '--stale-after', '4s', '--expire-after', '10m']);
   crowd = startCrowd(server);
-  // Some that fall silent, many that are well, two that are asked to end and do not listen.
+  // Three that go stale, many that beat, two that are asked to end and do not answer.
   for (const user of ['omar', 'petra', 'liam'])
     await api(server.url, 'POST', '/sessions', {
       app_name: 'desk',
@@ -80,7 +79,7 @@ const VIEWS = [
 ];
 const THEMES = ['light', 'dark'];
 
-/** Keeps a picture of the page, and asserts that axe finds nothing to object to. */
+/** Keeps a picture of the page, and asserts that axe finds no violation. */
 async function passes(page, name, colorScheme) {
   await page.screenshot({ path: join(ARTIFACTS, `dashboard-${name}-${colorScheme}.png`) });
   assert.deepEqual(await violations(page), [], `${name} ${colorScheme}`);

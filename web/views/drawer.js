@@ -26,8 +26,8 @@ export class DrawerView {
   #askedAt = 0;
   #seen = null;
   #dirty = false;
-  /** Whether something happened to the session since its timeline was asked for. */
-  #stale = false;
+  /** Whether the session changed since its timeline was asked for. */
+  #outdated = false;
   #second = -1;
   #back = null;
   #parts;
@@ -39,7 +39,7 @@ export class DrawerView {
     this.#dashboard = dashboard;
     this.#page = page;
     this.#server = server;
-    // At once and not with the next frame, so that a key pressed meanwhile finds the focus where it belongs.
+    // At once and not with the next frame, so that the focus is right for a key that is pressed in between.
     dashboard.addEventListener('view', () => this.render(dashboard.now()));
     const badge = stateBadge();
     this.#parts = {
@@ -96,7 +96,7 @@ export class DrawerView {
         el('p', { class: 'line actions' }, parts.message, parts.kill),
         this.#killForm.element,
         section('facts', 'Now', parts.facts),
-        section('lane', 'Its life', this.#life.lane, this.#life.steps),
+        section('lane', 'Life', this.#life.lane, this.#life.steps),
         section('tasks', 'Tasks', this.#life.tasks),
         section('meta', 'Meta', parts.meta),
         section('events', 'What the log says', parts.events),
@@ -137,7 +137,7 @@ export class DrawerView {
     this.#dashboard.show({ session: null });
   }
 
-  /** Follows the address: opens, changes or closes. */
+  /** Follows the view: opens, changes or closes the details. */
   #follow() {
     const id = this.#dashboard.view.session;
     if (id === this.#id) return;
@@ -148,12 +148,12 @@ export class DrawerView {
     this.#error = null;
     this.#seen = null;
     this.#askedAt = -PACE;
-    this.#stale = true;
+    this.#outdated = true;
     this.#dirty = true;
     this.#killForm.hide();
     this.element.hidden = id === null;
     if (id === null) {
-      // Back to the row; its element may show another session by now.
+      // Back to the row. The element that had the focus may show another session now.
       if (!this.#page.focusRow(before) && this.#back?.isConnected && !this.#back.closest('tr'))
         this.#back.focus({ preventScroll: true });
       this.#back = null;
@@ -166,7 +166,7 @@ export class DrawerView {
   async #load() {
     const id = this.#id;
     this.#askedAt = performance.now();
-    this.#stale = false;
+    this.#outdated = false;
     try {
       const answer = await timeline(id);
       if (id !== this.#id) return;
@@ -195,19 +195,19 @@ export class DrawerView {
     if (seen !== this.#seen) {
       this.#seen = seen;
       this.#dirty = true;
-      this.#stale = true;
+      this.#outdated = true;
     }
-    if (this.#stale && performance.now() - this.#askedAt > PACE) this.#load();
+    if (this.#outdated && performance.now() - this.#askedAt > PACE) this.#load();
     const second = Math.floor(now / 1000);
     if (!this.#dirty && second === this.#second) return;
     this.#second = second;
     this.#now(row, now);
     if (this.#dirty) this.#settled(row);
-    this.#tellLife(now);
+    this.#showLife(now);
     this.#dirty = false;
   }
 
-  /** What ticks: state, ages, other sessions. */
+  /** Shows what changes with time: state, ages. */
   #now(row, now) {
     const { badge, title, id, facts, kill, message } = this.#parts;
     const first = this.#events?.[0];
@@ -234,7 +234,7 @@ export class DrawerView {
       : null;
   }
 
-  /** What changes only with news of the session. */
+  /** Shows what changes only when the session changes. */
   #settled(row) {
     const { meta, raw, curl, events, others } = this.#parts;
     const now = this.#dashboard.now();
@@ -253,14 +253,14 @@ export class DrawerView {
     show('others', fillOthers(others, this.#dashboard.store.rows.values(), user, this.#id, open));
   }
 
-  #tellLife(now) {
+  #showLife(now) {
     const known = (this.#events ?? []).length > 0;
     this.#sections.lane.hidden = !known;
     this.#sections.tasks.hidden = !(known && this.#life.render(this.#events, now, this.#dirty));
   }
 }
 
-/** Running under its own word is shown by that word. */
+/** A running session is shown by the word that it reported. */
 function liveWord(row) {
   if (row === null) return 'not here';
   return row.state === 'running' ? row.reported : row.state;

@@ -33,7 +33,7 @@ export class Headings {
 
   render() {
     const { columns, sort, wall } = this.#dashboard.view;
-    // Made anew only when they differ: a heading that is replaced between press and release is never pressed.
+    // Made again only when they differ: a heading that is replaced between press and release gets no click.
     const wanted = JSON.stringify([columns, sort, wall]);
     if (wanted === this.#shown) return;
     this.#shown = wanted;
@@ -48,7 +48,7 @@ export class Headings {
         el('span', { class: 'offscreen', text: 'Actions' }),
       ),
     );
-    // On the wall nothing is ticked or pressed, and everything is larger.
+    // The wall has no checkboxes and no buttons, and everything is larger.
     const track = key =>
       COLUMNS[key].track.replace(/^(\d+)px$/, (_, width) => `${wall ? Math.round(width * 1.6) : width}px`);
     this.#grid.setTracks([...(wall ? [] : ['36px']), ...columns.map(track), wall ? '24px' : '84px']);
@@ -59,7 +59,7 @@ export class Headings {
   #selectAll() {
     const all = el('input', { type: 'checkbox', class: 'pick', 'aria-label': 'Select all matching sessions' });
     all.addEventListener('change', () => {
-      // Decided by what is selected and not by the tick, which may be one frame old.
+      // Decided by the selection and not by the checkbox, which may be one frame behind.
       const dashboard = this.#dashboard;
       if (dashboard.selection.size > 0 && dashboard.selection.size >= dashboard.matching) dashboard.clearSelection();
       else

@@ -80,12 +80,12 @@ export class TableView {
       if (row && !event.target.closest('button, input')) this.#open(row.id);
     });
     body.addEventListener('contextmenu', event => this.#menu(event));
-    // Exact values on hover are written when they are asked for: most cells are never pointed at.
+    // Titles with exact values are set when the pointer enters a cell; most cells never need one.
     body.addEventListener('pointerover', event => this.#hover(event));
   }
 
   #hold() {
-    // Nobody points at a wall; a pointer that was left on it must not stop it.
+    // A pointer that was left on a wall display must not stop it.
     this.#dashboard.hold(!this.#dashboard.view.wall && (this.#pointer || this.#focus));
     this.#ask.changed();
   }
@@ -113,7 +113,7 @@ export class TableView {
     this.#ask.changed();
   }
 
-  /** Ticks a row, or with shift all from the last ticked one to it. */
+  /** Selects a row; with shift all rows from the last selected one to it. */
   #pick(row, selected, range) {
     const dashboard = this.#dashboard;
     const ids = [row.id];
@@ -144,9 +144,9 @@ export class TableView {
     return Boolean(element);
   }
 
-  // Keys, handed on by the page
+  // Keys, passed on by the page
 
-  /** @returns {boolean} whether the key meant the table */
+  /** @returns {boolean} whether the table used the key */
   key(event) {
     const dashboard = this.#dashboard;
     if (this.grid.move(event.key)) return true;
@@ -225,7 +225,7 @@ export class TableView {
     if (shown.view !== dashboard.viewVersion) this.#headings.render();
     const line = `${dashboard.live} ${dashboard.server.role}`;
     const second = Math.floor(now / 1000);
-    // What concerns every line; a row that changed by itself is known by its version.
+    // Whether every line has to be filled. A row that changed by itself is known by its version.
     const fresh =
       shown.view !== dashboard.viewVersion ||
       shown.selection !== dashboard.selectionVersion ||

@@ -1,10 +1,10 @@
-// What the dialogs are made of: the modal itself, its fields, and which sessions an action will reach.
+// What the dialogs share: the modal, its fields, and the sessions that an action will reach.
 
 import { isUnconfirmed } from '../../kills.js';
 import { el } from '../../lib/dom.js';
 import { recall } from '../../lib/remember.js';
 
-/** A modal dialog that is gone once it is closed; the focus goes back where it was. */
+/** Opens a modal dialog. Closing it removes it, and the focus goes back where it was. */
 export function modal(title, ...content) {
   const id = `dialog-${Math.random().toString(36).slice(2)}`;
   const dialog = el('dialog', { 'aria-labelledby': id }, el('h2', { id }, title), ...content);
@@ -22,7 +22,7 @@ export function modal(title, ...content) {
 export const field = (label, control, hint) =>
   el('label', { class: 'field' }, el('span', {}, label, hint && el('small', { text: hint })), control);
 
-/** What an action will hit: names, values, and whether to mind them. */
+/** The list of what an action will reach: names, values, and whether a value is a warning. */
 export const hit = (...entries) =>
   el(
     'dl',
@@ -45,16 +45,16 @@ export function byField() {
 }
 
 /**
- * Who a target means, now.
+ * The sessions that a target means now.
  * @param {{ rows?: any[], app?: string, group?: { by: string, value: string } }} target
  */
 export function resolve(dashboard, target) {
   const app =
     target.app ?? (target.group?.by === 'app' && dashboard.view.query.trim() === '' ? target.group.value : null);
-  // An app called `.` or `..` has no address of its own: a browser takes them for steps in the path.
+  // The apps `.` and `..` cannot be named in a path, where a browser resolves them.
   const wholeApp = app !== null && /^\.\.?$/.test(app) ? null : app;
   const rows = app !== null ? dashboard.rowsOfApp(app) : (target.rows ?? dashboard.rowsOfGroup(target.group));
-  // Chosen one by one, those that were asked in vain may be asked again.
+  // Rows that were selected one by one may be killed again when the first kill is unconfirmed.
   const now = dashboard.now();
   const again = row => target.rows !== undefined && isUnconfirmed(row, now);
   return {

@@ -15,7 +15,7 @@ function taskWords(rows) {
   return `${count(rows.length)}: ${first.join(', ')}${rows.length > 3 ? ' …' : ''}`;
 }
 
-/** Asks before many sessions are ended. */
+/** Opens the dialog before many sessions are killed. */
 export function askKill(dashboard, target, page) {
   const { wholeApp, rows, asked } = resolve(dashboard, target);
   if (rows.length === 0) {
@@ -68,7 +68,7 @@ export function askKill(dashboard, target, page) {
     if (!mayGo()) return;
     remember('by', by.value.trim());
     const why = { reason: reason.value.trim(), by: by.value.trim() };
-    // Those who ended while the dialog was open are past killing.
+    // Sessions that ended while the dialog was open are left out.
     const left = rows.filter(row => !row.ended);
     if (wholeApp !== null) killApp(dashboard, wholeApp, why);
     else killRows(dashboard, left, why);

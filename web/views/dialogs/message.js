@@ -10,7 +10,7 @@ import { byField, field, hit, modal, resolve } from './dialog.js';
 const DELIVERIES = 50;
 
 /**
- * Writes to the users of sessions, and says of each whether it arrived.
+ * Opens the dialog that sends a message to the users of sessions, and then lists the deliveries.
  * @param {{ rows?: any[], app?: string, group?: { by: string, value: string } }} target as for a kill
  */
 export function askMessage(dashboard, target, page) {
@@ -60,11 +60,11 @@ export function askMessage(dashboard, target, page) {
     send.disabled = true;
     setText(outcome, 'Sending…');
     list.replaceChildren();
-    const told = deliveryTeller(outcome, list, dashboard.now());
+    const onDelivery = deliveryList(outcome, list, dashboard.now());
     const what = { text: words, level: level.value, by: by.value.trim() };
     try {
-      if (wholeApp !== null) await messageApp(dashboard, wholeApp, what, told);
-      else await messageRows(to, what, told);
+      if (wholeApp !== null) await messageApp(dashboard, wholeApp, what, onDelivery);
+      else await messageRows(to, what, onDelivery);
     } catch (error) {
       setText(outcome, `Not sent: ${error.message}`);
     }
@@ -86,8 +86,8 @@ function messageTitle(wholeApp, to) {
   return el('span', {}, 'Message to ', el('bdi', { text: printable(to[0].user || to[0].app) }));
 }
 
-/** Tells of deliveries as they come in: how many in all, and each of the first DELIVERIES. */
-function deliveryTeller(outcome, list, startedAt) {
+/** Makes the function that shows deliveries as they come in: the counts, and each of the first DELIVERIES. */
+function deliveryList(outcome, list, startedAt) {
   const counts = { delivered: 0, sent: 0, failed: 0 };
   return deliveries => {
     for (const { row, error, sent, deliveredAt } of deliveries) {

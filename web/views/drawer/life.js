@@ -1,4 +1,4 @@
-// The life of a session as its events tell it: the lane of its states, the steps of its kill, its tasks.
+// The life of a session from its events: its states over time, the steps of its kill, its tasks.
 
 import { life, stepText } from '../../event-columns.js';
 import { el, svg } from '../../lib/dom.js';
@@ -18,26 +18,26 @@ export class LifeView {
   /**
    * @param {object[]} events of the session, oldest first, at least one
    * @param {number} now
-   * @param {boolean} changed whether there are other events than before; without that only a running life is drawn anew
+   * @param {boolean} changed whether there are new events; without them only the life of a live session is drawn again
    * @returns {boolean} whether there are tasks to show
    */
   render(events, now, changed) {
-    const told = life(events, now);
-    if (changed || !told.ended) this.lane.replaceChildren(drawing(told), scale(told, now));
-    this.steps.replaceChildren(...told.steps.map(step => el('li', { text: stepText(step), title: localTime(step.at) })));
-    this.steps.hidden = told.steps.length === 0;
-    this.tasks.replaceChildren(el('tbody', {}, ...told.tasks.slice(-TASKS).reverse().map(task => taskLine(task, now))));
-    return told.tasks.length > 0;
+    const timeline = life(events, now);
+    if (changed || !timeline.ended) this.lane.replaceChildren(drawing(timeline), scale(timeline, now));
+    this.steps.replaceChildren(...timeline.steps.map(step => el('li', { text: stepText(step), title: localTime(step.at) })));
+    this.steps.hidden = timeline.steps.length === 0;
+    this.tasks.replaceChildren(el('tbody', {}, ...timeline.tasks.slice(-TASKS).reverse().map(task => taskLine(task, now))));
+    return timeline.tasks.length > 0;
   }
 }
 
-function drawing(told) {
-  const whole = Math.max(1, told.end - told.start);
-  const x = time => ((time - told.start) / whole) * WIDTH;
+function drawing(timeline) {
+  const whole = Math.max(1, timeline.end - timeline.start);
+  const x = time => ((time - timeline.start) / whole) * WIDTH;
   return svg(
     'svg',
-    { viewBox: `0 0 ${WIDTH} 20`, preserveAspectRatio: 'none', role: 'img', 'aria-label': laneWords(told) },
-    ...told.spans.map(span =>
+    { viewBox: `0 0 ${WIDTH} 20`, preserveAspectRatio: 'none', role: 'img', 'aria-label': laneWords(timeline) },
+    ...timeline.spans.map(span =>
       svg(
         'rect',
         {
@@ -52,7 +52,7 @@ function drawing(told) {
         }),
       ),
     ),
-    ...told.steps.map(step =>
+    ...timeline.steps.map(step =>
       svg(
         'path',
         { class: 'mark is-kill', d: `M${x(step.at).toFixed(1)} 0V20`, 'vector-effect': 'non-scaling-stroke' },
@@ -62,12 +62,12 @@ function drawing(told) {
   );
 }
 
-const scale = (told, now) =>
+const scale = (timeline, now) =>
   el(
     'div',
     { class: 'scale', 'aria-hidden': 'true' },
-    el('span', { text: shortTime(told.start, now) }),
-    el('span', { text: told.ended ? shortTime(told.end, now) : 'now' }),
+    el('span', { text: shortTime(timeline.start, now) }),
+    el('span', { text: timeline.ended ? shortTime(timeline.end, now) : 'now' }),
   );
 
 const taskLine = (task, now) =>
@@ -79,8 +79,8 @@ const taskLine = (task, now) =>
     el('td', { class: 'right', text: `${elapsed(task.to - task.from)}${task.open ? ' …' : ''}` }),
   );
 
-function laneWords(told) {
+function laneWords(timeline) {
   const sums = new Map();
-  for (const span of told.spans) sums.set(span.state, (sums.get(span.state) ?? 0) + span.to - span.from);
-  return `${told.ended ? 'Ended' : 'Going on'}: ${[...sums].map(([state, span]) => `${state} for ${elapsed(span)}`).join(', ')}; ${plural(told.tasks.length, 'task')}`;
+  for (const span of timeline.spans) sums.set(span.state, (sums.get(span.state) ?? 0) + span.to - span.from);
+  return `${timeline.ended ? 'Ended' : 'Going on'}: ${[...sums].map(([state, span]) => `${state} for ${elapsed(span)}`).join(', ')}; ${plural(timeline.tasks.length, 'task')}`;
 }
