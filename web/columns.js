@@ -1,4 +1,5 @@
-// The columns of the live table: the text of each, its order, and its value in CSV. How a cell looks is up to the views.
+// The columns of the live table: the text of each, its order, and its value in CSV. How a cell looks is up to the
+// views.
 
 import { ago, elapsed, localTime, plural, printable } from './lib/format.js';
 
@@ -204,7 +205,9 @@ export function stripWords(strip, due) {
   const every = `one each ${elapsedWords(due)}`;
   if (known.length === 0) return `no heartbeats seen, ${every} is due`;
   if (missed > 0) return `${missed} of the last ${plural(known.length, 'heartbeat')} missed, ${every}`;
-  return known.length === 1 ? `the last heartbeat came, ${every}` : `the last ${known.length} heartbeats came, ${every}`;
+  return known.length === 1
+    ? `the last heartbeat came, ${every}`
+    : `the last ${known.length} heartbeats came, ${every}`;
 }
 
 const elapsedWords = span => (span < 1000 ? `${span} ms` : `${Math.round(span / 100) / 10} s`);

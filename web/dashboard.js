@@ -94,10 +94,7 @@ export class Dashboard extends EventTarget {
 
   get busy() {
     return (
-      !this.#inbox.empty ||
-      !this.ordering.settled ||
-      this.store.pending ||
-      this.#linesVersion !== this.ordering.version
+      !this.#inbox.empty || !this.ordering.settled || this.store.pending || this.#linesVersion !== this.ordering.version
     );
   }
 

@@ -1,6 +1,6 @@
 // How many sessions each app, status and user has. A facet counts the rows that pass the rest of the filter, so that
-// choosing one app leaves the counts of the other apps. Counts are kept row by row: each row remembers what it was counted
-// as, and that is taken back when it changes.
+// choosing one app leaves the counts of the other apps. Counts are kept row by row: each row remembers what it was
+// counted as, and that is taken back when it changes.
 
 export const FACETS = ['app', 'status', 'user'];
 

@@ -1,5 +1,5 @@
-// The audit log, loaded in pages from the newest event on; later events are added in front. It knows no DOM: the view reads
-// `events` and listens for `change`.
+// The audit log, loaded in pages from the newest event on; later events are added in front. It knows no DOM: the view
+// reads `events` and listens for `change`.
 
 import { events as ask } from './commands.js';
 import { EVENT_PAGES } from './event-columns.js';

@@ -1,5 +1,5 @@
-// The kills that this page asked for, each with its steps by the server's clock. A kill is done only when the server says
-// that the session is gone. After `confirm_by` it is unconfirmed.
+// The kills that this page asked for, each with its steps by the server's clock. A kill is done only when the server
+// says that the session is gone. After `confirm_by` it is unconfirmed.
 
 import { took } from './lib/format.js';
 

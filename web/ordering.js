@@ -1,6 +1,6 @@
-// The rows that pass the filter, in order, as an array of slots. A few changed rows are taken out and merged back in, in one
-// pass. A new filter or order, or very many changed rows, is a rebuild, which is done in slices; the old order stays in
-// view until it is finished.
+// The rows that pass the filter, in order, as an array of slots. A few changed rows are taken out and merged back in,
+// in one pass. A new filter or order, or very many changed rows, is a rebuild, which is done in slices; the old order
+// stays in view until it is finished.
 
 /** How many rows are sorted in one go. */
 const RUN = 512;

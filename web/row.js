@@ -1,6 +1,6 @@
-// One row of the live table: what the server last said of a session. There may be 100,000 of them, so a row is small: the
-// decoded frame is not kept, equal texts are stored once, times are small numbers, and the JSON of the session is put
-// together again when it is asked for.
+// One row of the live table: what the server last said of a session. There may be 100,000 of them, so a row is small:
+// the decoded frame is not kept, equal texts are stored once, times are small numbers, and the JSON of the session is
+// put together again when it is asked for.
 
 import { STATE_RANK, stateOf } from './states.js';
 
@@ -9,8 +9,8 @@ const STRIP = 8;
 const STRIP_MASK = (1 << STRIP) - 1;
 
 /**
- * Times are kept in ms since the page was opened. Within twelve days of it these are 31-bit integers, which a JavaScript
- * engine stores without an object of their own; beyond that they take more memory and are still right.
+ * Times are kept in ms since the page was opened. Within twelve days of it these are 31-bit integers, which a
+ * JavaScript engine stores without an object of their own; beyond that they take more memory and are still right.
  */
 const OPENED = Date.now();
 /** Stands for no time. It is a 31-bit integer too. */
@@ -141,9 +141,9 @@ export class Row {
   }
 
   /**
-   * Notes a heartbeat at `time`. The strip holds the last eight beats that were due, the newest in the lowest bit: 1 came,
-   * 0 was missed. Several signs of life within one interval are one beat. Where no beat is due, each sign of life is a
-   * beat and none can be missed.
+   * Notes a heartbeat at `time`. The strip holds the last eight beats that were due, the newest in the lowest bit: 1
+   * came, 0 was missed. Several signs of life within one interval are one beat. Where no beat is due, each sign of life
+   * is a beat and none can be missed.
    */
   heard(time) {
     if (!(time > this.beat)) return;
@@ -171,8 +171,7 @@ export class Row {
   strip(now) {
     const reference = this.ended ? Math.min(now, this.ended.at) : now;
     const { due } = this;
-    const overdue =
-      due === null ? 0 : Math.min(STRIP, Math.max(0, Math.floor((reference - this.beat) / due - 0.5)));
+    const overdue = due === null ? 0 : Math.min(STRIP, Math.max(0, Math.floor((reference - this.beat) / due - 0.5)));
     const bits = (this.beats << overdue) & STRIP_MASK;
     const known = Math.min(STRIP, this.beatsKnown + overdue);
     let text = '';

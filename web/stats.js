@@ -1,5 +1,5 @@
-// Counts for each minute of the last hour. They are asked for once the rows are complete, and continued from the feed, so
-// that nothing is polled.
+// Counts for each minute of the last hour. They are asked for once the rows are complete, and continued from the feed,
+// so that nothing is polled.
 
 import { stats } from './commands.js';
 import { STATES } from './states.js';

@@ -1,5 +1,5 @@
-// The rows, from the frames of the server: snapshot, changes and beats. It knows neither the page nor the socket; `receive`
-// takes a decoded frame and says whether one is missing before it.
+// The rows, from the frames of the server: snapshot, changes and beats. It knows neither the page nor the socket;
+// `receive` takes a decoded frame and says whether one is missing before it.
 //
 // The rules of the feed. After each frame the rows equal `GET /sessions` at the same epoch and seq.
 //  - A snapshot replaces everything, part by part. Its sessions are at least as new as the rows, so each part is shown at

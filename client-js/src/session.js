@@ -1,5 +1,5 @@
-// What is true of one session: its state, its tasks, its kill. It knows neither the network nor the page. `connection.js`
-// brings it what the server says, `page.js` what happens to the page.
+// What is true of one session: its state, its tasks, its kill. It knows neither the network nor the page.
+// `connection.js` brings it what the server says, `page.js` what happens to the page.
 
 import { say } from './say.js';
 

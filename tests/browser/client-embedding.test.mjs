@@ -1,5 +1,5 @@
-// The client in different surroundings: another origin, an origin that is not allowed, a strict CSP, a classic script, a
-// framework, Node.
+// The client in different surroundings: another origin, an origin that is not allowed, a strict CSP, a classic script,
+// a framework, Node.
 
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';

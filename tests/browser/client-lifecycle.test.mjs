@@ -1,5 +1,5 @@
-// The browser client while its page is hidden, frozen, in the back-forward cache or closed, and while the network or the
-// server is away.
+// The browser client while its page is hidden, frozen, in the back-forward cache or closed, and while the network or
+// the server is away.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';

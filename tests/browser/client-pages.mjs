@@ -1,5 +1,5 @@
-// For the tests of the browser client: a page of an app that is a session, a Chromium that treats hidden pages as a user's
-// Chromium does, and a proxy between page and server whose connections can be cut.
+// For the tests of the browser client: a page of an app that is a session, a Chromium that treats hidden pages as a
+// user's Chromium does, and a proxy between page and server whose connections can be cut.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,8 +14,8 @@ import { api } from './support.mjs';
 export const TERMINATED = 'Session terminated by administrator';
 
 /**
- * A page of an app that becomes a session when it loads. Its globals: `session`; `sockets`, the WebSockets that the page
- * opened; `closes`, the `[code, reason]` of each that was closed; `states`, the states of the session.
+ * A page of an app that becomes a session when it loads. Its globals: `session`; `sockets`, the WebSockets that the
+ * page opened; `closes`, the `[code, reason]` of each that was closed; `states`, the states of the session.
  *
  * @param {{ url: string }} server where the client comes from
  * @param {string} [options] further options for `monitorSession`, as source text

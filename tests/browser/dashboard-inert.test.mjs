@@ -1,5 +1,5 @@
-// Text from outside stays text and never becomes markup or a formula: in the table, its titles, the details, the log, the
-// dialogs and the saved files.
+// Text from outside stays text and never becomes markup or a formula: in the table, its titles, the details, the log,
+// the dialogs and the saved files.
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';

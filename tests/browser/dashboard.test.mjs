@@ -284,10 +284,7 @@ test('keys that come before the next frame mean what they would mean after it', 
   await draw();
 
   // The filter of a number is in the field before the next word is typed.
-  await page
-    .getByRole('region', { name: 'Sessions by state' })
-    .getByRole('button', { name: /Idle/ })
-    .click();
+  await page.getByRole('region', { name: 'Sessions by state' }).getByRole('button', { name: /Idle/ }).click();
   await press('/', 'End');
   await page.keyboard.type(' app:shop');
   await press('Enter');

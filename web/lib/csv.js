@@ -3,8 +3,8 @@
 import { printable } from './format.js';
 
 /**
- * One cell. A text that a spreadsheet would run as a formula gets an apostrophe in front. Characters that cannot be seen
- * are spelled out, as on the page. Numbers stay numbers.
+ * One cell. A text that a spreadsheet would run as a formula gets an apostrophe in front. Characters that cannot be
+ * seen are spelled out, as on the page. Numbers stay numbers.
  * @param {string|number|boolean|null|undefined} value
  */
 export function cell(value) {

@@ -86,8 +86,8 @@ export function localMinute(time) {
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
 
 /**
- * A text from outside with every character spelled out that cannot be seen or that would reorder other text: `‹U+202E›`.
- * The views show it as text; this makes sure that it does not look like another text.
+ * A text from outside with every character spelled out that cannot be seen or that would reorder other text:
+ * `‹U+202E›`. The views show it as text; this makes sure that it does not look like another text.
  */
 export function printable(text) {
   return String(text).replace(UNSEEN, char => `‹U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}›`);

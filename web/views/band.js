@@ -1,5 +1,5 @@
-// A chart of the last hour, or of as much of it as there is a record of: sessions by state, stacked, with marks for kills
-// and for starts of the server. Dragging over it filters by a range of time.
+// A chart of the last hour, or of as much of it as there is a record of: sessions by state, stacked, with marks for
+// kills and for starts of the server. Dragging over it filters by a range of time.
 
 import { withValues } from '../query.js';
 import { el, setAttribute, svg } from '../lib/dom.js';

@@ -52,7 +52,12 @@ export class DrawerView {
       others: el('ul', { class: 'others' }),
       raw: el('pre', { tabindex: '0', 'aria-label': 'Raw JSON' }),
       curl: el('pre', { tabindex: '0', 'aria-label': 'Command that ends the session' }),
-      kill: el('button', { type: 'button', class: 'danger', text: 'Kill…', on: { click: () => this.#killForm.show() } }),
+      kill: el('button', {
+        type: 'button',
+        class: 'danger',
+        text: 'Kill…',
+        on: { click: () => this.#killForm.show() },
+      }),
       message: el('button', {
         type: 'button',
         class: 'button',

@@ -66,8 +66,8 @@ export class FilterBarView {
         },
       },
     });
-    // At once and not with the next frame. Until then a key would act on the field's old text, and leaving the field would
-    // bring the old filter back.
+    // At once and not with the next frame. Until then a key would act on the field's old text, and leaving the field
+    // would bring the old filter back.
     dashboard.addEventListener('view', () => this.#follow());
     this.#group = el(
       'select',

@@ -1,6 +1,6 @@
-// A table of any length in which only the lines in view have elements. An element is bound to its line by a key: while the
-// line is in view it keeps its element, and with it the focus and what is typed there. The line with the focus keeps its
-// element out of view too.
+// A table of any length in which only the lines in view have elements. An element is bound to its line by a key: while
+// the line is in view it keeps its element, and with it the focus and what is typed there. The line with the focus
+// keeps its element out of view too.
 
 import { el, setAttribute } from '../lib/dom.js';
 import { scrollFor, windowOf } from '../lib/virtual.js';

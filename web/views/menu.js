@@ -1,5 +1,5 @@
-// A small menu at a place of the window. Arrow keys move in it; Escape and a press elsewhere close it, and the focus goes
-// back where it was.
+// A small menu at a place of the window. Arrow keys move in it; Escape and a press elsewhere close it, and the focus
+// goes back where it was.
 
 import { el } from '../lib/dom.js';
 

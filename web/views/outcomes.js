@@ -1,5 +1,5 @@
-// The card of the kills that this page asked for: each with its steps, failures first, until the card is closed. Failures
-// can be selected for another try.
+// The card of the kills that this page asked for: each with its steps, failures first, until the card is closed.
+// Failures can be selected for another try.
 
 import { steps, verdict } from '../kills.js';
 import { el, setAttribute, setText } from '../lib/dom.js';

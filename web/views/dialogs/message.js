@@ -36,10 +36,7 @@ export function askMessage(dashboard, target, page) {
     { method: 'dialog' },
     el('p', { class: 'soft', text: 'Shown to the users where their app shows messages. It ends nothing.' }),
     to.length > 1 &&
-      hit(
-        ['Sessions', count(to.length)],
-        ['Reachable', reachableWords(reachable, to.length), reachable === 0],
-      ),
+      hit(['Sessions', count(to.length)], ['Reachable', reachableWords(reachable, to.length), reachable === 0]),
     field('Message', text),
     field('Level', level),
     field('Your name', by),

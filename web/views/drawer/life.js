@@ -24,9 +24,20 @@ export class LifeView {
   render(events, now, changed) {
     const timeline = life(events, now);
     if (changed || !timeline.ended) this.lane.replaceChildren(drawing(timeline), scale(timeline, now));
-    this.steps.replaceChildren(...timeline.steps.map(step => el('li', { text: stepText(step), title: localTime(step.at) })));
+    this.steps.replaceChildren(
+      ...timeline.steps.map(step => el('li', { text: stepText(step), title: localTime(step.at) })),
+    );
     this.steps.hidden = timeline.steps.length === 0;
-    this.tasks.replaceChildren(el('tbody', {}, ...timeline.tasks.slice(-TASKS).reverse().map(task => taskLine(task, now))));
+    this.tasks.replaceChildren(
+      el(
+        'tbody',
+        {},
+        ...timeline.tasks
+          .slice(-TASKS)
+          .reverse()
+          .map(task => taskLine(task, now)),
+      ),
+    );
     return timeline.tasks.length > 0;
   }
 }

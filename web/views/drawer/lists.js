@@ -36,7 +36,10 @@ export function factsOf(row, end, error, now) {
     facts.push(['Last beat', `${ago(now - row.beat)}, ${localTime(row.beat)}`]);
     if (row.task && !end)
       facts.push(['Task', `${row.task}${row.taskStart ? `, for ${elapsed(now - row.taskStart)}` : ''}`]);
-    facts.push(['Socket', row.connected ? 'open' : `none, ${row.due ? `a beat each ${row.due / 1000} s` : 'it pings'}`]);
+    facts.push([
+      'Socket',
+      row.connected ? 'open' : `none, ${row.due ? `a beat each ${row.due / 1000} s` : 'it pings'}`,
+    ]);
     if (row.visibility) facts.push(['Visibility', row.visibility]);
     if (row.client) facts.push(['Client', row.client]);
     if (row.addr) facts.push(['Address', row.addr]);
