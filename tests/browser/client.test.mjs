@@ -1,7 +1,9 @@
 // The browser client in real Chromium against a real server: kills, messages and several tabs, as the page sees them.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
+import { WebSocketServer } from 'ws';
 import { api, launchBrowser, servePages, startServer } from './support.mjs';
 import { TERMINATED, history, inState, kill, openSession, session, sessionPage, sessions, until } from './client-pages.mjs';
 
@@ -222,5 +224,40 @@ describe('in a page', { concurrency: 4 }, () => {
     assert.equal(await notice.textContent(), `${TERMINATED}: see you`);
     await notice.click();
     assert.equal(await notice.isVisible(), true);
+  }));
+
+  test('a lock is shown with its reason until it is over, and the session registers again', LIMIT, withContext(async context => {
+    // The contract's lock, from a WebSocket server that does only this.
+    const gate = new WebSocketServer({ port: 0, host: '127.0.0.1', handleProtocols: () => 'sessionwatch.v1' });
+    await once(gate, 'listening');
+    let locked = true;
+    gate.on('connection', socket => socket.on('message', text => {
+      if (JSON.parse(text).type !== 'register') return;
+      if (locked) {
+        const until = new Date(Date.now() + 3_600_000);
+        socket.send(JSON.stringify({ type: 'error', status: 423, detail: 'locked', reason: 'year-end close', until }));
+        socket.close(4423, 'year-end close');
+      } else
+        socket.send(JSON.stringify({ type: 'registered', session_id: 's', session_token: 't', heartbeat_interval: 30, resumed: false }));
+    }));
+    const site = await servePages({ '/': sessionPage(server, `notice: true, server: 'http://127.0.0.1:${gate.address().port}'`) });
+    try {
+      const page = await context.newPage();
+      await page.goto(site.url);
+      await inState(page, 'locked');
+      const notice = page.getByRole('alert');
+      await notice.filter({ hasText: /^Locked until .*: year-end close$/ }).waitFor();
+      // The network coming back is no reason to try before the lock is over.
+      await page.evaluate(() => { dispatchEvent(new Event('online')); });
+      assert.equal(await page.evaluate(() => sockets.length), 1);
+      locked = false;
+      await page.evaluate(() => session.reconnect());
+      await inState(page, 'online');
+      await notice.waitFor({ state: 'detached' });
+    } finally {
+      for (const socket of gate.clients) socket.terminate();
+      gate.close();
+      await site.close();
+    }
   }));
 });
