@@ -5,6 +5,8 @@ import { stats } from './commands.js';
 import { STATES } from './states.js';
 
 const MINUTE = 60_000;
+/** After a request that failed while the page is live, the next one follows this much later, in ms. */
+const RETRY = 3_000;
 /** The spans that the charts may have, in minutes: each has whole minutes at its quarters. */
 const SPANS = [4, 8, 20, 40];
 
@@ -25,6 +27,8 @@ export function chartSpan(minutes, now, longest) {
 export class Stats extends EventTarget {
   #span;
   #asking = false;
+  /** When the server was asked last, in ms of `performance.now()`. */
+  #askedAt = -Infinity;
   #store;
   #ended = 0;
   #kills = 0;
@@ -53,6 +57,7 @@ export class Stats extends EventTarget {
   async refresh() {
     if (this.#asking) return;
     this.#asking = true;
+    this.#askedAt = performance.now();
     try {
       const answer = await stats(this.#span);
       this.minutes = answer.minutes.map(minute => ({ ...minute, time: Date.parse(minute.at) }));
@@ -62,7 +67,7 @@ export class Stats extends EventTarget {
       this.#kills = this.#store.killsSeen;
       this.dispatchEvent(new Event('change'));
     } catch {
-      // The badge says that the server is away. The next connection asks again.
+      // Asked again by `advance`, or by the next connection.
     } finally {
       this.#asking = false;
     }
@@ -77,6 +82,7 @@ export class Stats extends EventTarget {
     const ended = endedSeen - this.#ended;
     const kills = killsSeen - this.#kills;
     const last = this.minutes.at(-1);
+    if (this.endedIn24h === null && performance.now() - this.#askedAt > RETRY) this.refresh();
     if (!last || this.endedIn24h === null) return;
     const time = Math.floor(now / MINUTE) * MINUTE;
     const same = last.time >= time;

@@ -365,6 +365,16 @@ test('a page whose connection could not even be loaded tries again until it can'
   await showsUsers(page, ['ana']);
 });
 
+test('counts of the last hour that could not be read are asked for again', async () => {
+  server = await serve();
+  await register({ user_id: 'ana' });
+  page = await open();
+  await page.context().route('**/stats?*', route => route.abort(), { times: 1 });
+  await page.reload();
+  await isLive(page);
+  await page.getByRole('button', { name: 'Ended 24 h 0' }).waitFor();
+});
+
 test('several are ended at once: what will be hit, the number typed, what is not confirmed, another try', async () => {
   server = await serve();
   const sessions = [];
