@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::session::{Digest, Session, SessionId, SocketId, Status, Visibility};
+use crate::session::{Digest, Kill, Session, SessionId, SocketId, Status, Visibility};
 use crate::timing::Timing;
 
 /// Who asks, and from where, for the audit log.
@@ -29,6 +29,31 @@ pub enum Proof {
     Trusted,
     /// Neither.
     Missing,
+}
+
+/// What lets a change act on one session. The writer judges it against the session as it
+/// is at that moment, so it holds whatever came in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// The change came over this socket, which has to be the session's socket.
+    Socket(SocketId),
+    /// What the caller of an HTTP route has shown.
+    Proof(Proof),
+    /// The server itself acts.
+    Server,
+}
+
+impl Authority {
+    /// Whether a change may act on this version of a session.
+    #[must_use]
+    pub fn holds_for(&self, session: &Session) -> bool {
+        match self {
+            Self::Socket(socket) => session.socket == Some(*socket),
+            Self::Proof(Proof::Token(digest)) => session.owned_by(digest),
+            Self::Proof(Proof::Trusted) | Self::Server => true,
+            Self::Proof(Proof::Missing) => false,
+        }
+    }
 }
 
 /// A session that registers, all fields checked.
@@ -58,6 +83,8 @@ pub struct Registration {
     pub proof: Proof,
     /// Digest of the token that it gets where it has none yet.
     pub fresh_token: Digest,
+    /// The name of the token that it registers with.
+    pub registered_by: Option<Arc<str>>,
     /// The socket on which it registered, if it did so on one.
     pub socket: Option<SocketId>,
 }
@@ -73,6 +100,30 @@ pub struct Report {
     pub visibility: Option<Visibility>,
     /// Its tags; `Some(None)` for none.
     pub meta: Option<Option<Arc<str>>>,
+}
+
+impl Report {
+    /// Takes a later report into this one, so that the result is what both would leave, one
+    /// after the other. `reported` is the status before either.
+    pub fn merge(&mut self, later: Self, reported: &Status) {
+        if let Some(status) = later.status {
+            let before = self.status.as_ref().unwrap_or(reported);
+            if later.task.is_none() && *before != status {
+                // A task ends with its status.
+                self.task = Some(None);
+            }
+            self.status = Some(status);
+        }
+        if later.task.is_some() {
+            self.task = later.task;
+        }
+        if later.visibility.is_some() {
+            self.visibility = later.visibility;
+        }
+        if later.meta.is_some() {
+            self.meta = later.meta;
+        }
+    }
 }
 
 /// Whom a kill or a message is for.
@@ -136,7 +187,7 @@ pub enum Change {
     /// Make a session, or resume it.
     Register(Box<Registration>),
     /// Take what a client says of itself.
-    Report(SessionId, Report),
+    Report(SessionId, Report, Authority),
     /// A socket has closed; counts only while it is the session's newest.
     Disconnect(SessionId, SocketId),
     /// Ask sessions to end.
@@ -151,9 +202,9 @@ pub enum Change {
         actor: Actor,
     },
     /// The client was told.
-    KillDelivered(SessionId, Arc<str>),
+    KillDelivered(SessionId, Arc<str>, Authority),
     /// The client has cleaned up.
-    KillAcknowledged(SessionId, Arc<str>),
+    KillAcknowledged(SessionId, Arc<str>, Authority),
     /// Take a session off the live view. A session that was asked to end is removed
     /// as killed, whatever the cause given here.
     Remove {
@@ -163,6 +214,8 @@ pub enum Change {
         cause: Cause,
         /// Who asks.
         actor: Actor,
+        /// Why they may.
+        authority: Authority,
     },
     /// Remove what has been silent since before this moment.
     RemoveSilent {
@@ -187,7 +240,7 @@ pub enum Change {
         actor: Actor,
     },
     /// A client has shown a note.
-    MessageDelivered(SessionId, Arc<str>),
+    MessageDelivered(SessionId, Arc<str>, Authority),
 }
 
 /// What happened, in the log's words.
@@ -257,6 +310,12 @@ impl Kind {
         self != Self::Connection
     }
 
+    /// Whether the log keeps it longer than others when it is too large: who ended what.
+    #[must_use]
+    pub fn is_kept_longest(self) -> bool {
+        matches!(self, Self::KillRequested | Self::KillDelivered | Self::KillAcknowledged | Self::Removed)
+    }
+
     /// Whether the session is another one afterwards.
     #[must_use]
     pub fn changes_session(self) -> bool {
@@ -296,9 +355,17 @@ pub struct Tombstone {
     pub by: Arc<str>,
     /// Why.
     pub reason: Option<Arc<str>>,
+    /// Digest of the session's token, so that its owner is still known.
+    pub token: Option<Digest>,
 }
 
 impl Tombstone {
+    /// What a kill leaves of a session with this token.
+    #[must_use]
+    pub fn of(kill: &Kill, at: Timestamp, token: Option<Digest>) -> Self {
+        Self { at, kill_id: kill.kill_id.clone(), by: kill.requested_by.clone(), reason: kill.reason.clone(), token }
+    }
+
     /// What everybody who asks for this id is told, or `None` once it may be forgotten.
     #[must_use]
     pub fn gone(&self, id: &str, timing: &Timing, now: Timestamp) -> Option<Error> {
@@ -318,11 +385,6 @@ impl Event {
     #[must_use]
     pub fn tombstone(&self) -> Option<Tombstone> {
         let kill = self.session.kill.as_ref()?;
-        (self.cause == Some(Cause::Killed)).then(|| Tombstone {
-            at: self.at,
-            kill_id: kill.kill_id.clone(),
-            by: kill.requested_by.clone(),
-            reason: kill.reason.clone(),
-        })
+        (self.cause == Some(Cause::Killed)).then(|| Tombstone::of(kill, self.at, self.session.token))
     }
 }

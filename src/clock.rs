@@ -36,19 +36,19 @@ impl Timestamp {
     /// This moment moved by `by`.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(millis(by) as i64))
+        Self(self.0.saturating_add(signed_millis(by)))
     }
 
     /// This moment moved back by `by`.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(millis(by) as i64))
+        Self(self.0.saturating_sub(signed_millis(by)))
     }
 
     /// The start of this moment's minute.
     #[must_use]
     pub fn minute(self) -> Self {
-        Self(self.0.div_euclid(60_000) * 60_000)
+        Self(self.0.div_euclid(60_000).saturating_mul(60_000))
     }
 
     /// Writes RFC 3339 UTC with milliseconds into `out`, exactly 24 bytes for the
@@ -120,6 +120,12 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Whole milliseconds of a duration, as far as they can be counted on the wall.
+#[must_use]
+pub fn signed_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Where `Now` comes from: the machine, or a test's hand.
 #[derive(Clone, Debug)]
 pub enum Clock {
@@ -148,7 +154,7 @@ impl Clock {
     pub fn now(&self) -> Now {
         match self {
             Self::System(start) => Now {
-                wall: Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| millis(since) as i64)),
+                wall: Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, signed_millis)),
                 mono: Mono(millis(start.elapsed())),
             },
             Self::Manual(now) => *now.lock(),
@@ -168,7 +174,8 @@ impl Clock {
     /// would; the monotonic face does not see it.
     pub fn jump_wall(&self, ms: i64) {
         if let Self::Manual(now) = self {
-            now.lock().wall.0 += ms;
+            let mut now = now.lock();
+            now.wall.0 = now.wall.0.saturating_add(ms);
         }
     }
 }
@@ -187,6 +194,21 @@ mod tests {
                 .to_rfc3339_opts(SecondsFormat::Millis, true);
             assert_eq!(Timestamp(ms).to_string(), expected);
             ms += 86_399_999 * 7 + 12_345;
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn time_never_turns_around(at: i64, other: i64, seconds: u64, nanos in 0_u32..1_000_000_000, mono: u64) {
+            let by = Duration::new(seconds, nanos);
+            proptest::prop_assert!(Timestamp(at).plus(by) >= Timestamp(at));
+            proptest::prop_assert!(Timestamp(at).minus(by) <= Timestamp(at));
+            proptest::prop_assert!(Mono(mono).plus(by) >= Mono(mono));
+            proptest::prop_assert!(signed_millis(by) >= 0);
+            proptest::prop_assert_eq!(Timestamp(at).since(Timestamp(other)) >= 0, at >= other);
+            let minute = Timestamp(at).minute().0;
+            proptest::prop_assert!(minute == i64::MIN || (minute <= at && at - minute < 60_000));
+            let _ = Timestamp(at).to_string();
         }
     }
 

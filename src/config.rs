@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 
+use crate::decide::Limits;
 use crate::timing::Timing;
 
 /// How log lines look.
@@ -19,6 +21,40 @@ pub enum LogFormat {
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 500ms, 30s, 2m, 24h or 30d"))
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no size; write it like 500MB, 1GiB or a number of bytes");
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "kib" | "k" => 1 << 10,
+        "mb" => 1_000_000,
+        "mib" | "m" => 1 << 20,
+        "gb" => 1_000_000_000,
+        "gib" | "g" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - unit.len()].parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+/// A network as `--trust-proxy` takes it: an address, or an address with the length of
+/// its prefix.
+///
+/// # Errors
+/// It is neither, or it is every address there is.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let network: Option<IpNet> =
+        text.parse().ok().or_else(|| text.parse().ok().map(|a: IpAddr| a.to_canonical().into()));
+    match network {
+        Some(network) if network.prefix_len() == 0 => {
+            Err("that is every address there is; name the proxy's own, or its network".to_owned())
+        }
+        Some(network) => Ok(network),
+        None => Err("write it like 192.0.2.7, 10.0.0.0/8, 2001:db8::7 or fd00::/8".to_owned()),
+    }
 }
 
 /// What `sessionwatch serve` takes.
@@ -45,6 +81,9 @@ pub struct Config {
     /// How long the event log is kept
     #[arg(long, env = "SESSIONWATCH_EVENTS_KEEP", default_value = "30d", value_parser = duration, value_name = "TIME")]
     pub events_keep: Duration,
+    /// How large the event log may grow; the oldest lines go first, kills and removals last
+    #[arg(long, env = "SESSIONWATCH_EVENTS_MAX_SIZE", default_value = "1GiB", value_parser = size, value_name = "SIZE")]
+    pub events_max_size: u64,
     /// Longest time that a heartbeat stands only in memory
     #[arg(long, env = "SESSIONWATCH_FLUSH_INTERVAL", default_value = "5s", value_parser = duration, value_name = "TIME")]
     pub flush_interval: Duration,
@@ -54,6 +93,21 @@ pub struct Config {
     /// Most live sessions; more are refused with 503
     #[arg(long, env = "SESSIONWATCH_MAX_SESSIONS", default_value_t = 100_000, value_name = "N")]
     pub max_sessions: usize,
+    /// Most live sessions that one token may have registered; more are refused with 503. No limit
+    /// of its own by default
+    #[arg(long, env = "SESSIONWATCH_MAX_SESSIONS_PER_TOKEN", value_name = "N")]
+    pub max_sessions_per_token: Option<usize>,
+    /// Most connections that one address may have open, and as many sockets, and as many event
+    /// streams; this machine and named proxies excepted
+    #[arg(long, env = "SESSIONWATCH_MAX_PER_ADDRESS", default_value_t = 256, value_name = "N")]
+    pub max_per_address: usize,
+    /// Status changes a second that one session may report over time; faster ones are merged,
+    /// the newest wins; 0 for no limit
+    #[arg(long, env = "SESSIONWATCH_REPORT_RATE", default_value_t = 5, value_name = "N")]
+    pub report_rate: u32,
+    /// Status changes that one session may report at once, before its rate counts
+    #[arg(long, env = "SESSIONWATCH_REPORT_BURST", default_value_t = 20, value_name = "N")]
+    pub report_burst: u32,
     /// Where the server stands behind a proxy, like /monitor
     #[arg(long, env = "SESSIONWATCH_BASE_PATH", default_value = "", value_name = "PATH")]
     pub base_path: String,
@@ -66,7 +120,8 @@ pub struct Config {
     /// An origin whose pages may report sessions, like <https://app.example.com>; repeat for several
     #[arg(long, env = "SESSIONWATCH_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
-    /// Ask for tokens on this machine too
+    /// Ask for tokens on this machine too; needed where something forwards the network to this port and is not named
+    /// by --trust-proxy
     #[arg(long, env = "SESSIONWATCH_STRICT")]
     pub strict: bool,
     /// Where the tokens are kept, made on first need; beside the database by default
@@ -78,9 +133,11 @@ pub struct Config {
     /// Private key (PEM) of the certificate
     #[arg(long, env = "SESSIONWATCH_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// A proxy whose word on address and scheme is taken; repeat for several
-    #[arg(long, env = "SESSIONWATCH_TRUST_PROXY", value_delimiter = ',', value_name = "ADDRESS")]
-    pub trust_proxy: Vec<IpAddr>,
+    /// A proxy (address or network, like 10.0.0.0/8) whose word on the client's address and scheme is taken; repeat for
+    /// several. Whatever forwards the network to this port needs --trust-proxy or --strict, or strangers may count as
+    /// local programs
+    #[arg(long, env = "SESSIONWATCH_TRUST_PROXY", value_delimiter = ',', value_parser = network, value_name = "ADDRESS")]
+    pub trust_proxy: Vec<IpNet>,
     /// Listen on the network without TLS: everybody on the way can read the tokens
     #[arg(long, env = "SESSIONWATCH_INSECURE_HTTP")]
     pub insecure_http: bool,
@@ -111,10 +168,23 @@ impl Config {
             expire_after: self.expire_after,
             tombstone_ttl: self.tombstone_ttl,
             events_keep: self.events_keep,
+            events_max_bytes: self.events_max_size,
             flush_interval: self.flush_interval.min(self.stale_after / 4),
             kill_grace: self.kill_grace,
+            report_every: if self.report_rate == 0 {
+                Duration::ZERO
+            } else {
+                Duration::from_secs(1) / self.report_rate
+            },
+            report_burst: self.report_burst.max(1),
         }
         .checked()
+    }
+
+    /// How many sessions there may be.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { max_sessions: self.max_sessions, max_per_token: self.max_sessions_per_token.unwrap_or(usize::MAX) }
     }
 
     /// `/monitor` for whatever was written: no slash at the end, one in front.
@@ -132,6 +202,12 @@ impl Config {
         } else {
             Err(format!("--base-path {:?} is not a path like /monitor", self.base_path))
         }
+    }
+
+    /// Whether programs on this machine need no token.
+    #[must_use]
+    pub fn trusts_local_programs(&self) -> bool {
+        self.loopback() && !self.strict && self.trust_proxy.is_empty()
     }
 
     /// Whether only this machine can reach the server.
@@ -233,6 +309,16 @@ mod tests {
             "file:///x",
         ] {
             assert!(config(&["--allow-origin", bad]).allowed_origins().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn everybody_is_no_proxy() {
+        for bad in ["0.0.0.0/0", "::/0", "10.0.0.0/33", "proxy", "", "10.0.0.1:80"] {
+            assert!(network(bad).is_err(), "{bad}");
+        }
+        for good in ["10.0.0.1", "10.0.0.0/8", "::1", "fd00::/8", "::ffff:10.0.0.1"] {
+            assert!(network(good).is_ok(), "{good}");
         }
     }
 

@@ -75,7 +75,7 @@ impl Deadlines {
     /// Puts entries that were taken into the slots of their next deadlines.
     pub fn put_back(&mut self, entries: impl IntoIterator<Item = (Entry, Mono)>) {
         for (entry, at) in entries {
-            let slot = at.0 / self.resolution + 1;
+            let slot = (at.0 / self.resolution).saturating_add(1);
             self.slots.entry(slot).or_default().push(entry);
         }
     }

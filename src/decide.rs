@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::change::{Actor, Cause, Change, Event, Kind, Message, Proof, Registration, Report, Target, Tombstone};
+use crate::change::{
+    Actor, Authority, Cause, Change, Event, Kind, Message, Proof, Registration, Report, Target, Tombstone,
+};
 use crate::clock::Now;
 use crate::error::{Error, Result};
 use crate::registry::Registry;
@@ -40,28 +42,47 @@ pub enum Outcome {
 pub struct Draft<'a> {
     registry: &'a Registry,
     timing: &'a Timing,
-    max_sessions: usize,
+    limits: Limits,
     now: Now,
     seq: u64,
     sessions: HashMap<SessionId, Option<Arc<Session>>>,
     tombstones: HashMap<SessionId, Tombstone>,
     added: usize,
+    added_by: HashMap<Arc<str>, usize>,
     events: Vec<Event>,
+}
+
+/// How many sessions there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// In all.
+    pub max_sessions: usize,
+    /// Registered with one token.
+    pub max_per_token: usize,
+}
+
+impl Limits {
+    /// None but this one.
+    #[must_use]
+    pub fn sessions(max_sessions: usize) -> Self {
+        Self { max_sessions, max_per_token: usize::MAX }
+    }
 }
 
 impl<'a> Draft<'a> {
     /// Nothing decided yet.
     #[must_use]
-    pub fn new(registry: &'a Registry, max_sessions: usize) -> Self {
+    pub fn new(registry: &'a Registry, limits: Limits) -> Self {
         Self {
             registry,
             timing: registry.timing(),
-            max_sessions,
+            limits,
             now: Now::default(),
             seq: registry.seq(),
             sessions: HashMap::new(),
             tombstones: HashMap::new(),
             added: 0,
+            added_by: HashMap::new(),
             events: Vec::new(),
         }
     }
@@ -86,13 +107,19 @@ impl<'a> Draft<'a> {
         self.now = now;
         match change {
             Change::Register(registration) => self.register(registration, now),
-            Change::Report(id, report) => self.report(id, report, now),
+            Change::Report(id, report, authority) => self.report(id, report, authority, now),
             Change::Disconnect(id, socket) => Ok(self.disconnect(id, *socket, now)),
             Change::Kill { target, kill_id, reason, actor } => self.kill(target, kill_id, reason.as_ref(), actor, now),
-            Change::KillDelivered(id, kill_id) => self.kill_step(id, kill_id, Kind::KillDelivered, now),
-            Change::KillAcknowledged(id, kill_id) => self.kill_step(id, kill_id, Kind::KillAcknowledged, now),
-            Change::Remove { id, cause, actor } => {
-                let session = self.live(id)?;
+            Change::KillDelivered(id, kill_id, authority) => {
+                let session = self.authorized(id, authority)?;
+                self.kill_step(&session, kill_id, Kind::KillDelivered, now)
+            }
+            Change::KillAcknowledged(id, kill_id, authority) => {
+                let session = self.authorized(id, authority)?;
+                self.kill_step(&session, kill_id, Kind::KillAcknowledged, now)
+            }
+            Change::Remove { id, cause, actor, authority } => {
+                let session = self.authorized(id, authority)?;
                 self.remove(&session, *cause, actor.clone(), now);
                 Ok(Outcome::Done)
             }
@@ -107,8 +134,8 @@ impl<'a> Draft<'a> {
             Change::Recover(id) => Ok(self.recover(id, now)),
             Change::Expire(id) => Ok(self.expire(id, now)),
             Change::Send { target, message, actor } => self.send(target, message, actor, now),
-            Change::MessageDelivered(id, message_id) => {
-                let session = self.live(id)?;
+            Change::MessageDelivered(id, message_id, authority) => {
+                let session = self.authorized(id, authority)?;
                 let shown = Message { message_id: message_id.clone(), text: "".into(), level: "info", by: None };
                 self.note(Kind::MessageDelivered, session, Actor::default(), &Arc::new(shown), now);
                 Ok(Outcome::Done)
@@ -125,6 +152,18 @@ impl<'a> Draft<'a> {
 
     fn live(&self, id: &SessionId) -> Result<Arc<Session>> {
         self.get(id).ok_or_else(|| self.gone(id).unwrap_or_else(|| Error::NotFound(id.to_string())))
+    }
+
+    /// The live session, if the change may act on it.
+    fn authorized(&self, id: &SessionId, authority: &Authority) -> Result<Arc<Session>> {
+        let session = self.live(id)?;
+        if authority.holds_for(&session) {
+            return Ok(session);
+        }
+        Err(Error::Forbidden(match authority {
+            Authority::Socket(_) => format!("session {id} is not on this socket: register it here first"),
+            _ => format!("this is not the session_token of session {id}; send the one that its registration answered"),
+        }))
     }
 
     fn gone(&self, id: &SessionId) -> Option<Error> {
@@ -163,13 +202,7 @@ impl<'a> Draft<'a> {
         if let Some(gone) = self.gone(&asked.id) {
             return Err(gone);
         }
-        if self.registry.len() + self.added >= self.max_sessions {
-            return Err(Error::Busy(format!(
-                "there are already {} sessions, the most that --max-sessions allows; try again when some have ended",
-                self.max_sessions
-            )));
-        }
-        self.added += 1;
+        self.take_place(asked.registered_by.as_ref())?;
         let session = Session {
             id: asked.id.clone(),
             app: asked.app.clone(),
@@ -187,11 +220,33 @@ impl<'a> Draft<'a> {
             meta: asked.meta.clone(),
             kill: None,
             token: Some(asked.fresh_token),
+            registered_by: asked.registered_by.clone(),
             stale: false,
             socket: asked.socket,
         };
         let event = self.push(Kind::Registered, session, Actor { by: None, from: asked.remote_addr.clone() }, now);
         Ok(Outcome::Registered { session: event.session.clone(), resumed: false, fresh_token: true, replaced: None })
+    }
+
+    /// Counts one more session, if there may be one more.
+    fn take_place(&mut self, token: Option<&Arc<str>>) -> Result<()> {
+        let Limits { max_sessions, max_per_token } = self.limits;
+        if self.registry.len() + self.added >= max_sessions {
+            return Err(Error::Busy(format!(
+                "there are already {max_sessions} sessions, the most that --max-sessions allows; try again when some have ended"
+            )));
+        }
+        if let Some(token) = token {
+            let added = self.added_by.entry(token.clone()).or_default();
+            if self.registry.registered_by(token) + *added >= max_per_token {
+                return Err(Error::Busy(format!(
+                    "the token {token:?} already has {max_per_token} sessions, the most that --max-sessions-per-token allows; try again when some have ended"
+                )));
+            }
+            *added += 1;
+        }
+        self.added += 1;
+        Ok(())
     }
 
     fn resume(&mut self, session: &Arc<Session>, asked: &Registration, now: Now) -> Result<Outcome> {
@@ -245,8 +300,8 @@ impl<'a> Draft<'a> {
         Ok(Outcome::Registered { session: event.session.clone(), resumed: true, fresh_token, replaced })
     }
 
-    fn report(&mut self, id: &SessionId, report: &Report, now: Now) -> Result<Outcome> {
-        let session = self.live(id)?;
+    fn report(&mut self, id: &SessionId, report: &Report, authority: &Authority, now: Now) -> Result<Outcome> {
+        let session = self.authorized(id, authority)?;
         let after = apply_report(&session, report, now);
         if !same_report(&session, &after) {
             self.push(Kind::StatusChanged, after, Actor::default(), now);
@@ -313,10 +368,9 @@ impl<'a> Draft<'a> {
         kill
     }
 
-    fn kill_step(&mut self, id: &SessionId, kill_id: &str, step: Kind, now: Now) -> Result<Outcome> {
-        let session = self.live(id)?;
+    fn kill_step(&mut self, session: &Session, kill_id: &str, step: Kind, now: Now) -> Result<Outcome> {
         let Some(kill) = session.kill.as_ref().filter(|kill| &*kill.kill_id == kill_id) else {
-            return Err(Error::Invalid(format!("kill_id {kill_id:?} is not the kill of session {id}")));
+            return Err(Error::Invalid(format!("kill_id {kill_id:?} is not the kill of session {}", session.id)));
         };
         let delivered = kill.delivered_at.is_some();
         let acknowledged = kill.acknowledged_at.is_some();
@@ -325,17 +379,17 @@ impl<'a> Draft<'a> {
             let mut kill = (**kill).clone();
             if !delivered {
                 kill.delivered_at = Some(now.wall);
-                let after = Session { kill: Some(Arc::new(kill.clone())), ..(*session).clone() };
+                let after = Session { kill: Some(Arc::new(kill.clone())), ..session.clone() };
                 self.push(Kind::KillDelivered, after, Actor::default(), now);
             }
             if !acknowledged {
                 kill.acknowledged_at = Some(now.wall);
-                let after = Session { kill: Some(Arc::new(kill)), ..(*session).clone() };
+                let after = Session { kill: Some(Arc::new(kill)), ..session.clone() };
                 self.push(Kind::KillAcknowledged, after, Actor::default(), now);
             }
         } else if !delivered {
             let kill = Kill { delivered_at: Some(now.wall), ..(**kill).clone() };
-            let after = Session { kill: Some(Arc::new(kill)), ..(*session).clone() };
+            let after = Session { kill: Some(Arc::new(kill)), ..session.clone() };
             self.push(Kind::KillDelivered, after, Actor::default(), now);
         }
         Ok(Outcome::Done)

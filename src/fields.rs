@@ -14,6 +14,8 @@ pub const NAME_MAX: usize = 256;
 pub const REASON_MAX: usize = 512;
 /// Longest `client` text, in characters.
 pub const CLIENT_MAX: usize = 128;
+/// Longest status word, in characters.
+pub const STATUS_MAX: usize = 32;
 /// Most keys in `meta`.
 pub const META_KEYS: usize = 32;
 /// Largest `meta` as JSON, in bytes.
@@ -21,12 +23,112 @@ pub const META_BYTES: usize = 4_096;
 
 const RESERVED: [&str; 4] = ["stale", "killed", "expired", "ended"];
 
-/// Control characters and those that reorder what stands around them would let a
-/// name lie about itself on a screen or in a log.
-fn is_deceptive(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}'
-            | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+/// What a character is to whoever reads the text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// What it is.
+    Plain,
+    /// Empty space, or a control character, which a screen or a log may obey.
+    Blank,
+    /// Nothing, or a change of what stands around it.
+    Invisible,
+}
+
+/// How a character looks between its neighbours. What is not plain would let a name lie
+/// about itself, or two names look alike.
+fn look(before: Option<char>, c: char, after: Option<char>) -> Look {
+    // Joiners and variation selectors shape emoji and the scripts from Hebrew on; elsewhere
+    // they are invisible.
+    let shaped = |c: Option<char>| c.is_some_and(|c| c >= '\u{0590}' && !is_joiner(c) && !is_selector(c));
+    match c {
+        _ if c.is_control() => Look::Blank,
+        // Line and paragraph separators, and letters that are drawn as nothing.
+        '\u{2028}' | '\u{2029}' | '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' => Look::Blank,
+        _ if is_joiner(c) && shaped(before) && shaped(after) => Look::Plain,
+        _ if is_selector(c) && (shaped(before) || after == Some('\u{20e3}')) => Look::Plain,
+        // Soft hyphen, bidirectional marks and controls, joiners, fillers, byte order mark,
+        // annotations, shorthand and musical controls, tags: Unicode's Default_Ignorable.
+        '\u{00ad}'
+        | '\u{034f}'
+        | '\u{061c}'
+        | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}'
+        | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}' => Look::Invisible,
+        _ => Look::Plain,
+    }
+}
+
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}')
+}
+
+fn is_selector(c: char) -> bool {
+    matches!(c, '\u{180b}'..='\u{180d}' | '\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
+}
+
+/// Each character with its look.
+fn looks(text: &str) -> impl Iterator<Item = (char, Look)> {
+    let mut before = None;
+    let mut chars = text.chars().peekable();
+    std::iter::from_fn(move || {
+        let c = chars.next()?;
+        let look = look(before, c, chars.peek().copied());
+        before = Some(c);
+        Some((c, look))
+    })
+}
+
+/// The text as [`text`] would take it, from a client that cannot read a refusal: what is
+/// blank becomes a space, what is invisible goes, what is too long is cut. May be empty.
+#[must_use]
+pub fn clean(value: &str, max: usize) -> String {
+    let mut cleaned = String::with_capacity(value.len().min(max * 4));
+    for (c, look) in looks(value) {
+        match look {
+            Look::Plain => cleaned.push(c),
+            Look::Blank if !cleaned.ends_with(' ') => cleaned.push(' '),
+            Look::Blank | Look::Invisible => {}
+        }
+    }
+    let cut: String = cleaned.trim().chars().take(max).collect();
+    // What stood between two others before may look different now.
+    if looks(&cut).all(|(_, look)| look == Look::Plain) { cut.trim_end().to_owned() } else { clean(&cut, max) }
+}
+
+/// The status word for what a client says that cannot read a refusal: in small letters, with
+/// a dash for all that no word has. What is the server's own word, or begins with no letter,
+/// gets `said-` in front. An empty one is `idle`, one without any letter or digit `other`.
+#[must_use]
+pub fn clean_status(value: &str) -> String {
+    let said = clean(value, NAME_MAX).to_ascii_lowercase();
+    if said.is_empty() {
+        return "idle".to_owned();
+    }
+    let mut word = String::new();
+    for c in said.chars() {
+        match c {
+            'a'..='z' | '0'..='9' | '_' => word.push(c),
+            _ if word.ends_with('-') => {}
+            _ => word.push('-'),
+        }
+    }
+    let word = word.trim_matches(['-', '_']);
+    let own = |word: &str| word.starts_with(|c: char| c.is_ascii_lowercase()) && !RESERVED.contains(&word);
+    let mut word = match word {
+        "" => "other".to_owned(),
+        word if own(word) => word.to_owned(),
+        word => format!("said-{word}"),
+    };
+    word.truncate(STATUS_MAX);
+    word.trim_end_matches('-').to_owned()
 }
 
 fn invalid(field: &str, what: impl std::fmt::Display) -> Error {
@@ -42,11 +144,17 @@ pub fn text(field: &str, value: &str, max: usize) -> Result<Arc<str>> {
     if length > max {
         return Err(invalid(field, format_args!("has {length} characters; at most {max} are allowed")));
     }
-    if let Some(c) = value.chars().find(|&c| is_deceptive(c)) {
+    if let Some((c, _)) = looks(value).find(|&(_, look)| look != Look::Plain) {
         return Err(invalid(
             field,
-            format_args!("contains U+{:04X}; control and bidirectional characters are not allowed", u32::from(c)),
+            format_args!(
+                "contains U+{:04X}; control, bidirectional and invisible characters are not allowed",
+                u32::from(c)
+            ),
         ));
+    }
+    if value.trim().is_empty() {
+        return Err(invalid(field, "must not be blank"));
     }
     Ok(Arc::from(value))
 }
@@ -56,9 +164,22 @@ pub fn optional(field: &str, value: Option<&str>, max: usize) -> Result<Option<A
     value.filter(|value| !value.is_empty()).map(|value| text(field, value, max)).transpose()
 }
 
+/// The name of an app. It is also a part of paths, where `.` and `..` would lead elsewhere.
+pub fn app_name(field: &str, value: &str) -> Result<Arc<str>> {
+    match value {
+        "." | ".." => Err(invalid(field, format_args!("must not be {value:?}, which leads elsewhere in a path"))),
+        _ => text(field, value, NAME_MAX),
+    }
+}
+
 /// An id as the client gave it.
 pub fn session_id(value: &str) -> Result<SessionId> {
-    SessionId::parse(value).ok_or_else(|| invalid("session_id", "must be 1 to 128 characters of A-Z a-z 0-9 . _ : -"))
+    SessionId::parse(value).ok_or_else(|| {
+        invalid(
+            "session_id",
+            "must be 1 to 128 characters of A-Z a-z 0-9 . _ : - and none of \".\", \"..\" and \"stale\", which paths use",
+        )
+    })
 }
 
 /// A status word.
@@ -79,7 +200,7 @@ pub fn status(value: &str) -> Result<Status> {
     let mut bytes = value.bytes();
     let starts_well = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
     let goes_on = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
-    if starts_well && goes_on && value.len() <= 32 {
+    if starts_well && goes_on && value.len() <= STATUS_MAX {
         Ok(Status::Other(Arc::from(value)))
     } else {
         Err(invalid(
@@ -150,6 +271,58 @@ mod tests {
         let error = text("app_name", "a\u{202e}b", NAME_MAX).expect_err("a bidi override");
         assert!(error.to_string().contains("U+202E"), "{error}");
         assert!(text("app_name", "naïve 日本 🎉", NAME_MAX).is_ok());
+    }
+
+    #[test]
+    fn what_is_invisible_or_looks_like_a_blank_is_refused_in_names() {
+        let bad = "\u{200b} \u{ad} \u{3164} \u{115f} \u{2800} \u{2060} \u{e0041} \u{202e} \u{2066} \u{feff} \u{fe0f} \u{200d}";
+        for c in bad.split(' ') {
+            for name in [format!("a{c}b"), format!("{c}ab"), format!("ab{c}"), c.to_owned(), format!("é{c}é")] {
+                assert!(text("app_name", &name, NAME_MAX).is_err(), "{name:?}");
+                assert!(!clean(&name, NAME_MAX).contains(c), "{name:?}");
+            }
+        }
+        for blank in [" ", "\u{a0}", "\u{3000} "] {
+            assert!(text("app_name", blank, NAME_MAX).is_err(), "{blank:?}");
+        }
+        // What shapes emoji and scripts is part of the name.
+        for good in ["👨\u{200d}👩\u{200d}👧", "می\u{200c}خواهم", "❤\u{fe0f}", "1\u{fe0f}\u{20e3}", "क्\u{200d}ष", "a b"]
+        {
+            assert!(text("app_name", good, NAME_MAX).is_ok(), "{good:?}");
+            assert_eq!(clean(good, NAME_MAX), good);
+        }
+    }
+
+    #[test]
+    fn a_status_of_an_old_client_becomes_a_word() {
+        let cases = [
+            ("Loading data", "loading-data"),
+            ("error: 7", "error-7"),
+            ("", "idle"),
+            (" \n", "idle"),
+            ("Running", "running"),
+            ("stale", "said-stale"),
+            ("Killed", "said-killed"),
+            ("7 of 9", "said-7-of-9"),
+            ("日本語", "other"),
+            ("…", "other"),
+            ("a\u{202e}b", "ab"),
+            ("step_1", "step_1"),
+            ("waiting--for", "waiting-for"),
+        ];
+        for (said, word) in cases {
+            assert_eq!(clean_status(said), word, "{said:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_cleaned_is_never_refused(said in "\\PC{0,40}|.{0,40}|[\u{00ad}\u{200b}-\u{200f}\u{2028}-\u{202e}\u{2800}\u{fe0f}a-z😀 \n]{0,300}") {
+            let cleaned = clean(&said, NAME_MAX);
+            proptest::prop_assert!(optional("task", Some(&cleaned), NAME_MAX).is_ok(), "{cleaned:?}");
+            proptest::prop_assert_eq!(&clean(&cleaned, NAME_MAX), &cleaned);
+            proptest::prop_assert!(status(&clean_status(&said)).is_ok(), "{:?}", clean_status(&said));
+        }
     }
 
     #[test]

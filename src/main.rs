@@ -12,6 +12,7 @@ use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::cli;
 use sessionwatch::config::{Config, LogFormat};
 use sessionwatch::demo::{DemoArgs, populate};
+use sessionwatch::import_command::{self, ImportCommand};
 use sessionwatch::monitor::ended;
 use sessionwatch::server::Server;
 use sessionwatch::token_command::{self, TokenCommand};
@@ -36,6 +37,8 @@ enum Command {
     Demo(Demo),
     /// List, rotate or revoke the tokens that remote access takes
     Token(TokenCommand),
+    /// Take over the sessions of the old monitor's database
+    Import(ImportCommand),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -57,6 +60,13 @@ async fn main() -> ExitCode {
         Some(Command::Serve(config)) => serve(&config).await,
         Some(Command::Demo(demo)) => show(&demo).await,
         Some(Command::Client(command)) => cli::execute(command).await,
+        Some(Command::Import(command)) => match import_command::run(&command).await {
+            Ok(text) => {
+                tell(&text);
+                ExitCode::SUCCESS
+            }
+            Err(why) => fail(&why),
+        },
         Some(Command::Token(command)) => match token_command::run(&command) {
             Ok(text) => {
                 tell(&text);
@@ -130,7 +140,10 @@ async fn start(config: &Config) -> Result<Server, String> {
 fn announce(server: &Server) {
     // In one write, so that who waits for the first line has the second one too.
     let link = server.link().map_or_else(String::new, |link| format!("\nlog in, once, with {link}"));
-    println!("sessionwatch is listening on {}{link}", server.url());
+    let note = server.trusts_local_programs().then_some(
+        "\nprograms on this machine need no token; whatever forwards the network to this port needs --trust-proxy or --strict",
+    );
+    println!("sessionwatch is listening on {}{link}{}", server.url(), note.unwrap_or_default());
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]

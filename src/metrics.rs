@@ -1,24 +1,17 @@
 //! What the server measures of itself while it runs, for `/metrics`.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
-
-/// How a kill went on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct KillStep {
-    /// `requested`, `delivered`, `acknowledged`, `gone`.
-    pub step: &'static str,
-}
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    exponential_buckets,
+};
 
 /// One app's sessions in one status.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AppStatus {
     /// The app's name.
     pub app: String,
@@ -26,12 +19,20 @@ pub struct AppStatus {
     pub status: String,
 }
 
+/// Most apps that have a label of their own; the others are counted together.
+pub const APPS_MAX: usize = 100;
+/// Most statuses that have a label of their own.
+pub const STATUSES_MAX: usize = 20;
+/// The label of all the others.
+const OTHER: &str = "other";
+
 /// Counters and histograms that live as long as the server.
 pub struct Metrics {
-    kills: Family<KillStep, Counter>,
-    events: Counter,
-    commits: Counter,
-    commit_failures: Counter,
+    registry: Registry,
+    kills: IntCounterVec,
+    events: IntCounter,
+    commits: IntCounter,
+    commit_failures: IntCounter,
     commit_seconds: Histogram,
     commit_rows: Histogram,
     fanout_seconds: Histogram,
@@ -40,21 +41,57 @@ pub struct Metrics {
     dashboards: AtomicI64,
 }
 
+/// Names, labels and buckets are constants of this file, so that a wrong one shows in every
+/// test.
+#[expect(clippy::unwrap_used, reason = "only constants of this file can fail")]
+fn made<T>(metric: prometheus::Result<T>) -> T {
+    metric.unwrap()
+}
+
+/// Registers a metric and hands it on.
+fn put<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+    let metric = made(metric);
+    made(registry.register(Box::new(metric.clone())));
+    metric
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    put(registry, IntCounter::new(format!("sessionwatch_{name}_total"), help))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str, value: i64) {
+    put(registry, IntGauge::new(format!("sessionwatch_{name}"), help)).set(value);
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, start: f64, count: usize) -> Histogram {
+    let buckets = made(exponential_buckets(start, 2.0, count));
+    let options = HistogramOpts::new(format!("sessionwatch_{name}"), help).buckets(buckets);
+    put(registry, Histogram::with_opts(options))
+}
+
 impl Default for Metrics {
     fn default() -> Self {
-        // From 0.1 ms to 3 s.
-        let latency = || Histogram::new(exponential_buckets(0.000_1, 2.0, 15));
+        let registry = Registry::new();
+        // CPU, memory, descriptors and the time of the start, as every exporter tells them.
+        #[cfg(target_os = "linux")]
+        made(registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())));
+        let build = Opts::new("sessionwatch_build_info", "Which version runs; always 1")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        put(&registry, IntGauge::with_opts(build)).set(1);
+        let kills = Opts::new("sessionwatch_kills_total", "Kills by the step they reached");
+        // The histograms of times go from 0.1 ms to 3 s.
         Self {
-            kills: Family::default(),
-            events: Counter::default(),
-            commits: Counter::default(),
-            commit_failures: Counter::default(),
-            commit_seconds: latency(),
-            commit_rows: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
-            fanout_seconds: latency(),
+            kills: put(&registry, IntCounterVec::new(kills, &["step"])),
+            events: counter(&registry, "events", "Events published"),
+            commits: counter(&registry, "commits", "Transactions committed"),
+            commit_failures: counter(&registry, "commit_failures", "Transactions that failed"),
+            commit_seconds: histogram(&registry, "commit_seconds", "Time a commit took", 0.000_1, 15),
+            commit_rows: histogram(&registry, "commit_rows", "Events in a commit", 1.0, 13),
+            fanout_seconds: histogram(&registry, "fanout_seconds", "Time from commit to publication", 0.000_1, 15),
             queue: AtomicI64::new(0),
             client_sockets: AtomicI64::new(0),
             dashboards: AtomicI64::new(0),
+            registry,
         }
     }
 }
@@ -91,9 +128,9 @@ impl Metrics {
         self.fanout_seconds.observe(took.as_secs_f64());
     }
 
-    /// A kill came one step further.
+    /// A kill came one step further: `requested`, `delivered`, `acknowledged`, `gone`.
     pub fn kill(&self, step: &'static str) {
-        self.kills.get_or_create(&KillStep { step }).inc();
+        self.kills.with_label_values(&[step]).inc();
     }
 
     /// The writer's queue grew (or, with a negative number, shrank).
@@ -114,38 +151,49 @@ impl Metrics {
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self, gauges: &Gauges) -> String {
-        let mut registry = Registry::with_prefix("sessionwatch");
-        let sessions = Family::<AppStatus, Gauge>::default();
-        for (labels, count) in &gauges.sessions {
-            sessions.get_or_create(labels).set(*count);
+        let now = Registry::new();
+        let sessions = Opts::new("sessionwatch_sessions", "Live sessions by app and status");
+        let sessions = put(&now, IntGaugeVec::new(sessions, &["app", "status"]));
+        for ((app, status), count) in bounded(&gauges.sessions) {
+            sessions.with_label_values(&[app, status]).set(count);
         }
-        let gauge = |value: i64| {
-            let gauge: Gauge = Gauge::default();
-            gauge.set(value);
-            gauge
-        };
-        let counter = |value: u64| {
-            let counter: Counter = Counter::default();
-            counter.inc_by(value);
-            counter
-        };
-        registry.register("sessions", "Live sessions by app and status", sessions);
-        registry.register("heartbeats", "Heartbeats taken", counter(gauges.beats));
-        registry.register("kills", "Kills by the step they reached", self.kills.clone());
-        registry.register("events", "Events published", self.events.clone());
-        registry.register("commits", "Transactions committed", self.commits.clone());
-        registry.register("commit_failures", "Transactions that failed", self.commit_failures.clone());
-        registry.register("commit_seconds", "Time a commit took", self.commit_seconds.clone());
-        registry.register("commit_rows", "Events in a commit", self.commit_rows.clone());
-        registry.register("fanout_seconds", "Time from commit to publication", self.fanout_seconds.clone());
-        registry.register("dashboards", "Open dashboards", gauge(self.dashboards.load(Ordering::Relaxed)));
-        registry.register("snapshots", "Snapshots encoded", counter(gauges.snapshots));
-        registry.register("snapshots_held", "Large snapshots in memory", gauge(gauges.snapshots_held as i64));
-        registry.register("client_sockets", "Open client sockets", gauge(self.client_sockets.load(Ordering::Relaxed)));
-        registry.register("commit_queue", "Changes that wait for a commit", gauge(self.queue.load(Ordering::Relaxed)));
-        let mut out = String::new();
-        // Writing into a String does not fail.
-        let _ = prometheus_client::encoding::text::encode(&mut out, &registry);
-        out
+        counter(&now, "heartbeats", "Heartbeats taken").inc_by(gauges.beats);
+        counter(&now, "snapshots", "Snapshots encoded").inc_by(gauges.snapshots);
+        gauge(&now, "dashboards", "Open dashboards", self.dashboards.load(Ordering::Relaxed));
+        gauge(&now, "snapshots_held", "Large snapshots in memory", gauges.snapshots_held as i64);
+        gauge(&now, "client_sockets", "Open client sockets", self.client_sockets.load(Ordering::Relaxed));
+        gauge(&now, "commit_queue", "Changes that wait for a commit", self.queue.load(Ordering::Relaxed));
+        let mut out = Vec::new();
+        for registry in [&now, &self.registry] {
+            // Writing into a Vec does not fail, and a family that is empty is left out.
+            let _ = TextEncoder::new().encode(&registry.gather(), &mut out);
+        }
+        String::from_utf8(out).unwrap_or_default()
     }
+}
+
+/// The counts under few labels: the apps and the statuses with the most sessions keep their
+/// names, so that no client can make the scrape grow without end.
+fn bounded(sessions: &[(AppStatus, i64)]) -> HashMap<(&str, &str), i64> {
+    let apps = most(sessions.iter().map(|(labels, count)| (&*labels.app, *count)), APPS_MAX);
+    let statuses = most(sessions.iter().map(|(labels, count)| (&*labels.status, *count)), STATUSES_MAX);
+    let mut counts = HashMap::new();
+    for (AppStatus { app, status }, count) in sessions {
+        let app = if apps.contains(&**app) { app } else { OTHER };
+        let status = if statuses.contains(&**status) { status } else { OTHER };
+        *counts.entry((app, status)).or_default() += count;
+    }
+    counts
+}
+
+/// The names with the highest counts, at most so many.
+fn most<'a>(counted: impl Iterator<Item = (&'a str, i64)>, max: usize) -> HashSet<&'a str> {
+    let mut sums: HashMap<&str, i64> = HashMap::new();
+    for (name, count) in counted {
+        *sums.entry(name).or_default() += count;
+    }
+    let mut names: Vec<(&str, i64)> = sums.into_iter().collect();
+    // By name where the counts are equal, so that two scrapes agree.
+    names.sort_unstable_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
+    names.into_iter().take(max).map(|(name, _)| name).collect()
 }

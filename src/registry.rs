@@ -6,7 +6,7 @@
 //! Only the writer applies events, so the two never differ by more than one batch.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,12 +14,13 @@ use std::time::Duration;
 use dashmap::DashMap;
 use imbl::OrdMap;
 use parking_lot::{Mutex, RwLock};
+use subtle::ConstantTimeEq;
 
 use crate::change::{Event, Kind, Tombstone};
 use crate::clock::{Mono, Now, Timestamp};
 use crate::deadlines::{Deadlines, Entry};
 use crate::error::Error;
-use crate::session::{Pulse, Session, SessionId, State};
+use crate::session::{Digest, Pulse, Session, SessionId, State};
 use crate::timing::Timing;
 
 /// Newest start first, then by id.
@@ -112,6 +113,29 @@ pub struct Beat {
     pub was_stale: bool,
 }
 
+/// Owners of sessions that have ended, the newest so many.
+#[derive(Default)]
+struct Departed {
+    tokens: HashMap<SessionId, Digest>,
+    order: VecDeque<SessionId>,
+}
+
+impl Departed {
+    const MOST: usize = 10_000;
+
+    fn add(&mut self, session: &Session) {
+        let Some(token) = session.token else { return };
+        if self.tokens.insert(session.id.clone(), token).is_none() {
+            self.order.push_back(session.id.clone());
+        }
+        if self.order.len() > Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.tokens.remove(&oldest);
+        }
+    }
+}
+
 /// Number of lists over which the ids that beat are spread, so that beats on many
 /// cores do not meet.
 const MOVED_SHARDS: usize = 16;
@@ -124,7 +148,11 @@ pub struct Registry {
     by_id: DashMap<SessionId, Arc<Session>>,
     view: RwLock<View>,
     counts: Mutex<Counts>,
+    /// How many live sessions each token has registered.
+    by_token: Mutex<HashMap<Arc<str>, usize>>,
     tombstones: RwLock<HashMap<SessionId, Tombstone>>,
+    /// Who owned the sessions that ended otherwise than by a kill, as far back as is kept.
+    departed: Mutex<Departed>,
     deadlines: Mutex<Deadlines>,
     /// Whether [`Registry::restore`] has begun.
     restoring: Mutex<bool>,
@@ -147,7 +175,9 @@ impl Registry {
             by_id: DashMap::new(),
             view: RwLock::new(View { seq, by_start: OrdMap::new() }),
             counts: Mutex::default(),
+            by_token: Mutex::default(),
             tombstones: RwLock::default(),
+            departed: Mutex::default(),
             deadlines: Mutex::new(Deadlines::new(timing.resolution())),
             restoring: Mutex::new(false),
             floor: AtomicU64::new(0),
@@ -211,10 +241,35 @@ impl Registry {
         *self.counts.lock()
     }
 
+    /// How many live sessions this token has registered.
+    #[must_use]
+    pub fn registered_by(&self, token: &str) -> usize {
+        self.by_token.lock().get(token).copied().unwrap_or(0)
+    }
+
+    fn count_token(&self, session: &Session, by: isize) {
+        let Some(token) = &session.registered_by else { return };
+        let mut by_token = self.by_token.lock();
+        let count = by_token.entry(token.clone()).or_default();
+        *count = count.saturating_add_signed(by);
+        if *count == 0 {
+            by_token.remove(token);
+        }
+    }
+
     /// What an asker is told of an id that was killed, while that is remembered.
     #[must_use]
     pub fn gone(&self, id: &str, now: Timestamp) -> Option<Error> {
         self.tombstones.read().get(id)?.gone(id, &self.timing, now)
+    }
+
+    /// Whether this is the digest of the token of a session that has ended; its owner may know
+    /// how it did.
+    #[must_use]
+    pub fn was_owned_by(&self, id: &str, digest: &Digest) -> bool {
+        let buried = self.tombstones.read().get(id).and_then(|tombstone| tombstone.token);
+        let token = buried.or_else(|| self.departed.lock().tokens.get(id).copied());
+        token.is_some_and(|token| token.ct_eq(digest).into())
     }
 
     /// Remembers a killed id, as the store did.
@@ -250,6 +305,7 @@ impl Registry {
         for session in sessions {
             let session = self.by_id.entry(session.id.clone()).or_insert_with(|| Arc::new(session)).clone();
             *counts.of(session.state()) += 1;
+            self.count_token(&session, 1);
             deadlines.push((Entry { id: session.id.clone(), pulse: session.pulse.clone() }, at));
             in_order.push((order(&session), session));
         }
@@ -287,6 +343,14 @@ impl Registry {
                     view.put(session.clone());
                     self.by_id.insert(session.id.clone(), session.clone())
                 };
+                match event.kind {
+                    Kind::Registered => self.count_token(session, 1),
+                    Kind::Removed => {
+                        self.count_token(session, -1);
+                        self.departed.lock().add(session);
+                    }
+                    _ => {}
+                }
                 if let Some(before) = before {
                     let count = counts.of(before.state());
                     *count = count.saturating_sub(1);

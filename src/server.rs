@@ -11,6 +11,7 @@ use axum::extract::Request;
 use http::StatusCode;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
@@ -22,8 +23,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::heads::{HEAD_WITHIN, Heads, IDLE_WITHIN, Turns};
 use crate::http::gate::Gate;
+use crate::http::proxies::Proxies;
 use crate::http::{App, Front, Shared};
 use crate::monitor::{Monitor, ended};
+use crate::per_address::{AddressPlace, PerAddress};
 use crate::places::{Placed, Places};
 use crate::timing::Timing;
 use crate::tokens::Tokens;
@@ -41,6 +44,8 @@ pub struct Server {
     tls: Option<TlsAcceptor>,
     public: String,
     token_link: Option<String>,
+    connections: PerAddress,
+    trusts_local_programs: bool,
 }
 
 impl Server {
@@ -68,7 +73,7 @@ impl Server {
         let tokens = Arc::new(Tokens::open(&config.token_path())?);
         let token_link = needs_tokens.then(|| tokens.issue_once());
         let public = config.public_url(address, &base);
-        let monitor = Monitor::start(backend, timing, Clock::system(), config.max_sessions)
+        let monitor = Monitor::start(backend, timing, Clock::system(), config.limits())
             .await
             .map_err(|error| error.to_string())?;
         let gate = Gate {
@@ -78,11 +83,19 @@ impl Server {
             tls: tls.is_some(),
             allow_hosts: allowed_hosts(config, address),
             allow_origins: config.allowed_origins()?,
-            trust_proxies: config.trust_proxy.iter().map(std::net::IpAddr::to_canonical).collect(),
+            proxies: Proxies::new(&config.trust_proxy),
             tokens,
         };
-        let app = Arc::new(App { monitor, gate, sockets: crate::ws::PerAddress::default() });
-        Ok(Self { listener, app, base, tls, public, token_link })
+        let app = Arc::new(App {
+            monitor,
+            gate,
+            sockets: PerAddress::new(config.max_per_address),
+            streams: PerAddress::new(config.max_per_address),
+            lists: Default::default(),
+        });
+        let connections = PerAddress::new(config.max_per_address);
+        let trusts_local_programs = config.trusts_local_programs();
+        Ok(Self { listener, app, base, tls, public, token_link, connections, trusts_local_programs })
     }
 
     /// Where it can be reached, with the real port.
@@ -91,6 +104,12 @@ impl Server {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let address = self.listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
         format!("{scheme}://{address}{}", self.base)
+    }
+
+    /// Whether programs on this machine need no token.
+    #[must_use]
+    pub fn trusts_local_programs(&self) -> bool {
+        self.trusts_local_programs
     }
 
     /// The link that logs an administrator in, once; none where no token is needed.
@@ -108,7 +127,7 @@ impl Server {
     /// Serves until `shutdown`, then closes every socket with 1012, finishes what is
     /// under way and leaves the store.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, app, base, tls, .. } = self;
+        let Self { listener, app, base, tls, connections: by_address, .. } = self;
         app.monitor.keep();
         let watcher = tokio::spawn(watch_tokens(app.gate.tokens.clone(), app.monitor.ending()));
         let front = Front::new(&app, &base);
@@ -119,8 +138,9 @@ impl Server {
             tokio::select! {
                 accepted = accept(&listener, &places) => match accepted {
                     Ok((stream, peer)) => {
-                        let connection = connection(stream, peer, tls.clone(), front.clone(), app.monitor.ending());
-                        connections.spawn(connection);
+                        let Some(place) = place_of(&by_address, &app.gate, peer) else { continue };
+                        let tls = tls.clone();
+                        connections.spawn(connection(stream, peer, place, tls, front.clone(), app.monitor.ending()));
                     }
                     Err(error) => pause_after(&error).await,
                 },
@@ -160,6 +180,17 @@ async fn accept(listener: &TcpListener, places: &Places) -> io::Result<(Placed, 
     Ok((Placed::new(stream, place), peer))
 }
 
+/// A place for a connection; `None` where the address has as many as it may, and the
+/// connection is closed at once. A proxy that is named stands for many, so its connections
+/// are not counted.
+fn place_of(by_address: &PerAddress, gate: &Gate, peer: SocketAddr) -> Option<AddressPlace> {
+    let address = peer.ip().to_canonical();
+    if gate.proxies.trust(address) {
+        return Some(AddressPlace::default());
+    }
+    by_address.take(address)
+}
+
 /// Without descriptors every accept fails at once: wait a little rather than spin, and
 /// go on when some are given back.
 async fn pause_after(error: &io::Error) {
@@ -176,18 +207,19 @@ async fn pause_after(error: &io::Error) {
 async fn connection(
     stream: Placed,
     peer: SocketAddr,
+    place: AddressPlace,
     tls: Option<TlsAcceptor>,
     front: Front,
     ending: watch::Receiver<bool>,
 ) {
     match tls {
-        None => serve(stream, peer, front, ending).await,
+        None => serve(stream, peer, place, front, ending).await,
         // In a future of its own: it is three times as large, and a plain connection would
         // keep room for it.
         Some(acceptor) => {
             Box::pin(async move {
                 if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_WITHIN, acceptor.accept(stream)).await {
-                    serve(stream, peer, front, ending).await;
+                    serve(stream, peer, place, front, ending).await;
                 }
             })
             .await;
@@ -195,21 +227,25 @@ async fn connection(
     }
 }
 
-/// Serves one connection until it ends; when `ending` becomes true, only what is under way.
-pub async fn serve<S>(stream: S, peer: SocketAddr, front: Front, mut ending: watch::Receiver<bool>)
+/// Serves one connection until it ends; when `ending` becomes true, only what is under way. A
+/// connection that becomes a WebSocket gives its place back: sockets have places of their own.
+pub async fn serve<S>(stream: S, peer: SocketAddr, place: AddressPlace, front: Front, mut ending: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let front = Arc::new(front);
+    let place = Arc::new(Mutex::new(Some(place)));
     let turns = Turns::default();
     let stream = Heads::new(stream, turns.clone());
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         turns.asked();
-        let (front, turns, request): (_, _, Request) =
-            (front.clone(), turns.clone(), request.map(axum::body::Body::new));
+        let (front, turns, place) = (front.clone(), turns.clone(), place.clone());
+        let request: Request = request.map(axum::body::Body::new);
         async move {
             let response = front.answer(request, peer).await;
-            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                place.lock().take();
+            } else {
                 turns.answered();
             }
             Ok::<_, Infallible>(response)

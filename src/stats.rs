@@ -125,7 +125,7 @@ impl Stats {
     /// The last `count` minutes, oldest first.
     #[must_use]
     pub fn minutes(&self, now: Timestamp, count: usize) -> Vec<Minute> {
-        let since = now.minute().0 - (count.max(1) as i64 - 1) * 60_000;
+        let since = first_of(now, count);
         let inner = self.inner.lock();
         inner.minutes.iter().filter(|minute| minute.at.0 >= since).copied().collect()
     }
@@ -139,9 +139,15 @@ impl Stats {
     /// When servers started, in the last `count` minutes.
     #[must_use]
     pub fn starts(&self, now: Timestamp, count: usize) -> Vec<Timestamp> {
-        let since = now.minute().0 - (count.max(1) as i64 - 1) * 60_000;
+        let since = first_of(now, count);
         self.inner.lock().starts.iter().filter(|start| start.0 >= since).copied().collect()
     }
+}
+
+/// The first of the last `count` minutes.
+fn first_of(now: Timestamp, count: usize) -> i64 {
+    let before = i64::try_from(count.saturating_sub(1)).unwrap_or(i64::MAX);
+    now.minute().0.saturating_sub(before.saturating_mul(60_000))
 }
 
 impl Inner {

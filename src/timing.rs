@@ -17,10 +17,16 @@ pub struct Timing {
     pub tombstone_ttl: Duration,
     /// How long the event log is kept.
     pub events_keep: Duration,
+    /// How many bytes of it are kept at most.
+    pub events_max_bytes: u64,
     /// Longest time a heartbeat stands only in memory.
     pub flush_interval: Duration,
     /// How long a client may clean up between the kill frame and the close.
     pub kill_grace: Duration,
+    /// Over time, one report of a session in this time is written; zero for no limit.
+    pub report_every: Duration,
+    /// Reports of a session that are written at once.
+    pub report_burst: u32,
 }
 
 impl Default for Timing {
@@ -31,8 +37,11 @@ impl Default for Timing {
             expire_after: Duration::from_secs(600),
             tombstone_ttl: Duration::from_secs(24 * 3_600),
             events_keep: Duration::from_secs(30 * 24 * 3_600),
+            events_max_bytes: 1 << 30,
             flush_interval: Duration::from_secs(5),
             kill_grace: Duration::from_secs(2),
+            report_every: Duration::from_millis(200),
+            report_burst: 20,
         }
     }
 }

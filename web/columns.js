@@ -1,7 +1,7 @@
 // The columns of the live table: what each says, sorts by and writes to CSV. The
 // views decide how a cell looks; everything that is said stands here.
 
-import { ago, elapsed, localTime, printable } from './lib/format.js';
+import { ago, elapsed, localTime, plural, printable } from './lib/format.js';
 
 const word = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 // Rows without a value come last in either direction, which the sign undoes in `comparator`.
@@ -81,7 +81,7 @@ export const COLUMNS = {
     compare: byNumber(missedBeats),
     down: true,
     text: (row, now) => row.strip(now),
-    hover: (row, now) => stripWords(row.strip(now), row.interval),
+    hover: (row, now) => stripWords(row.strip(now), row.due),
   },
   beat: {
     title: 'Last beat',
@@ -194,15 +194,19 @@ export function metaText(row) {
     .join(' ');
 }
 
-/** What the strip of beats says to someone who cannot see it. */
-export function stripWords(strip, interval) {
+/**
+ * What the strip of beats says to someone who cannot see it.
+ * @param {string} strip as `Row.strip` gives it
+ * @param {number|null} due how often a heartbeat is due, in ms; null when none is
+ */
+export function stripWords(strip, due) {
   const known = [...strip].filter(beat => beat !== '.');
   const missed = known.filter(beat => beat === '0').length;
-  const every = `one each ${elapsedWords(interval)}`;
+  if (due === null) return `${plural(known.length, 'ping')} seen, none is due at a fixed time`;
+  const every = `one each ${elapsedWords(due)}`;
   if (known.length === 0) return `no heartbeats seen, ${every} is due`;
-  return missed === 0
-    ? `the last ${known.length} heartbeats came, ${every}`
-    : `${missed} of the last ${known.length} heartbeats missed, ${every}`;
+  if (missed > 0) return `${missed} of the last ${plural(known.length, 'heartbeat')} missed, ${every}`;
+  return known.length === 1 ? `the last heartbeat came, ${every}` : `the last ${known.length} heartbeats came, ${every}`;
 }
 
 const elapsedWords = span => (span < 1000 ? `${span} ms` : `${Math.round(span / 100) / 10} s`);

@@ -258,10 +258,11 @@ export class Dashboard extends EventTarget {
 
   // The view
 
-  /** Changes part of the view's state. */
+  /** Changes part of the view's state. Another page closes the details, unless the patch opens some. */
   show(patch) {
     const before = this.view;
-    this.view = { ...before, ...patch };
+    const leaves = Object.hasOwn(patch, 'page') && patch.page !== before.page;
+    this.view = { ...before, ...(leaves && { session: null }), ...patch };
     this.viewVersion += 1;
     const changes = key => Object.hasOwn(patch, key) && JSON.stringify(before[key]) !== JSON.stringify(this.view[key]);
     if (changes('query') || changes('sort') || changes('group')) {

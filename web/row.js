@@ -30,6 +30,9 @@ function shared(text) {
   return text;
 }
 
+/** The client that the server notes for jobs that report by `/ping`. */
+const PING = 'ping';
+
 const NO_META = Object.freeze({});
 function hasKeys(object) {
   for (const key in object) if (Object.hasOwn(object, key)) return true;
@@ -61,7 +64,7 @@ export class Row {
     this.meta = NO_META;
     /** The kill's steps as the server tells them, once one was asked for. */
     this.kill = null;
-    /** How often it promised a heartbeat, in ms. */
+    /** The heartbeat interval that the server holds it to, in ms. */
     this.interval = 30_000;
     /** When the row appeared on a page that was already watching, for the glow; 0 if it was there before. */
     this.bornAt = 0;
@@ -102,6 +105,11 @@ export class Row {
     return told(this.#beat);
   }
 
+  /** How often a heartbeat is due, in ms; null for a job that reports by `/ping` when it has something to say. */
+  get due() {
+    return this.client === PING ? null : this.interval;
+  }
+
   /** Takes the server's newest description. */
   describe(session, now) {
     this.version += 1;
@@ -131,7 +139,8 @@ export class Row {
 
   /**
    * Notes a heartbeat at `time`. The strip keeps eight promised beats, newest in the lowest bit: 1 came, 0 was
-   * missed. Signs of life between two promised beats (a status, a quick ping) are one beat, not many.
+   * missed. Signs of life between two promised beats (a status, a quick ping) are one beat, not many. Where none is
+   * promised, each is a beat and none can be missed.
    */
   heard(time) {
     if (!(time > this.beat)) return;
@@ -144,8 +153,9 @@ export class Row {
       return;
     }
     const gap = this.#beat - this.#beatCounted;
-    if (gap < this.interval * 0.5) return;
-    const missed = Math.min(STRIP, Math.max(0, Math.round(gap / this.interval) - 1));
+    const { due } = this;
+    if (due !== null && gap < due * 0.5) return;
+    const missed = due === null ? 0 : Math.min(STRIP, Math.max(0, Math.round(gap / due) - 1));
     this.beats = ((this.beats << (missed + 1)) | 1) & STRIP_MASK;
     this.beatsKnown = Math.min(STRIP, this.beatsKnown + missed + 1);
     this.#beatCounted = this.#beat;
@@ -157,7 +167,9 @@ export class Row {
    */
   strip(now) {
     const reference = this.ended ? Math.min(now, this.ended.at) : now;
-    const overdue = Math.min(STRIP, Math.max(0, Math.floor((reference - this.beat) / this.interval - 0.5)));
+    const { due } = this;
+    const overdue =
+      due === null ? 0 : Math.min(STRIP, Math.max(0, Math.floor((reference - this.beat) / due - 0.5)));
     const bits = (this.beats << overdue) & STRIP_MASK;
     const known = Math.min(STRIP, this.beatsKnown + overdue);
     let text = '';

@@ -5,6 +5,22 @@ import { stats } from './commands.js';
 import { STATES } from './states.js';
 
 const MINUTE = 60_000;
+/** The spans that the charts may have, in minutes: each has whole minutes at its quarters. */
+const SPANS = [4, 8, 20, 40];
+
+/**
+ * How much time the charts show: the whole of `longest` once there is a record of it, and less after a first start, so
+ * that what is known fills them.
+ * @param {{ time: number }[]} minutes oldest first
+ * @param {number} now in ms
+ * @param {number} longest in ms
+ * @returns {number} in ms
+ */
+export function chartSpan(minutes, now, longest) {
+  const known = minutes.length > 0 ? now - minutes[0].time : 0;
+  const enough = SPANS.map(span => span * MINUTE).find(span => span >= known);
+  return Math.min(enough ?? longest, longest);
+}
 
 export class Stats extends EventTarget {
   #span;
@@ -26,6 +42,11 @@ export class Stats extends EventTarget {
     /** When the server was started, in ms, within reach. */
     this.restarts = [];
     this.endedIn24h = null;
+  }
+
+  /** How much time the charts show, in ms. @param {number} now the server's time in ms */
+  chartSpan(now) {
+    return chartSpan(this.minutes, now, this.#span * MINUTE);
   }
 
   /** Asks the server, which also knows of the time before this page and between its connections. */

@@ -19,6 +19,8 @@ impl Process {
     /// compare two), on a database in `folder`.
     pub fn sessionwatch(folder: &Path, args: &[&str]) -> Self {
         let mut command = sessionwatch(&folder.join("bench.db"));
+        // What is measured is the path of a change, not the rate that a session may have.
+        command.env("SESSIONWATCH_REPORT_RATE", "0");
         command.args(args);
         Self::announced(command)
     }

@@ -8,7 +8,7 @@ use sessionwatch::backend::Backend;
 use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::change::{Change, Proof, Registration};
 use sessionwatch::clock::Now;
-use sessionwatch::decide::Draft;
+use sessionwatch::decide::{Draft, Limits};
 use sessionwatch::registry::Registry;
 use sessionwatch::session::SessionId;
 use sessionwatch::timing::Timing;
@@ -29,6 +29,7 @@ fn registration(index: usize) -> Change {
         remote_addr: Some("127.0.0.1".into()),
         proof: Proof::Trusted,
         fresh_token: [7; 32],
+        registered_by: None,
         socket: None,
     }))
 }
@@ -42,7 +43,7 @@ pub fn id(index: usize) -> SessionId {
 pub async fn sessions(count: usize, now: Now, store: Option<&Sqlite>) -> Registry {
     let registry = Registry::new(Timing::default(), 0);
     for from in (0..count).step_by(BATCH) {
-        let mut draft = Draft::new(&registry, usize::MAX);
+        let mut draft = Draft::new(&registry, Limits::sessions(usize::MAX));
         for index in from..count.min(from + BATCH) {
             draft.decide(&registration(index), now).expect("the session registers");
         }

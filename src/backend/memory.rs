@@ -9,13 +9,16 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
-use super::{Backend, Stored};
+use super::{Backend, Keep, Stored};
 use crate::change::{Event, Kind, Tombstone};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::log::{Entry, Query};
 use crate::session::{Pulse, Session, SessionId};
 use crate::stats::{Minute, Recount};
+
+/// What a line of the log counts for, where its size is bounded.
+const LINE_BYTES: u64 = 300;
 
 #[derive(Default)]
 struct Tables {
@@ -39,6 +42,10 @@ impl Memory {
     pub fn new() -> Self {
         Self::default()
     }
+}
+
+fn is_kept_longest(kind: &str) -> bool {
+    Kind::LOGGED.iter().any(|known| known.as_str() == kind && known.is_kept_longest())
 }
 
 /// A session as who starts finds it: with a pulse of its own, and nobody connected.
@@ -125,11 +132,27 @@ impl Backend for Memory {
         ready(Ok(found)).boxed()
     }
 
-    fn forget(&self, events: Timestamp, tombstones: Timestamp) -> BoxFuture<'_, Result<bool>> {
+    fn forget(&self, keep: Keep) -> BoxFuture<'_, Result<bool>> {
         let mut tables = self.tables.lock();
-        tables.log.retain(|_, entry| entry.at >= events);
-        tables.tombstones.retain(|_, tombstone| tombstone.at >= tombstones);
-        tables.minutes.retain(|at, _| *at >= events);
+        let newest = tables.log.last_key_value().map(|(seq, _)| *seq);
+        tables.log.retain(|seq, entry| entry.at >= keep.events || Some(*seq) == newest);
+        tables.tombstones.retain(|_, tombstone| tombstone.at >= keep.tombstones);
+        tables.minutes.retain(|at, _| *at >= keep.events);
+        let most = usize::try_from(keep.log_bytes / LINE_BYTES).unwrap_or(usize::MAX);
+        for keeps_longest in [false, true] {
+            let too_many = tables.log.len().saturating_sub(most.max(1));
+            let fits = |entry: &Entry| is_kept_longest(&entry.kind) == keeps_longest;
+            let oldest: Vec<u64> = tables
+                .log
+                .iter()
+                .filter(|(seq, entry)| fits(entry) && Some(**seq) != newest)
+                .map(|(seq, _)| *seq)
+                .take(too_many)
+                .collect();
+            for seq in oldest {
+                tables.log.remove(&seq);
+            }
+        }
         ready(Ok(false)).boxed()
     }
 

@@ -36,6 +36,18 @@ pub struct Stored {
     pub starts: Vec<Timestamp>,
 }
 
+/// What is worth keeping.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Log lines and counts from this time on.
+    pub events: Timestamp,
+    /// Tombstones from this time on.
+    pub tombstones: Timestamp,
+    /// At most so many bytes of the log: the oldest lines go first, those of kills and
+    /// removals last.
+    pub log_bytes: u64,
+}
+
 /// A place where sessions are kept.
 pub trait Backend: Send + Sync + 'static {
     /// All that was committed, as the last commit left it, with the counts of the last minute
@@ -69,9 +81,9 @@ pub trait Backend: Send + Sync + 'static {
     /// commit under way nor does one wait for it.
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>>;
 
-    /// Forgets log lines and counts from before `events`, and tombstones from before
-    /// `tombstones`, a bounded number at a time; returns whether more is left to forget.
-    fn forget(&self, events: Timestamp, tombstones: Timestamp) -> BoxFuture<'_, Result<bool>>;
+    /// Forgets what `keep` does not keep, a bounded number at a time; returns whether more is
+    /// left to forget. The newest line of the log stays.
+    fn forget(&self, keep: Keep) -> BoxFuture<'_, Result<bool>>;
 
     /// Leaves the store so that the next start finds nothing to repair.
     fn close(&self) -> BoxFuture<'_, Result<()>>;

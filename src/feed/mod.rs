@@ -115,7 +115,8 @@ impl Feed {
         let mut last = Instant::now().checked_sub(Timing::GATHER_MAX).unwrap_or_else(Instant::now);
         while let Some(first) = batches.recv().await {
             let mut gathered = vec![first];
-            let gap = (SEND_COST * self.watchers() as u32).min(Timing::GATHER_MAX);
+            let watchers = u32::try_from(self.watchers()).unwrap_or(u32::MAX);
+            let gap = SEND_COST.saturating_mul(watchers).min(Timing::GATHER_MAX);
             let until = last + gap;
             let mut events = gathered[0].events.len();
             while events < FRAME_EVENTS {

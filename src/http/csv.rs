@@ -7,10 +7,14 @@ const HEAD: &str = "session_id,app_name,user_id,start_time,last_heartbeat,durati
 is_stale,kill_requested,reported_status,task_started_at,connected,visibility,heartbeat_interval,client,remote_addr,\
 meta,kill_id,kill_requested_by,kill_reason";
 
-/// The table, head line first, lines ended by CR LF (RFC 4180).
-pub(super) fn sessions<'a>(sessions: impl Iterator<Item = &'a Session>, now: Timestamp) -> String {
-    let mut out = String::from(HEAD);
-    out.push_str("\r\n");
+/// Lines of the table, with the head line where they are the first; lines end by CR LF
+/// (RFC 4180).
+pub(super) fn sessions<'a>(sessions: impl Iterator<Item = &'a Session>, now: Timestamp, first: bool) -> String {
+    let mut out = String::new();
+    if first {
+        out.push_str(HEAD);
+        out.push_str("\r\n");
+    }
     for session in sessions {
         let kill = session.kill.as_deref();
         let cells: [&str; 21] = [

@@ -75,7 +75,7 @@ impl Front {
 
     async fn heartbeat(&self, id: SessionId, request: Request, caller: Caller) -> Answer {
         let Maybe(body) = Maybe::<ReportBody>::from_request(request, &()).await?;
-        beat(&self.app, &caller, id.as_str(), &body).await
+        beat(&self.app, &caller, id.as_str(), body).await
     }
 }
 

@@ -7,11 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri, Version};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::error::Problem;
+use super::proxies::{Proxies, is_forwarded};
 use crate::secret;
 use crate::session::Digest;
 use crate::tokens::{Identity, Role, Tokens};
@@ -56,7 +57,7 @@ pub struct Gate {
     /// Further origins of apps, exactly as browsers send them.
     pub allow_origins: Vec<String>,
     /// Proxies whose word on the client's address and scheme is taken.
-    pub trust_proxies: Vec<IpAddr>,
+    pub proxies: Proxies,
     /// The valid secrets.
     pub tokens: Arc<Tokens>,
 }
@@ -80,12 +81,13 @@ pub struct Caller {
     pub role: Role,
     /// The connection is TLS, here or at the proxy.
     pub secure: bool,
+    /// It shows signs of a browser, where a link or a picture can make anybody ask anything.
+    pub browser: bool,
 }
 
 static X_SESSIONWATCH: HeaderName = HeaderName::from_static("x-sessionwatch");
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The name of the dashboard's cookie.
@@ -116,10 +118,11 @@ impl Gate {
         access: Access,
         method: &Method,
         uri: &Uri,
+        version: Version,
         headers: &HeaderMap,
         peer: SocketAddr,
     ) -> Result<Caller, Problem> {
-        authorize(access, self.admit(access, method, uri, headers, peer)?)
+        authorize(access, self.admit(access, method, uri, version, headers, peer)?)
     }
 
     /// Where it comes from, and who says so; what they may do is not judged yet.
@@ -131,15 +134,17 @@ impl Gate {
         access: Access,
         method: &Method,
         uri: &Uri,
+        version: Version,
         headers: &HeaderMap,
         peer: SocketAddr,
     ) -> Result<Caller, Problem> {
         let host = self.check_host(uri, headers)?;
         let peer = peer.ip().to_canonical();
-        let proxied = self.trust_proxies.contains(&peer);
+        let proxied = self.proxies.trust(peer);
         let secure = self.tls || (proxied && text(headers, &X_FORWARDED_PROTO) == Some("https"));
         // A proxy that we were told of speaks for strangers, even where it adds no header.
-        let local = self.loopback && peer.is_loopback() && !self.strict && !proxied && !is_forwarded(headers);
+        let straight = !proxied && !is_forwarded(headers, version);
+        let local = self.loopback && peer.is_loopback() && !self.strict && straight;
         let origin = text(headers, &header::ORIGIN);
         let site = text(headers, &SEC_FETCH_SITE);
         let cors = if access.is_ingest() {
@@ -156,10 +161,11 @@ impl Gate {
             session_token,
             local,
             plain_local: local && !from_page,
-            from: client_address(headers, peer, proxied),
+            from: self.proxies.client(headers, peer),
             cors: cors.and_then(|origin| HeaderValue::from_str(origin).ok()),
             role: Role::Admin,
             secure,
+            browser: is_browser(headers),
         })
     }
 
@@ -280,6 +286,12 @@ impl Caller {
         self.local || self.identity.as_ref().is_some_and(|identity| identity.role != Role::View)
     }
 
+    /// What the token that came allows, if one came.
+    #[must_use]
+    pub fn role_of_token(&self) -> Option<Role> {
+        self.identity.as_ref().map(|identity| identity.role)
+    }
+
     /// Whether it is an administrator who has shown it.
     #[must_use]
     pub fn is_admin(&self) -> bool {
@@ -287,12 +299,12 @@ impl Caller {
     }
 }
 
-/// A proxy in between makes everybody a stranger, whatever the peer's address.
-fn is_forwarded(headers: &HeaderMap) -> bool {
-    headers
-        .keys()
-        .map(HeaderName::as_str)
-        .any(|name| matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded-"))
+/// Whether a browser may have sent this: by what only browsers send, or by its own word.
+fn is_browser(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+    headers.contains_key(header::ORIGIN)
+        || headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"))
+        || agent.windows(7).any(|word| word.eq_ignore_ascii_case(b"mozilla"))
 }
 
 fn unauthorized(needed: Role) -> Problem {
@@ -359,18 +371,6 @@ fn number(port: &str) -> Option<u16> {
 fn is_own(origin: &str, host: &str, secure: bool) -> bool {
     let scheme = if secure { "https://" } else { "http://" };
     origin.strip_prefix(scheme) == Some(host)
-}
-
-/// The last address that a proxy of ours wrote down; what stands before it may be
-/// anybody's invention.
-fn client_address(headers: &HeaderMap, peer: IpAddr, proxied: bool) -> IpAddr {
-    if !proxied {
-        return peer;
-    }
-    // Some proxies append to the header that came, others add one of their own below it.
-    let last = headers.get_all(&X_FORWARDED_FOR).iter().next_back().and_then(|value| value.to_str().ok());
-    let said = last.and_then(|list| list.rsplit(',').next()?.trim().parse().ok());
-    said.map_or(peer, |address: IpAddr| address.to_canonical())
 }
 
 /// The bearer token. Other schemes are a proxy's own business.

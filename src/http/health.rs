@@ -39,10 +39,10 @@ pub(super) async fn ready(State(app): State<Shared>) -> Answer {
 }
 
 /// `GET /metrics`: Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "server", responses((status = 200, description = "for Prometheus", body = String, content_type = "application/openmetrics-text"), Refusals))]
+#[utoipa::path(get, path = "/metrics", tag = "server", responses((status = 200, description = "for Prometheus", body = String, content_type = "text/plain"), Refusals))]
 pub(super) async fn metrics(State(app): State<Shared>) -> impl IntoResponse {
     let text = app.monitor.metrics().render(&app.monitor.gauges());
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
 /// `GET /openapi.json`

@@ -89,7 +89,7 @@ pub(super) async fn app(
     Maybe(body): Maybe<KillBody>,
 ) -> Answer {
     let (reason, actor) = body.check(&caller)?;
-    let name = fields::text("the app's name", &name, fields::NAME_MAX)?;
+    let name = fields::app_name("the app's name", &name)?;
     let killed_count = app.monitor.kill_app(name, reason, actor).await?;
     Ok(axum::Json(KilledCount { killed_count }).into_response())
 }

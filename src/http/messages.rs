@@ -94,6 +94,6 @@ pub(super) async fn app(
     Extension(caller): Extension<Caller>,
     Json(body): Json<MessageBody>,
 ) -> Answer {
-    let name = fields::text("the app's name", &name, fields::NAME_MAX)?;
+    let name = fields::app_name("the app's name", &name)?;
     send(&app, &caller, Target::App(name), &body).await
 }

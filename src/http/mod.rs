@@ -10,13 +10,15 @@ pub mod gate;
 mod health;
 mod kills;
 mod list;
+pub mod listing;
 mod login;
 mod messages;
 mod openapi;
-mod owner;
+pub mod owner;
 mod pages;
 mod path;
 mod ping;
+pub mod proxies;
 pub mod sessions;
 mod sse;
 
@@ -32,6 +34,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::monitor::Monitor;
+use crate::per_address::{AddressPlace, PerAddress};
 use error::Problem;
 pub use front::Front;
 use gate::{Access, Caller, Gate};
@@ -43,7 +46,23 @@ pub struct App {
     /// Who may ask what.
     pub gate: Gate,
     /// Open sockets by address.
-    pub sockets: crate::ws::PerAddress,
+    pub sockets: PerAddress,
+    /// Open event streams by address.
+    pub streams: PerAddress,
+    /// Lists of sessions that are on their way.
+    pub lists: listing::Lists,
+}
+
+/// A place for one more of `what` from this address.
+///
+/// # Errors
+/// 503 when the address has as many open as it may.
+pub fn take_place(places: &PerAddress, address: std::net::IpAddr, what: &str) -> Result<AddressPlace, Problem> {
+    places.take(address).ok_or_else(|| {
+        let detail = format!("{} {what} are open from this address; close some first", places.most());
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("10"))
+    })
 }
 
 /// How handlers get it.
@@ -91,6 +110,7 @@ pub fn routes() -> Vec<Route> {
         route(post.clone(), HEARTBEAT, Own, sessions::heartbeat),
         route(put, "/sessions/{id}/status", Own, sessions::status),
         route(get.clone(), "/sessions/{id}/events", Own, sse::events),
+        route(get.clone(), "/sessions/{id}/alive", Own, sessions::alive),
         route(get.clone(), "/ping/{app_name}/{id}", Register, ping::beat),
         route(post.clone(), "/ping/{app_name}/{id}", Register, ping::beat_post),
         route(get.clone(), "/ping/{app_name}/{id}/{what}", Register, ping::step),
@@ -182,7 +202,8 @@ async fn through_gate<F>(
 where
     F: Future<Output = Response>,
 {
-    let admitted = app.gate.admit(access, request.method(), request.uri(), request.headers(), peer);
+    let (method, uri, version) = (request.method(), request.uri(), request.version());
+    let admitted = app.gate.admit(access, method, uri, version, request.headers(), peer);
     let (cors, mut response) = match admitted {
         Ok(caller) => {
             let cors = caller.cors.clone();

@@ -79,7 +79,7 @@ impl Modify for Bearer {
     security((), ("token" = [])),
     paths(
         sessions::register, sessions::put, sessions::delete, sessions::end, sessions::heartbeat, sessions::status,
-        sse::events, ping::beat, ping::beat_post, ping::step, ping::step_post,
+        sse::events, sessions::alive, ping::beat, ping::beat_post, ping::step, ping::step_post,
         list::list, list::one, events::timeline, events::log, events::stats,
         kills::one, kills::app, kills::stale, messages::one, messages::app,
         health::metrics, health::alive, health::ready, health::openapi, login::log_in, login::log_out,

@@ -1,12 +1,66 @@
 //! Whether a caller may act for a session: with the session's own token, as a plain
 //! client on this machine, or as an administrator.
 
-use crate::change::{Actor, Proof};
+use std::sync::Arc;
+
+use super::Shared;
+use super::gate::Caller;
+use crate::change::{Actor, Authority, Proof};
 use crate::error::{Error, Result};
 use crate::secret;
-use crate::session::Session;
+use crate::session::{Session, SessionId};
 
-use super::gate::Caller;
+/// The one session that a request is about, if the caller may act for it. Who has to show a
+/// token and shows none of that session's learns nothing: the answer is the same whether the
+/// id is live, was killed, or was never there.
+///
+/// # Errors
+/// Unknown or killed id, for those who may know it; 401 for everybody else.
+pub(super) async fn own(app: &Shared, caller: &Caller, id: &str, in_body: Option<&str>) -> Result<Arc<Session>> {
+    let found = app.monitor.find(id).await;
+    match found {
+        Ok(session) => match caller.act_for(&session, in_body) {
+            Err(_) if !caller.sees_all() => Err(no_session_token()),
+            allowed => allowed.map(|()| session),
+        },
+        Err(Error::NotFound(_) | Error::Gone { .. }) if !caller.may_know(app, id, in_body) => Err(no_session_token()),
+        Err(error) => Err(error),
+    }
+}
+
+fn no_session_token() -> Error {
+    Error::Unauthorized(
+        "send the session_token that the registration answered, as Authorization: Bearer or in the body; a session that has ended has to register again"
+            .to_owned(),
+    )
+}
+
+/// Refuses who may neither make a session nor resume this one.
+///
+/// # Errors
+/// 401, whether or not the id is there; 410 for the owner of a killed session.
+pub fn may_register(caller: &Caller, app: &Shared, id: &SessionId, in_body: Option<&str>) -> Result<()> {
+    if caller.may_register() {
+        return Ok(());
+    }
+    let session = app.monitor.session(id.as_str());
+    let known = caller.may_know(app, id.as_str(), in_body);
+    match session {
+        Ok(_) if known => Ok(()),
+        Err(gone @ Error::Gone { .. }) if known => Err(gone),
+        _ => {
+            Err(Error::Unauthorized("send the ingest token as Authorization: Bearer to register a session".to_owned()))
+        }
+    }
+}
+
+/// A refusal as somebody is told it who does not own the session: not why, nor by whom.
+pub fn without_reasons(error: Error) -> Error {
+    match error {
+        Error::Gone { id, kill_id, until, .. } => Error::Gone { id, kill_id, until, reason: None, by: None },
+        other => other,
+    }
+}
 
 impl Caller {
     /// What the caller can show for a session: a token in the body counts as one in
@@ -41,6 +95,34 @@ impl Caller {
                     .to_owned(),
             )),
         }
+    }
+
+    /// Whether the caller may know of every session: a plain program on this machine, or an
+    /// administrator.
+    fn sees_all(&self) -> bool {
+        self.plain_local || self.is_admin()
+    }
+
+    /// Whether the caller may know what became of this id.
+    #[must_use]
+    pub fn may_know(&self, app: &Shared, id: &str, in_body: Option<&str>) -> bool {
+        let owns = |proof: Proof| match proof {
+            Proof::Token(digest) => {
+                let registry = app.monitor.registry();
+                let live = registry.get(id);
+                live.is_some_and(|session| Authority::Proof(proof).holds_for(&session))
+                    || registry.was_owned_by(id, &digest)
+            }
+            Proof::Trusted => true,
+            Proof::Missing => false,
+        };
+        self.sees_all() || owns(self.proof(in_body))
+    }
+
+    /// The address alone, for what a session does to itself: there is nobody else to name.
+    #[must_use]
+    pub fn address(&self) -> Actor {
+        Actor { by: None, from: Some(self.from.to_string().into()) }
     }
 
     /// Who the log says it was. From afar a name that the caller gives stands beside

@@ -11,9 +11,10 @@ use super::Shared;
 use super::error::{Answer, Problem};
 use super::gate::Caller;
 use super::openapi::Refusals;
+use super::owner::may_register;
 use super::path::Path;
-use super::sessions::{RegisterBody, may_register};
-use crate::change::{Actor, Cause, Report};
+use super::sessions::{RegisterBody, ReportBody};
+use crate::change::{Authority, Cause, Proof, Report};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::session::{SessionId, Status};
@@ -37,10 +38,11 @@ fn plain(text: &'static str) -> Response {
 
 /// A killed job is told so in the one word that it reads, even where it was killed while
 /// this was answered.
-fn told(answer: Result<Response>) -> Answer {
-    match answer {
+fn told(pinged: Result<(Response, Authority)>) -> Answer {
+    match pinged {
+        Ok((answer, _)) => Ok(answer),
         Err(Error::Gone { .. }) => Ok((StatusCode::GONE, plain("KILL")).into_response()),
-        other => other.map_err(Problem::from),
+        Err(error) => Err(Problem::from(error)),
     }
 }
 
@@ -81,6 +83,17 @@ pub(super) async fn step(
     Extension(caller): Extension<Caller>,
     query: Asked,
 ) -> Answer {
+    // A link, a picture or a page that is fetched ahead sends a GET that nobody has meant.
+    if caller.browser && what != "start" {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "from a browser, GET ends nothing, since any link or picture can send it; send the same as POST",
+        ));
+    }
+    step_of(app, (name, id, what), caller, query).await
+}
+
+async fn step_of(app: Shared, (name, id, what): (String, String, String), caller: Caller, query: Asked) -> Answer {
     let query = checked(query)?;
     let cause = match what.as_str() {
         "start" => return told(ping(&app, &caller, &name, &id, &query, Some(Status::Running)).await),
@@ -96,23 +109,23 @@ pub(super) async fn step(
             }
         },
     };
-    let last = async {
-        let answer = ping(&app, &caller, &name, &id, &query, None).await?;
-        app.monitor.remove(fields::session_id(&id)?, cause, Actor::default()).await?;
-        Ok(answer)
+    let ending = async {
+        let (answer, authority) = ping(&app, &caller, &name, &id, &query, None).await?;
+        app.monitor.remove(fields::session_id(&id)?, cause, caller.address(), authority).await?;
+        Ok((answer, authority))
     };
-    told(last.await)
+    told(ending.await)
 }
 
 /// The same by POST.
 #[utoipa::path(post, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
 pub(super) async fn step_post(
-    app: State<Shared>,
-    path: Path<(String, String, String)>,
-    caller: Extension<Caller>,
+    State(app): State<Shared>,
+    Path(path): Path<(String, String, String)>,
+    Extension(caller): Extension<Caller>,
     query: Asked,
 ) -> Answer {
-    step(app, path, caller, query).await
+    step_of(app, path, caller, query).await
 }
 
 async fn ping(
@@ -122,26 +135,26 @@ async fn ping(
     id: &str,
     query: &PingQuery,
     status: Option<Status>,
-) -> Result<Response> {
+) -> Result<(Response, Authority)> {
     let id: SessionId = fields::session_id(id)?;
-    let said = query.status.as_deref().map(fields::status).transpose()?;
-    let report = Report {
-        status: status.or(said),
-        task: query.task.as_deref().map(|task| fields::optional("task", Some(task), fields::NAME_MAX)).transpose()?,
-        ..Report::default()
-    };
-    match app.monitor.session(id.as_str()) {
+    let said = ReportBody { status: query.status.clone(), ..ReportBody::default() };
+    let said = ReportBody { current_task: query.task.clone().map(Some), ..said }.cleaned().check()?;
+    let report = Report { status: status.or(said.status), task: said.task, ..Report::default() };
+    may_register(caller, app, &id, None)?;
+    let proof = match app.monitor.session(id.as_str()) {
         Ok(session) => {
             caller.act_for(&session, None)?;
             if *session.app != *name {
                 return Err(Error::Invalid(format!("the session {id} belongs to the app {:?}", session.app)));
             }
+            caller.proof(None)
         }
         Err(gone @ Error::Gone { .. }) => return Err(gone),
         Err(_) => make(app, caller, name, &id, query, &report).await?,
-    }
-    let session = app.monitor.heartbeat(id.as_str(), Some(report)).await?;
-    Ok(plain(if session.kill.is_some() { "KILL" } else { "OK" }))
+    };
+    let authority = Authority::Proof(proof);
+    let session = app.monitor.heartbeat(id.as_str(), Some(report), authority).await?;
+    Ok((plain(if session.kill.is_some() { "KILL" } else { "OK" }), authority))
 }
 
 async fn make(
@@ -151,8 +164,7 @@ async fn make(
     id: &SessionId,
     query: &PingQuery,
     report: &Report,
-) -> Result<()> {
-    may_register(caller, app, id)?;
+) -> Result<Proof> {
     let body = RegisterBody {
         app_name: Some(name.to_owned()),
         user_id: query.user_id.clone(),
@@ -166,5 +178,6 @@ async fn make(
     if let Some(identity) = &caller.identity {
         registration.fresh_token = identity.token;
     }
-    app.monitor.register(registration).await.map(drop)
+    let proof = Proof::Token(registration.fresh_token);
+    app.monitor.register(registration).await.map(|_| proof)
 }

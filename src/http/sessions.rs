@@ -1,7 +1,5 @@
 //! What apps ask: register, beat, report, end.
 
-use std::sync::Arc;
-
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -15,12 +13,14 @@ use super::body::{Json, Maybe};
 use super::error::{Answer, Problem};
 use super::gate::Caller;
 use super::openapi::Refusals;
+use super::owner::{may_register, own, without_reasons};
 use super::path::Path;
-use crate::change::{Cause, Registration, Report};
-use crate::error::{Error, Result};
+use crate::change::{Authority, Cause, Proof, Registration, Report, Tombstone};
+use crate::error::Result;
 use crate::monitor::Registered;
-use crate::session::{Session, SessionId};
+use crate::session::SessionId;
 use crate::timing::Timing;
+use crate::tokens::Role;
 use crate::wire::Seconds;
 use crate::{fields, secret};
 
@@ -66,6 +66,15 @@ pub struct RegisteredBody<'a> {
 }
 
 impl RegisterBody {
+    /// With every text as it would be accepted: for clients that cannot read a refusal.
+    fn cleaned(mut self) -> Self {
+        for name in [&mut self.app_name, &mut self.user_id, &mut self.current_task].into_iter().flatten() {
+            *name = fields::clean(name, fields::NAME_MAX);
+        }
+        self.status = cleaned_status(self.status, self.current_task.as_deref());
+        self
+    }
+
     /// Checks every field. The second part is the secret whose digest is in the first.
     ///
     /// # Errors
@@ -82,7 +91,7 @@ impl RegisterBody {
         let interval = self.heartbeat_interval.unwrap_or(default_interval);
         let registration = Registration {
             id,
-            app: fields::text("app_name", app, fields::NAME_MAX)?,
+            app: fields::app_name("app_name", app)?,
             user: fields::optional("user_id", self.user_id.as_deref(), fields::NAME_MAX)?,
             meta: self.meta.as_ref().map_or(Ok(None), fields::meta)?,
             heartbeat_interval: fields::heartbeat_interval(interval, timing.stale_after.as_secs_f64())?,
@@ -93,34 +102,21 @@ impl RegisterBody {
             remote_addr: Some(caller.from.to_string().into()),
             proof: caller.proof(self.session_token.as_deref()),
             fresh_token,
+            registered_by: caller.identity.as_ref().map(|identity| identity.name.clone()),
             socket: None,
         };
         Ok((registration, token))
     }
 }
 
-/// Refuses who may neither make a session nor resume this one.
-///
-/// # Errors
-/// 401.
-pub fn may_register(caller: &Caller, app: &Shared, id: &SessionId) -> Result<()> {
-    if caller.may_register() || app.monitor.registry().get(id.as_str()).is_some() {
-        return Ok(());
-    }
-    // A killed id says so to whoever had a token for it.
-    match app.monitor.session(id.as_str()) {
-        Err(gone @ Error::Gone { .. }) => Err(gone),
-        _ => {
-            Err(Error::Unauthorized("send the ingest token as Authorization: Bearer to register a session".to_owned()))
-        }
-    }
-}
-
 async fn enter(app: &Shared, caller: &Caller, body: &RegisterBody, id: Option<SessionId>) -> Answer {
     let timing = app.monitor.timing();
     let (registration, token) = body.check(caller, id, timing)?;
-    may_register(caller, app, &registration.id)?;
-    let Registered { session, resumed, fresh_token } = app.monitor.register(registration).await?;
+    let (id, in_body) = (registration.id.clone(), body.session_token.as_deref());
+    may_register(caller, app, &id, in_body)?;
+    let registered = app.monitor.register(registration).await;
+    let Registered { session, resumed, fresh_token } = registered
+        .map_err(|error| if caller.may_know(app, id.as_str(), in_body) { error } else { without_reasons(error) })?;
     let answer = RegisteredBody {
         session_id: session.id.as_str(),
         session_token: if fresh_token { &token } else { body.session_token.as_deref().unwrap_or_default() },
@@ -140,6 +136,10 @@ pub(super) async fn register(
     Extension(caller): Extension<Caller>,
     Json(body): Json<RegisterBody>,
 ) -> Answer {
+    // The clients of the system that this one replaces know no `client`, and no refusals
+    // either: one would cost them the session without a word.
+    let old = body.client.as_deref().is_none_or(str::is_empty) && caller.cors.is_none();
+    let body = if old { body.cleaned() } else { body };
     enter(&app, &caller, &body, None).await
 }
 
@@ -179,7 +179,24 @@ pub(crate) fn present<'de, D: serde::Deserializer<'de>>(
     Option::<String>::deserialize(deserializer).map(Some)
 }
 
+/// The status word of an old client. One that names a task and an empty status is at work.
+fn cleaned_status(said: Option<String>, task: Option<&str>) -> Option<String> {
+    let at_work = task.is_some_and(|task| !task.is_empty());
+    said.map(|said| if said.trim().is_empty() && at_work { "running".to_owned() } else { fields::clean_status(&said) })
+}
+
 impl ReportBody {
+    /// As [`RegisterBody::cleaned`].
+    #[must_use]
+    pub fn cleaned(mut self) -> Self {
+        if let Some(Some(task)) = &mut self.current_task {
+            *task = fields::clean(task, fields::NAME_MAX);
+        }
+        let task = self.current_task.as_ref().and_then(Option::as_deref);
+        self.status = cleaned_status(self.status.take(), task);
+        self
+    }
+
     /// Checks every field.
     ///
     /// # Errors
@@ -208,13 +225,6 @@ impl ReportBody {
     }
 }
 
-/// The session, if the caller may act for it.
-async fn own(app: &Shared, caller: &Caller, id: &str, token: Option<&str>) -> Result<Arc<Session>> {
-    let session = app.monitor.find(id).await?;
-    caller.act_for(&session, token)?;
-    Ok(session)
-}
-
 /// What a heartbeat is answered with.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Beaten<'a> {
@@ -234,13 +244,14 @@ pub(super) async fn heartbeat(
     Extension(caller): Extension<Caller>,
     Maybe(body): Maybe<ReportBody>,
 ) -> Answer {
-    beat(&app, &caller, &id, &body).await
+    beat(&app, &caller, &id, body).await
 }
 
 /// Takes a heartbeat that the gate let through.
-pub(super) async fn beat(app: &Shared, caller: &Caller, id: &str, body: &ReportBody) -> Answer {
+pub(super) async fn beat(app: &Shared, caller: &Caller, id: &str, body: ReportBody) -> Answer {
     let session = own(app, caller, id, body.session_token.as_deref()).await?;
-    let session = app.monitor.beat(session, Some(body.check()?)).await?;
+    let authority = Authority::Proof(caller.proof(body.session_token.as_deref()));
+    let session = app.monitor.beat(session, Some(body.cleaned().check()?), authority).await?;
     let Some(kill) = &session.kill else {
         let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         return Ok((content_type, r#"{"kill_requested":false}"#).into_response());
@@ -258,14 +269,15 @@ pub(super) async fn status(
     Json(body): Json<ReportBody>,
 ) -> Answer {
     let session = own(&app, &caller, &id, body.session_token.as_deref()).await?;
-    let report = body.check_whole()?;
+    let authority = Authority::Proof(caller.proof(body.session_token.as_deref()));
+    let report = body.cleaned().check_whole()?;
     if report == Report::default() {
         return Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "the body has no status; send {\"status\":\"running\"}",
         ));
     }
-    app.monitor.report(session.id.clone(), report).await?;
+    app.monitor.report(session.id.clone(), report, authority).await?;
     Ok(said("updated"))
 }
 
@@ -300,12 +312,12 @@ pub(super) async fn end(
 
 async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, cause: Cause) -> Answer {
     let session = own(app, caller, id, token).await?;
-    let actor = match caller.proof(token) {
-        // The session itself: there is nobody else to name.
-        crate::change::Proof::Token(_) => crate::change::Actor::default(),
+    let proof = caller.proof(token);
+    let actor = match proof {
+        Proof::Token(_) => caller.address(),
         _ => caller.actor(None),
     };
-    app.monitor.remove(session.id.clone(), cause, actor).await?;
+    app.monitor.remove(session.id.clone(), cause, actor, Authority::Proof(proof)).await?;
     Ok(said("deleted"))
 }
 
@@ -318,4 +330,33 @@ pub(super) struct Said {
 /// `{"status":"…"}`
 pub(super) fn said(status: &'static str) -> Response {
     axum::Json(Said { status }).into_response()
+}
+
+/// That a session is alive.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Alive {
+    alive: bool,
+}
+
+/// `GET /sessions/{id}/alive`
+#[utoipa::path(get, path = "/sessions/{id}/alive", tag = "apps", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "it is alive", body = Alive), Refusals))]
+pub(super) async fn alive(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let session = if caller.role_of_token() >= Some(Role::View) {
+        app.monitor.find(&id).await?
+    } else {
+        own(&app, &caller, &id, None).await?
+    };
+    // From the moment that it is asked to end, and not only once it is gone.
+    if let Some(kill) = &session.kill {
+        let tombstone = Tombstone::of(kill, kill.requested_at, session.token);
+        let now = app.monitor.clock().now().wall;
+        if let Some(gone) = tombstone.gone(session.id.as_str(), app.monitor.timing(), now) {
+            return Err(gone.into());
+        }
+    }
+    Ok(axum::Json(Alive { alive: true }).into_response())
 }

@@ -12,11 +12,12 @@ use futures_util::{FutureExt, Stream, StreamExt, stream};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::Shared;
 use super::error::Answer;
 use super::gate::Caller;
 use super::openapi::Refusals;
+use super::owner::own;
 use super::path::Path;
+use super::{Shared, take_place};
 use crate::monitor::{Push, ended};
 
 /// `GET /sessions/{id}/events`
@@ -26,8 +27,8 @@ pub(super) async fn events(
     Path(id): Path<String>,
     Extension(caller): Extension<Caller>,
 ) -> Answer {
-    let session = app.monitor.session(&id)?;
-    caller.act_for(&session, None)?;
+    let session = own(&app, &caller, &id, None).await?;
+    let place = take_place(&app.streams, caller.from, "event streams")?;
     // Listen first, then look: a kill in between is seen twice rather than not at all.
     let pushes = app.monitor.hub().listen(session.id.clone());
     let session = app.monitor.session(&id)?;
@@ -40,7 +41,11 @@ pub(super) async fn events(
         }
     };
     let first = session.kill.clone().map(|kill| Push::Kill(session.id.clone(), kill));
-    let stream = follow(app, first, pushes).take_until(until.boxed());
+    // Given back when the stream ends.
+    let stream = follow(app, first, pushes).take_until(until.boxed()).map(move |event| {
+        let _ = &place;
+        event
+    });
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     Ok(Sse::new(stream).keep_alive(keep_alive).into_response())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Monitor, ended};
+use crate::backend::Keep;
 use crate::change::Change;
 use crate::clock::{Now, Timestamp};
 use crate::registry::Due;
@@ -57,13 +58,9 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
         let monitor = monitor.clone();
         async move {
             let mut ticks = interval(Duration::from_secs(10));
-            let mut count = 0_u64;
             while monitor.next(&mut ticks).await {
                 monitor.write_minutes().await;
-                if count.is_multiple_of(6) {
-                    monitor.forget().await;
-                }
-                count += 1;
+                monitor.forget().await;
             }
             monitor.write_minutes().await;
         }
@@ -87,7 +84,7 @@ impl Watch {
         let passed = now.mono.since(self.last.mono);
         let on_the_wall = now.wall.since(self.last.wall);
         self.last = now;
-        let apart = on_the_wall.saturating_sub(crate::clock::millis(passed) as i64).unsigned_abs();
+        let apart = on_the_wall.saturating_sub(crate::clock::signed_millis(passed)).unsigned_abs();
         passed > timing.resolution() + timing.amnesty_after() || apart > crate::clock::millis(timing.amnesty_after())
     }
 }
@@ -175,8 +172,13 @@ impl Monitor {
         let now = self.clock().now().wall;
         self.hub().sweep();
         self.registry().forget_tombstones(now);
-        let (events, tombstones) = (now.minus(self.timing().events_keep), now.minus(self.timing().tombstone_ttl));
-        while let Ok(true) = self.backend().forget(events, tombstones).await {
+        let timing = self.timing();
+        let keep = Keep {
+            events: now.minus(timing.events_keep),
+            tombstones: now.minus(timing.tombstone_ttl),
+            log_bytes: timing.events_max_bytes,
+        };
+        while let Ok(true) = self.backend().forget(keep).await {
             tokio::task::yield_now().await;
         }
     }

@@ -3,6 +3,8 @@
 
 mod hub;
 mod keeper;
+mod queue;
+mod reports;
 mod verbs;
 mod writer;
 
@@ -18,7 +20,7 @@ pub use verbs::{Registered, Sent};
 use crate::backend::Backend;
 use crate::change::Change;
 use crate::clock::{Clock, Now, Timestamp};
-use crate::decide::Outcome;
+use crate::decide::{Limits, Outcome};
 use crate::error::{Error, Result};
 use crate::feed::Feed;
 use crate::log::{Entry, Query};
@@ -27,7 +29,9 @@ use crate::registry::Registry;
 use crate::session::{Session, SessionId};
 use crate::stats::Stats;
 use crate::timing::Timing;
-use writer::{Job, QUEUE, Writer};
+use queue::{Job, Sender, queue};
+use reports::Reports;
+use writer::Writer;
 
 /// Batches that may wait for the feed; a writer that runs ahead of it by more waits.
 const FEED_QUEUE: usize = 256;
@@ -41,7 +45,8 @@ pub struct Monitor {
     stats: Arc<Stats>,
     metrics: Arc<Metrics>,
     clock: Clock,
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    jobs: Mutex<Option<Sender>>,
+    reports: Arc<Reports>,
     restored: watch::Sender<bool>,
     ending: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -78,12 +83,7 @@ impl Monitor {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn start(
-        backend: Arc<dyn Backend>,
-        timing: Timing,
-        clock: Clock,
-        max_sessions: usize,
-    ) -> Result<Arc<Self>> {
+    pub async fn start(backend: Arc<dyn Backend>, timing: Timing, clock: Clock, limits: Limits) -> Result<Arc<Self>> {
         let now = clock.now();
         let registry = Arc::new(Registry::new(timing, 0));
         registry.grant_amnesty(now);
@@ -91,7 +91,7 @@ impl Monitor {
         let metrics = Arc::new(Metrics::default());
         let hub = Arc::new(Hub::default());
         let feed = Arc::new(Feed::new(clock.clone(), metrics.clone()));
-        let (jobs, queued) = mpsc::channel(QUEUE);
+        let (jobs, queued) = queue();
         let (to_feed, batches) = mpsc::channel(FEED_QUEUE);
         let writer = Writer {
             registry: registry.clone(),
@@ -100,7 +100,7 @@ impl Monitor {
             stats: stats.clone(),
             metrics: metrics.clone(),
             feed: to_feed,
-            max_sessions,
+            limits,
         };
         let monitor = Arc::new(Self {
             registry,
@@ -111,6 +111,7 @@ impl Monitor {
             metrics,
             clock,
             jobs: Mutex::new(Some(jobs)),
+            reports: Arc::default(),
             restored: watch::channel(false).0,
             ending: watch::channel(false).0,
             tasks: Mutex::default(),
@@ -136,6 +137,9 @@ impl Monitor {
             }
         });
         monitor.tasks.lock().push(task);
+        if !timing.report_every.is_zero() {
+            tokio::spawn(reports::pass_on(monitor.reports.clone(), Arc::downgrade(&monitor), monitor.ending()));
+        }
         match tokio::time::timeout(Timing::RESTORE_AT_ONCE, told).await {
             Ok(Ok(Err(error))) => Err(error),
             _ => Ok(monitor),
@@ -211,6 +215,7 @@ impl Monitor {
         for keeper in keepers {
             let _ = keeper.await;
         }
+        self.pass_on_reports(true);
         self.jobs.lock().take();
         let tasks = std::mem::take(&mut *self.tasks.lock());
         for task in tasks {
@@ -241,6 +246,13 @@ impl Monitor {
         if jobs.try_send(Job { change, now: self.clock.now(), reply: None }).is_ok() {
             self.metrics.queue(1);
         }
+    }
+
+    /// Hands merged reports to the writer: those whose sessions' rates allow it, or all.
+    fn pass_on_reports(&self, all: bool) {
+        let Some(jobs) = self.jobs.lock().clone() else { return };
+        let passed = self.reports.pass_on(&self.registry, self.clock.now(), &jobs, all);
+        self.metrics.queue(passed);
     }
 
     async fn ask(&self, change: Change) -> Result<Outcome> {

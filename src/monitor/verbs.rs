@@ -5,12 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Monitor, fresh_id, full};
-use crate::change::{Actor, Cause, Change, Message, Registration, Report, Target};
+use super::reports::Way;
+use super::{Monitor, Pending, fresh_id, full};
+use crate::change::{Actor, Authority, Cause, Change, Message, Registration, Report, Target};
 use crate::clock::Timestamp;
 use crate::decide::Outcome;
 use crate::error::Result;
-use crate::session::{Kill, Session, SessionId};
+use crate::session::{Kill, Session, SessionId, SocketId};
 use crate::timing::Timing;
 
 /// A session that registered.
@@ -41,6 +42,10 @@ impl Monitor {
     /// # Errors
     /// Killed id, somebody else's id, too many sessions, store.
     pub async fn register(&self, registration: Registration) -> Result<Registered> {
+        if self.reports_too_fast(&registration) {
+            // Registering anew can say as much as a report, so it has the same rate.
+            tokio::time::sleep(self.timing().report_every).await;
+        }
         match self.ask(Change::Register(Box::new(registration))).await? {
             Outcome::Registered { session, resumed, fresh_token, .. } => {
                 Ok(Registered { session, resumed, fresh_token })
@@ -49,22 +54,39 @@ impl Monitor {
         }
     }
 
+    /// Whether a session that is there already registers again faster than it may report.
+    #[must_use]
+    pub fn reports_too_fast(&self, registration: &Registration) -> bool {
+        let Timing { report_every, report_burst, .. } = *self.timing();
+        let session = self.registry.get(registration.id.as_str());
+        !report_every.is_zero()
+            && session.is_some_and(|session| {
+                Authority::Proof(registration.proof).holds_for(&session)
+                    && !session.pulse.may_report(self.clock.now().mono, report_every, report_burst)
+            })
+    }
+
     /// Takes a sign of life, and what the client says with it if that is new.
     ///
     /// # Errors
     /// Unknown or killed id; the store, where something new was said.
-    pub async fn heartbeat(&self, id: &str, report: Option<Report>) -> Result<Arc<Session>> {
-        self.beat(self.session(id)?, report).await
+    pub async fn heartbeat(&self, id: &str, report: Option<Report>, authority: Authority) -> Result<Arc<Session>> {
+        self.beat(self.session(id)?, report, authority).await
     }
 
     /// As [`Monitor::heartbeat`], for who has the session at hand.
     ///
     /// # Errors
     /// The store, where something new was said.
-    pub async fn beat(&self, session: Arc<Session>, report: Option<Report>) -> Result<Arc<Session>> {
+    pub async fn beat(
+        &self,
+        session: Arc<Session>,
+        report: Option<Report>,
+        authority: Authority,
+    ) -> Result<Arc<Session>> {
         self.alive(&session).await;
         if let Some(report) = report.filter(|report| says_more(&session, report)) {
-            self.ask(Change::Report(session.id.clone(), report)).await?;
+            self.write_report(&session, report, authority).await?;
         }
         // The answer tells it.
         if let Some(kill) = &session.kill {
@@ -87,16 +109,19 @@ impl Monitor {
     /// Notes that the client was told of its kill; the first time counts.
     pub fn kill_delivered(&self, id: &SessionId, kill: &Kill) {
         if kill.delivered_at.is_none() {
-            self.note(Change::KillDelivered(id.clone(), kill.kill_id.clone()));
+            self.note(Change::KillDelivered(id.clone(), kill.kill_id.clone(), Authority::Server));
         }
     }
 
-    /// Takes a sign of life of a session whose socket spoke; cheap, never waits.
-    pub fn pulse(&self, session: &SessionId) {
-        if let Some(beat) = self.registry.beat(session.as_str(), self.clock.now())
-            && beat.was_stale
-        {
-            self.note(Change::Recover(session.clone()));
+    /// Takes a sign of life of a session over this socket; cheap, never waits. It counts only
+    /// while the socket is the session's.
+    pub fn pulse(&self, session: &SessionId, socket: SocketId) {
+        let Some(session) = self.registry.get(session.as_str()).filter(|session| session.socket == Some(socket)) else {
+            return;
+        };
+        self.registry.beat_session(&session, self.clock.now());
+        if session.stale {
+            self.note(Change::Recover(session.id.clone()));
         }
     }
 
@@ -104,9 +129,34 @@ impl Monitor {
     ///
     /// # Errors
     /// Unknown or killed id, store.
-    pub async fn report(&self, id: SessionId, report: Report) -> Result<()> {
-        self.alive(&*self.session(id.as_str())?).await;
-        self.ask(Change::Report(id, report)).await.map(drop)
+    pub async fn report(&self, id: SessionId, report: Report, authority: Authority) -> Result<()> {
+        let session = self.session(id.as_str())?;
+        self.alive(&session).await;
+        self.write_report(&session, report, authority).await.map(drop)
+    }
+
+    /// Waits until a report is durable: it, or a newer one of the session that it was merged with.
+    async fn write_report(&self, session: &Session, report: Report, authority: Authority) -> Result<Outcome> {
+        match self.reports.take(session, report, authority, self.clock.now(), self.timing()) {
+            Way::Direct(report) => self.ask(Change::Report(session.id.clone(), report, authority)).await,
+            Way::Merged(written) => Pending(written).done().await,
+        }
+    }
+
+    /// As [`Monitor::report`], for sockets; `None` where the report was merged with others,
+    /// since the session reports faster than its rate.
+    ///
+    /// # Errors
+    /// The server ends.
+    pub async fn submit_report(&self, id: SessionId, report: Report, authority: Authority) -> Result<Option<Pending>> {
+        let report = match self.registry.get(id.as_str()) {
+            Some(session) => match self.reports.take(&session, report, authority, self.clock.now(), self.timing()) {
+                Way::Direct(report) => report,
+                Way::Merged(_) => return Ok(None),
+            },
+            None => report,
+        };
+        self.submit(Change::Report(id, report, authority)).await.map(Some)
     }
 
     /// Asks a session to end; the second time tells of the first.
@@ -133,8 +183,8 @@ impl Monitor {
     ///
     /// # Errors
     /// Unknown or killed id, store.
-    pub async fn remove(&self, id: SessionId, cause: Cause, actor: Actor) -> Result<()> {
-        self.ask(Change::Remove { id, cause, actor }).await.map(drop)
+    pub async fn remove(&self, id: SessionId, cause: Cause, actor: Actor, authority: Authority) -> Result<()> {
+        self.ask(Change::Remove { id, cause, actor, authority }).await.map(drop)
     }
 
     /// Removes what has been silent since before `before`; tells how many.

@@ -4,35 +4,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::hub::Hub;
+use super::queue::{Job, Jobs};
 use crate::backend::Backend;
 use crate::change::{Change, Event, Kind};
 use crate::clock::Now;
-use crate::decide::{Draft, Outcome};
+use crate::decide::{Draft, Limits, Outcome};
 use crate::error::Result;
 use crate::feed::Batch;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::stats::Stats;
 
-/// Changes that may wait; more is 503.
-pub(super) const QUEUE: usize = 4_096;
 /// Changes in one transaction.
 const BATCH: usize = 512;
 /// With fewer who ask at once, nobody is waited for.
 const COMPANY: usize = 8;
 /// How long a batch waits at most for those who are expected.
 const WAIT_MAX: Duration = Duration::from_millis(2);
-
-/// One change, and who waits for it.
-pub(super) struct Job {
-    pub(super) change: Change,
-    pub(super) now: Now,
-    pub(super) reply: Option<oneshot::Sender<Result<Outcome>>>,
-}
 
 pub(super) struct Writer {
     pub(super) registry: Arc<Registry>,
@@ -41,7 +33,7 @@ pub(super) struct Writer {
     pub(super) stats: Arc<Stats>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) feed: mpsc::Sender<Batch>,
-    pub(super) max_sessions: usize,
+    pub(super) limits: Limits,
 }
 
 /// Who asked lately. Those whom a commit has answered ask again within a millisecond: two
@@ -58,16 +50,16 @@ struct Company {
 impl Company {
     /// Adds to a batch what is there, and waits a little for those who are expected. A kill
     /// waits for nobody.
-    async fn gather(&self, batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>) {
+    async fn gather(&self, batch: &mut Vec<Job>, jobs: &mut Jobs) {
         let mut urgent = batch.iter().any(|job| is_urgent(&job.change));
         let expected = if self.asking < COMPANY { 0 } else { self.asking - self.asking / 16 };
         let enough = tokio::time::sleep(self.patience);
         tokio::pin!(enough);
         while !urgent && batch.len() < BATCH {
             let job = match jobs.try_recv() {
-                Ok(job) => job,
-                Err(_) if batch.len() >= expected => return,
-                Err(_) => tokio::select! {
+                Some(job) => job,
+                None if batch.len() >= expected => return,
+                None => tokio::select! {
                     Some(job) = jobs.recv() => job,
                     () = &mut enough => return,
                 },
@@ -80,7 +72,7 @@ impl Company {
 
 impl Writer {
     /// Writes until everybody who could ask is gone.
-    pub(super) async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+    pub(super) async fn run(self, mut jobs: Jobs) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut company = Company::default();
         while let Some(job) = jobs.recv().await {
@@ -92,9 +84,9 @@ impl Writer {
     }
 
     /// Writes a batch; tells who asked meanwhile.
-    async fn write(&self, batch: &mut Vec<Job>, jobs: &mpsc::Receiver<Job>) -> Company {
+    async fn write(&self, batch: &mut Vec<Job>, jobs: &Jobs) -> Company {
         let begun = Instant::now();
-        let mut draft = Draft::new(&self.registry, self.max_sessions);
+        let mut draft = Draft::new(&self.registry, self.limits);
         let outcomes: Vec<Result<Outcome>> = batch.iter().map(|job| draft.decide(&job.change, job.now)).collect();
         let events = Arc::new(draft.into_events());
         let now = batch.last().map(|job| job.now).unwrap_or_default();
@@ -106,7 +98,7 @@ impl Writer {
             for job in batch.drain(..) {
                 if still_true(&job.change) {
                     // A socket is closed whatever the disk says, and it has no line in the log.
-                    let mut draft = Draft::new(&self.registry, self.max_sessions);
+                    let mut draft = Draft::new(&self.registry, self.limits);
                     let _ = draft.decide(&job.change, job.now);
                     self.apply(Arc::new(draft.into_events()), job.now).await;
                 }
@@ -173,6 +165,7 @@ fn is_urgent(change: &Change) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::queue::queue;
     use super::*;
     use crate::change::{Actor, Target};
     use crate::session::SessionId;
@@ -192,12 +185,12 @@ mod tests {
 
     /// How many a batch has in the end, to which `come` come while it is gathered.
     async fn gathered(company: Company, first: Job, come: impl IntoIterator<Item = Job>) -> usize {
-        let (sender, mut jobs) = mpsc::channel(QUEUE);
+        let (sender, mut jobs) = queue();
         let mut batch = vec![first];
         let coming = async {
             for job in come {
                 tokio::task::yield_now().await;
-                sender.send(job).await.expect("the batch is gathered");
+                assert!(sender.send(job).await.is_ok(), "the batch is gathered");
             }
             // The queue stays open, as it does in a server.
             std::future::pending::<()>().await;

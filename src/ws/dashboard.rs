@@ -14,13 +14,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::protocol::{CloseCode, FRAME_MAX, Hello};
 use super::socket::{self, Gone};
-use super::{Place, limited, upgraded};
+use super::{limited, upgraded};
 use crate::clock::millis;
 use crate::feed::{Feed, Joined, Published};
-use crate::http::Shared;
 use crate::http::error::Answer;
 use crate::http::gate::Caller;
+use crate::http::{Shared, take_place};
 use crate::monitor::ended;
+use crate::per_address::AddressPlace;
 use crate::timing::Timing;
 use crate::tokens::Role;
 use crate::wire::{SERVER, Seconds};
@@ -40,7 +41,7 @@ pub(crate) async fn upgrade(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer {
     let upgrade = upgraded(upgrade)?;
-    let place = app.sockets.take(caller.from)?;
+    let place = take_place(&app.sockets, caller.from, "sockets")?;
     let position = position.map(|Query(position)| position).unwrap_or_default();
     Ok(limited(upgrade, FRAME_MAX).on_upgrade(move |socket| Box::pin(watch(app, caller, position, socket, place))))
 }
@@ -49,7 +50,7 @@ pub(crate) async fn upgrade(
 /// sent away; forgiven once it has kept up for a while.
 const SECOND_CHANCES: u32 = 1;
 
-async fn watch(app: Shared, caller: Caller, position: Position, mut socket: WebSocket, _place: Place) {
+async fn watch(app: Shared, caller: Caller, position: Position, mut socket: WebSocket, _place: AddressPlace) {
     let mut ending = app.monitor.ending();
     app.monitor.metrics().dashboards(1);
     // Whatever it is just sent, these end it at once.

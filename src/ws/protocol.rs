@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::change::Message;
 use crate::clock::Timestamp;
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::http::body::{Unread, object};
 use crate::http::error::status_of;
 use crate::http::sessions::{RegisterBody, ReportBody};
 use crate::session::Kill;
@@ -100,7 +101,18 @@ pub struct ClientFrame<'a> {
     visibility: Option<String>,
 }
 
-impl ClientFrame<'_> {
+impl<'a> ClientFrame<'a> {
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// Which field is wrong, and what it must be.
+    pub fn read(text: &'a str) -> Result<Self> {
+        object(text.as_bytes()).map_err(|unread| {
+            let (Unread::Shape(why) | Unread::Syntax(why)) = unread;
+            Error::Invalid(format!("the frame is not one of the contract's: {why}"))
+        })
+    }
+
     /// The fields of a registration.
     #[must_use]
     pub fn registration(self) -> RegisterBody {

@@ -122,7 +122,7 @@ test('numbers and facets filter, and count what the rest of the filter leaves', 
   await page.getByText('4 sessions').waitFor();
 });
 
-test('the last hour is whole after a reload and a restart, and a range of it is a filter', async () => {
+test('the band is whole after a reload and a restart, and a range of it is a filter', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'sessionwatch-stats-'));
   server = await serve([], { db: join(folder, 'x.db') });
   const bob = await register({ user_id: 'bob' });
@@ -133,7 +133,7 @@ test('the last hour is whole after a reload and a restart, and a range of it is 
   });
   page = await open();
   const ended = page.getByRole('region', { name: 'Sessions by state' }).getByRole('button', { name: 'Ended 24 h 1' });
-  const band = page.getByRole('img', { name: /Sessions by state in the last hour, .*now .*1 running/ });
+  const band = page.getByRole('img', { name: /Sessions by state in the last 4 minutes, .*now .*1 running/ });
   await ended.waitFor();
   await band.waitFor();
   await page.locator('.mark.is-kill').first().waitFor({ state: 'attached' });
@@ -146,7 +146,7 @@ test('the last hour is whole after a reload and a restart, and a range of it is 
   await band.waitFor();
   await page.locator('.mark.is-restart').first().waitFor({ state: 'attached' });
 
-  // Dragging over the first half hour leaves nobody; pressing once brings everybody back.
+  // Dragging over its first half leaves nobody; pressing once brings everybody back.
   const box = await band.boundingBox();
   await page.mouse.move(box.x + 5, box.y + 10);
   await page.mouse.down();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sessionwatch::backend::memory::Memory;
 use sessionwatch::backend::sqlite::Sqlite;
-use sessionwatch::backend::{Backend, Stored};
+use sessionwatch::backend::{Backend, Keep, Stored};
 use sessionwatch::change::{Actor, Cause, Event, Kind};
 use sessionwatch::clock::{Mono, Timestamp};
 use sessionwatch::log::Query;
@@ -31,6 +31,7 @@ fn session(id: &str) -> Session {
         meta: Some(r#"{"env":"prod"}"#.into()),
         kill: None,
         token: Some([7; 32]),
+        registered_by: Some("ingest".into()),
         stale: false,
         socket: Some(3),
     }
@@ -111,7 +112,7 @@ async fn a_killed_session_leaves_a_tombstone_and_an_ended_one_does_not(backend: 
     assert_eq!(stored.tombstones.len(), 1);
     assert_eq!(stored.tombstones[0].0.as_str(), "a");
     assert_eq!(&*stored.tombstones[0].1.kill_id, "k1");
-    backend.forget(Timestamp(0), Timestamp(2_001)).await.expect("it forgets");
+    backend.forget(keep(Timestamp(0), Timestamp(2_001))).await.expect("it forgets");
     assert!(load(backend).await.tombstones.is_empty());
 }
 
@@ -182,9 +183,41 @@ async fn forgetting_keeps_the_place_in_the_order(backend: &dyn Backend) {
     for seq in 1..=5 {
         commit(backend, vec![event(seq, Kind::StatusChanged, session("a"))]).await;
     }
-    while backend.forget(Timestamp(i64::MAX), Timestamp(0)).await.expect("it forgets") {}
+    while backend.forget(keep(Timestamp(i64::MAX), Timestamp(0))).await.expect("it forgets") {}
     let seq = load(backend).await.seq;
     assert_eq!(seq, 5, "the next event must not take an old one's place");
+}
+
+fn keep(events: Timestamp, tombstones: Timestamp) -> Keep {
+    Keep { events, tombstones, log_bytes: u64::MAX }
+}
+
+async fn a_log_that_is_too_large_loses_its_oldest_lines_and_kills_last(backend: &dyn Backend) {
+    for seq in 1..=200 {
+        let kind = if seq % 10 == 0 { Kind::KillRequested } else { Kind::StatusChanged };
+        let batch = (0..100).map(|index| event((seq - 1) * 100 + index + 1, kind, session("a"))).collect();
+        commit(backend, batch).await;
+    }
+    let all = Keep { events: Timestamp(0), tombstones: Timestamp(0), log_bytes: 20_000_000 };
+    assert!(!backend.forget(all).await.expect("it forgets"), "it fits");
+    let lines = async |kind: &str| {
+        let query = Query { limit: 100_000, kinds: vec![kind.to_owned()], ..Query::default() };
+        backend.events(query).await.expect("the log")
+    };
+    let (changes, kills) = (lines("status_changed").await.len(), lines("kill_requested").await.len());
+    assert_eq!((changes, kills), (18_000, 2_000));
+    let some = Keep { log_bytes: 2_000_000, ..all };
+    while backend.forget(some).await.expect("it forgets") {}
+    let kept = lines("status_changed").await;
+    assert!((1..18_000).contains(&kept.len()), "{} lines are kept", kept.len());
+    assert_eq!(kept[0].seq, 19_900, "the newest are");
+    assert_eq!(lines("kill_requested").await.len(), 2_000, "and all the kills");
+    let few = Keep { log_bytes: 100_000, ..all };
+    while backend.forget(few).await.expect("it forgets") {}
+    assert_eq!(lines("status_changed").await.len(), 0);
+    let kills = lines("kill_requested").await;
+    assert!((1..2_000).contains(&kills.len()), "{} kills are kept", kills.len());
+    assert_eq!(kills[0].seq, 20_000);
 }
 
 /// Every promise, for every backend.
@@ -214,4 +247,5 @@ contract!(
     counts_and_starts_of_the_last_day_come_back,
     what_happened_after_the_counts_were_written_is_counted_anew,
     forgetting_keeps_the_place_in_the_order,
+    a_log_that_is_too_large_loses_its_oldest_lines_and_kills_last,
 );

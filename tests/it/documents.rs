@@ -69,7 +69,11 @@ async fn prometheus_is_told_what_goes_on() {
         "sessionwatch_heartbeats_total 1",
         "sessionwatch_kills_total{step=\"requested\"} 1",
         "sessionwatch_commits_total 2",
-        "# EOF",
+        "sessionwatch_build_info{version=\"",
+        "process_cpu_seconds_total ",
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+        "process_start_time_seconds ",
     ] {
         assert!(text.contains(line), "{line} is missing in\n{text}");
     }

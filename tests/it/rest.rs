@@ -128,11 +128,13 @@ async fn wrong_input_is_told_what_to_do() {
 
     let bad = [
         json!({ "app_name": "a", "session_id": "a/b" }),
-        json!({ "app_name": "a", "status": "killed" }),
+        json!({ "app_name": "a", "client": "js/0.1.0", "status": "killed" }),
         json!({ "app_name": "a", "meta": { "deep": {} } }),
         json!({ "app_name": "a", "heartbeat_interval": 0 }),
-        json!({ "app_name": "a\u{202e}b" }),
-        json!({ "app_name": "x".repeat(257) }),
+        json!({ "app_name": "a\u{202e}b", "client": "js/0.1.0" }),
+        json!({ "app_name": "x".repeat(257), "client": "js/0.1.0" }),
+        json!(["a", "ana"]),
+        json!("a"),
     ];
     for body in bad {
         let (status, problem) = server.ask(Method::POST, "/sessions", Some(body.clone())).await;

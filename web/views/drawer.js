@@ -270,7 +270,7 @@ export class DrawerView {
       list.push(['Last beat', `${ago(now - row.beat)}, ${localTime(row.beat)}`]);
       if (row.task && !end)
         list.push(['Task', `${row.task}${row.taskStart ? `, for ${elapsed(now - row.taskStart)}` : ''}`]);
-      list.push(['Socket', row.connected ? 'open' : `none, a beat each ${row.interval / 1000} s`]);
+      list.push(['Socket', row.connected ? 'open' : row.due === null ? 'none, it pings' : `none, a beat each ${row.due / 1000} s`]);
       if (row.visibility) list.push(['Visibility', row.visibility]);
       if (row.client) list.push(['Client', row.client]);
       if (row.addr) list.push(['Address', row.addr]);

@@ -82,7 +82,7 @@ export class RowView {
         if (part.shown !== text) {
           part.shown = text;
           part.strip.style.backgroundImage = stripImage(text);
-          part.strip.setAttribute('aria-label', stripWords(text, row.interval));
+          part.strip.setAttribute('aria-label', stripWords(text, row.due));
         }
       } else {
         setText(part.cell, text);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri, Version, header};
 use serde_json::{Value, json};
 
 use super::world::{Head, World};
@@ -22,8 +22,13 @@ pub async fn drive(input: &[u8]) {
         };
         let Ok(uri) = Uri::try_from(target) else { continue };
         let path = uri.path().to_owned();
-        let head =
-            Head { method: Method::GET, uri, headers: Default::default(), peer: ([127, 0, 0, 1], 50_000).into() };
+        let head = Head {
+            method: Method::GET,
+            uri,
+            version: Version::HTTP_11,
+            headers: Default::default(),
+            peer: ([127, 0, 0, 1], 50_000).into(),
+        };
         let (mut request, peer) = head.request(Vec::new());
         request.headers_mut().insert(header::ACCEPT, kind.parse().expect("a header"));
         let (status, answer) = world.ask(request, peer).await;

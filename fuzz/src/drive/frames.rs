@@ -32,8 +32,13 @@ pub async fn drive(input: &[u8]) {
     let opened = lines.next_if(|line| line.starts_with(b"!open ")).and_then(|line| line.get(6..));
     let (ours, theirs) = tokio::io::duplex(64 * 1_024);
     let ending = world.app.monitor.ending();
-    let served =
-        tokio::spawn(sessionwatch::server::serve(theirs, ([127, 0, 0, 1], 50_000).into(), world.front.clone(), ending));
+    let served = tokio::spawn(sessionwatch::server::serve(
+        theirs,
+        ([127, 0, 0, 1], 50_000).into(),
+        sessionwatch::per_address::AddressPlace::default(),
+        world.front.clone(),
+        ending,
+    ));
     let mut socket = Socket { stream: ours, read: Vec::new(), open: true, closed: false };
     socket.handshake(opened.unwrap_or(b"/ws/client")).await;
     let mut asked = Vec::new();

@@ -23,7 +23,9 @@ pub fn drive(input: &[u8]) {
     let knows_a_secret = input.contains(&b'$');
     for gate in gates() {
         for access in CLASSES {
-            let Ok(caller) = gate.check(access, &head.method, &head.uri, &head.headers, head.peer) else { continue };
+            let Ok(caller) = gate.check(access, &head.method, &head.uri, head.version, &head.headers, head.peer) else {
+                continue;
+            };
             assert!(knows_a_secret || caller.identity.is_none(), "a secret was guessed");
             let far = gate.strict || !gate.loopback || !head.peer.ip().to_canonical().is_loopback();
             assert!(!(far && caller.local), "{} is taken for local", head.peer);

@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use sessionwatch::backend::memory::Memory;
 use sessionwatch::clock::Clock;
+use sessionwatch::decide::Limits;
 use sessionwatch::http::gate::Gate;
+use sessionwatch::http::proxies::Proxies;
 use sessionwatch::http::{App, Front, Shared};
 use sessionwatch::monitor::Monitor;
+use sessionwatch::per_address::PerAddress;
 use sessionwatch::timing::Timing;
 use sessionwatch::tokens::{self, Role, Tokens};
 
@@ -62,7 +65,7 @@ pub fn gate(loopback: bool, strict: bool) -> Gate {
         tls: false,
         allow_hosts: vec!["monitor.example".to_owned()],
         allow_origins: vec!["https://app.example".to_owned()],
-        trust_proxies: vec![IpAddr::from([192, 0, 2, 1])],
+        proxies: Proxies::new(&[IpAddr::from([192, 0, 2, 1]).into()]),
         tokens: secrets().tokens.clone(),
     }
 }
@@ -77,9 +80,15 @@ pub struct World {
 
 impl World {
     pub async fn new(base: &str) -> Self {
-        let start = Monitor::start(Arc::new(Memory::new()), Timing::default(), Clock::manual(), 64);
+        let start = Monitor::start(Arc::new(Memory::new()), Timing::default(), Clock::manual(), Limits::sessions(64));
         let monitor = start.await.expect("a store in memory opens");
-        let app = Arc::new(App { monitor, gate: gate(true, false), sockets: sessionwatch::ws::PerAddress::default() });
+        let app = Arc::new(App {
+            monitor,
+            gate: gate(true, false),
+            sockets: PerAddress::new(256),
+            streams: PerAddress::new(256),
+            lists: Default::default(),
+        });
         let front = Front::new(&app, base);
         Self { app, front, words: Vec::new() }
     }
@@ -178,6 +187,7 @@ fn fill<'a>(input: &[u8], words: impl Iterator<Item = &'a (&'static str, String)
 pub struct Head {
     pub method: Method,
     pub uri: Uri,
+    pub version: Version,
     pub headers: HeaderMap,
     pub peer: SocketAddr,
 }
@@ -199,6 +209,7 @@ impl Head {
         }
         let method = Method::from_bytes(word).ok()?;
         let uri = Uri::try_from(words.next()?).ok()?;
+        let version = if words.next() == Some(b"HTTP/1.0") { Version::HTTP_10 } else { Version::HTTP_11 };
         let mut headers = HeaderMap::new();
         for line in lines.take(64) {
             let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
@@ -208,7 +219,7 @@ impl Head {
                 headers.append(name, value);
             }
         }
-        Some((Self { method, uri, headers, peer: SocketAddr::new(from, 50_000) }, body))
+        Some((Self { method, uri, version, headers, peer: SocketAddr::new(from, 50_000) }, body))
     }
 
     /// The request. Without a word on it, it names the right host.
@@ -216,6 +227,7 @@ impl Head {
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
         *request.headers_mut() = self.headers;
         request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost:8000"));
         (request, self.peer)

@@ -6,6 +6,8 @@
 //! keeps a second server out for as long as this process lives, however it dies.
 
 mod checkpoints;
+mod forget;
+pub mod original;
 mod rows;
 mod schema;
 
@@ -18,7 +20,7 @@ use futures_util::future::BoxFuture;
 use rusqlite::OpenFlags;
 use tokio_rusqlite::Connection;
 
-use super::{Backend, Stored};
+use super::{Backend, Keep, Stored};
 use crate::change::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -196,8 +198,8 @@ impl Backend for Sqlite {
         .boxed()
     }
 
-    fn forget(&self, events: Timestamp, tombstones: Timestamp) -> BoxFuture<'_, Result<bool>> {
-        self.write(move |connection| rows::forget(connection, events, tombstones)).boxed()
+    fn forget(&self, keep: Keep) -> BoxFuture<'_, Result<bool>> {
+        self.write(move |connection| forget::forget(connection, keep)).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

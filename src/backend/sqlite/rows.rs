@@ -24,12 +24,12 @@ pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite:
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?;
         let mut tombstone = transaction.prepare_cached(
-            "INSERT OR REPLACE INTO tombstones (session_id, at, kill_id, by, reason) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR REPLACE INTO tombstones (session_id, at, kill_id, by, reason, token) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         for event in events.iter().filter(|event| event.kind.is_logged()) {
             let entry = Entry::of(event);
             line.execute(params![
-                entry.seq as i64,
+                stored(entry.seq),
                 entry.at.0,
                 entry.kind,
                 entry.session_id,
@@ -41,8 +41,9 @@ pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite:
                 entry.cause,
                 entry.details.stored(),
             ])?;
-            if let Some(Tombstone { at, kill_id, by, reason }) = event.tombstone() {
-                tombstone.execute(params![event.session.id.as_str(), at.0, &*kill_id, &*by, reason.as_deref()])?;
+            if let Some(Tombstone { at, kill_id, by, reason, token }) = event.tombstone() {
+                let (id, token) = (event.session.id.as_str(), token.as_ref().map(|token| &token[..]));
+                tombstone.execute(params![id, at.0, &*kill_id, &*by, reason.as_deref(), token])?;
             }
             if event.kind.changes_session() {
                 last.insert(&event.session.id, event);
@@ -61,13 +62,24 @@ pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite:
     transaction.commit()
 }
 
+/// A count as SQLite keeps it.
+fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A count that SQLite kept.
+fn restored(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
 fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()> {
     let kill = session.kill.as_deref().map(kill_to_json);
     transaction
         .prepare_cached(
             "INSERT OR REPLACE INTO sessions (session_id, app_name, user_id, start_time, last_heartbeat, status,
-                status_since, current_task, task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                status_since, current_task, task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill,
+                registered_by)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         )?
         .execute(params![
             session.id.as_str(),
@@ -86,6 +98,7 @@ fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()>
             session.meta.as_deref(),
             session.token.as_ref().map(|token| &token[..]),
             kill,
+            session.registered_by.as_deref(),
         ])?;
     Ok(())
 }
@@ -105,7 +118,7 @@ pub(super) fn beats(connection: &mut Connection, beats: &[(SessionId, Timestamp)
 /// Writes the counts of a minute.
 pub(super) fn minute(connection: &Connection, minute: &Minute) -> rusqlite::Result<()> {
     let Counts { idle, running, hidden, stale, ending } = minute.counts;
-    let numbers = [idle, running, hidden, stale, ending, minute.ended, minute.kills].map(|number| number as i64);
+    let numbers = [idle, running, hidden, stale, ending, minute.ended, minute.kills].map(stored);
     connection
         .prepare_cached("INSERT OR REPLACE INTO minutes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
         .execute(params_from_iter(std::iter::once(minute.at.0).chain(numbers)))?;
@@ -115,12 +128,12 @@ pub(super) fn minute(connection: &Connection, minute: &Minute) -> rusqlite::Resu
 /// Reads all that is remembered, and notes the start.
 pub(super) fn load(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<Stored> {
     let seq = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get::<_, i64>(0))?;
-    let day_ago = now.0 - 86_400_000;
+    let day_ago = now.0.saturating_sub(86_400_000);
     let mut restore = Restore::default();
     let mut minutes = all(connection, &format!("SELECT * FROM minutes WHERE at > {day_ago} ORDER BY at"), minute_row)?;
     recount(connection, &mut minutes, Timestamp(day_ago))?;
     let stored = Stored {
-        seq: seq as u64,
+        seq: restored(seq),
         sessions: all(connection, &format!("SELECT {COLUMNS} FROM sessions"), |row| restore.session(row))?
             .into_iter()
             .flatten()
@@ -163,7 +176,7 @@ fn shared(text: Option<String>) -> Option<Arc<str>> {
 
 /// The columns of a session, in the order in which [`Restore::session`] takes them.
 const COLUMNS: &str = "session_id, app_name, user_id, start_time, last_heartbeat, status, status_since, current_task,
-    task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill";
+    task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill, registered_by";
 
 /// Makes sessions of rows. Apps, clients and addresses are few and stand in many rows:
 /// each is kept once.
@@ -214,6 +227,7 @@ impl Restore {
             meta: text(13)?.map(Arc::from),
             token: row.get_ref(14)?.as_blob_or_null()?.and_then(|token| token.try_into().ok()),
             kill: text(15)?.and_then(kill_from_json).map(Arc::new),
+            registered_by: self.known(text(16)?),
             stale: false,
             socket: None,
         }))
@@ -263,12 +277,13 @@ fn tombstone(row: &Row<'_>) -> rusqlite::Result<Option<(SessionId, Tombstone)>> 
         kill_id: row.get::<_, String>("kill_id")?.into(),
         by: row.get::<_, String>("by")?.into(),
         reason: shared(row.get("reason")?),
+        token: row.get_ref("token")?.as_blob_or_null()?.and_then(|token| token.try_into().ok()),
     };
     Ok(Some((id, grave)))
 }
 
 fn minute_row(row: &Row<'_>) -> rusqlite::Result<Minute> {
-    let number = |column: usize| row.get::<_, i64>(column).map(|number| number.max(0) as u64);
+    let number = |column: usize| row.get::<_, i64>(column).map(restored);
     let counts =
         Counts { idle: number(1)?, running: number(2)?, hidden: number(3)?, stale: number(4)?, ending: number(5)? };
     Ok(Minute { at: Timestamp(row.get(0)?), counts, ended: number(6)?, kills: number(7)? })
@@ -303,7 +318,7 @@ pub(super) fn events(connection: &Connection, query: &Query) -> rusqlite::Result
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry {
-        seq: row.get::<_, i64>("seq")? as u64,
+        seq: restored(row.get("seq")?),
         at: Timestamp(row.get("at")?),
         kind: row.get("kind")?,
         session_id: row.get("session_id")?,
@@ -315,22 +330,4 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         cause: row.get("cause")?,
         details: Details::restored(row.get::<_, Option<String>>("details")?.as_deref()),
     })
-}
-
-/// Rows that one call may forget, so that no commit waits long behind it.
-const FORGET_AT_ONCE: usize = 2_000;
-
-/// Forgets what is old; true when there may be more.
-pub(super) fn forget(connection: &mut Connection, events: Timestamp, tombstones: Timestamp) -> rusqlite::Result<bool> {
-    let transaction = connection.transaction()?;
-    // The newest line always stays: the next `seq` goes on from it.
-    let old = transaction.execute(
-        "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < (SELECT max(seq) FROM events) ORDER BY seq LIMIT ?1) AND at < ?2",
-        params![FORGET_AT_ONCE as i64, events.0],
-    )?;
-    transaction.execute("DELETE FROM tombstones WHERE at < ?1", [tombstones.0])?;
-    transaction.execute("DELETE FROM minutes WHERE at < ?1", [events.0])?;
-    transaction.execute("DELETE FROM starts WHERE at < ?1", [events.0])?;
-    transaction.commit()?;
-    Ok(old == FORGET_AT_ONCE)
 }

@@ -62,6 +62,11 @@ const MIGRATIONS: &[&str] = &[
 
     CREATE TABLE starts (at INTEGER PRIMARY KEY) STRICT;
     ",
+    // 2: who registered a session; the owner of a killed one
+    "
+    ALTER TABLE sessions ADD COLUMN registered_by TEXT;
+    ALTER TABLE tombstones ADD COLUMN token BLOB;
+    ",
 ];
 
 /// Brings a database up to the newest migration, all of them in one transaction.
@@ -80,6 +85,12 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
             MIGRATIONS.len()
         ));
     }
+    if version == 0 && super::original::is_original(connection) {
+        return Err(
+            "it is the database of the monitor that sessionwatch replaces; give sessionwatch a file of its own with --db, and take the sessions over with `sessionwatch import`"
+                .to_owned(),
+        );
+    }
     let mut apply = || -> rusqlite::Result<()> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
         for migration in &MIGRATIONS[version..] {
@@ -89,4 +100,39 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
         transaction.commit()
     };
     if version < MIGRATIONS.len() { apply().map_err(|error| error.to_string()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Backend;
+    use crate::backend::sqlite::Sqlite;
+    use crate::clock::Timestamp;
+
+    /// A file as the first version of the schema left it, with a live session and a killed one.
+    fn of_the_first_version(path: &std::path::Path) {
+        let connection = Connection::open(path).expect("it is made");
+        connection.execute_batch(MIGRATIONS[0]).expect("the first migration");
+        connection.pragma_update(None, "user_version", 1).expect("its number");
+        let rows = "
+            INSERT INTO sessions (session_id, app_name, start_time, last_heartbeat, status, status_since, heartbeat_interval)
+                VALUES ('a', 'shop', 1000, 2000, 'running', 1000, 30);
+            INSERT INTO events (seq, at, kind, session_id, app_name) VALUES (7, 1000, 'registered', 'a', 'shop');
+            INSERT INTO tombstones (session_id, at, kill_id, by, reason) VALUES ('b', 3000, 'k', 'ana', 'because');";
+        connection.execute_batch(rows).expect("its rows");
+    }
+
+    #[tokio::test]
+    async fn a_database_of_the_first_version_opens_with_all_that_it_held() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("old.db");
+        of_the_first_version(&path);
+        let store = Sqlite::open(&path).await.expect("it opens");
+        let stored = store.load(Timestamp(5_000)).await.expect("it loads");
+        assert_eq!(stored.seq, 7);
+        assert_eq!(stored.sessions.len(), 1);
+        assert_eq!((stored.sessions[0].id.as_str(), stored.sessions[0].registered_by.as_deref()), ("a", None));
+        let (id, grave) = &stored.tombstones[0];
+        assert_eq!((id.as_str(), grave.reason.as_deref(), grave.token), ("b", Some("because"), None));
+    }
 }

@@ -6,7 +6,7 @@ use axum::extract::ws::{Message, WebSocket};
 use tokio::time::Instant;
 
 use super::{Client, Killing, Step};
-use crate::change::{Actor, Cause, Change};
+use crate::change::{Cause, Change};
 use crate::clock::millis;
 use crate::error::Error;
 use crate::session::{Kill, Session, SessionId};
@@ -58,7 +58,7 @@ impl Client {
         held.kill = Some(Killing { kill: kill.clone(), close_at });
         let frame = ServerFrame::kill(id.as_str(), &kill, millis(grace)).encode();
         socket::send(socket, Message::Text(frame.into())).await?;
-        self.ask(Change::KillDelivered(id.clone(), kill.kill_id.clone()), id).await;
+        self.ask(Change::KillDelivered(id.clone(), kill.kill_id.clone(), self.authority()), id).await;
         Ok(None)
     }
 
@@ -68,10 +68,10 @@ impl Client {
         else {
             return Ok(None);
         };
-        self.ask(Change::KillAcknowledged(id.clone(), kill.kill_id.clone()), id.clone()).await;
+        self.ask(Change::KillAcknowledged(id.clone(), kill.kill_id.clone(), self.authority()), id.clone()).await;
         if self.shared {
             self.held.remove(&id);
-            self.ask(Change::Remove { id: id.clone(), cause: Cause::Killed, actor: Actor::default() }, id).await;
+            self.ask(self.removal(id.clone(), Cause::Killed), id).await;
             return Ok(None);
         }
         Ok(Some((CloseCode::Killed, TERMINATED)))

@@ -4,6 +4,7 @@ mod kill;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
@@ -15,15 +16,16 @@ use tokio::time::{Instant, sleep_until};
 
 use super::protocol::{self, ClientFrame, CloseCode, FRAME_MAX, ServerFrame, TERMINATED};
 use super::socket::{self, Gone};
-use super::{Place, limited, upgraded};
-use crate::change::{Actor, Cause, Change};
+use super::{limited, upgraded};
+use crate::change::{Authority, Cause, Change, Report};
 use crate::decide::Outcome;
 use crate::error::{Error, Result};
-use crate::http::Shared;
 use crate::http::error::Answer;
 use crate::http::gate::Caller;
-use crate::http::sessions::may_register;
-use crate::monitor::{Push, Pushes, ended};
+use crate::http::owner::{may_register, without_reasons};
+use crate::http::{Shared, take_place};
+use crate::monitor::{Pending, Push, Pushes, ended};
+use crate::per_address::AddressPlace;
 use crate::session::{Kill, SessionId, SocketId, Visibility};
 use crate::timing::Timing;
 use crate::wire::Seconds;
@@ -35,11 +37,11 @@ pub(crate) async fn upgrade(
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer {
     let upgrade = upgraded(upgrade)?;
-    let place = app.sockets.take(caller.from)?;
+    let place = take_place(&app.sockets, caller.from, "sockets")?;
     Ok(limited(upgrade, FRAME_MAX).on_upgrade(move |socket| Box::pin(live(app, caller, socket, place))))
 }
 
-async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: Place) {
+async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: AddressPlace) {
     let (id, pushes) = app.monitor.hub().open();
     app.monitor.metrics().client_sockets(1);
     let mut client = Client::new(app, caller, id);
@@ -60,6 +62,11 @@ async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: Place)
 
 /// Replies that may be on their way before the next frame is read.
 const IN_FLIGHT: usize = 64;
+/// The same before a registration is accepted: what follows it has no session yet whose rate
+/// could count.
+const UNREGISTERED: usize = 16;
+/// How long a socket is not read after a report beyond its session's rate.
+const FLOOD_PAUSE: Duration = Duration::from_millis(2);
 /// Notes whose acknowledgement is waited for, for each session.
 const NOTES_MAX: usize = 64;
 
@@ -98,7 +105,13 @@ struct Client {
     /// The one session of an unshared socket.
     own: Option<SessionId>,
     replies: FuturesOrdered<BoxFuture<'static, Reply>>,
+    /// A registration was accepted.
     registered: bool,
+    /// The time to register is over while registrations wait for the writer: they are
+    /// answered, and nothing more is read before.
+    late: bool,
+    /// Until then nothing is read: the client says more than it may.
+    read_at: Option<Instant>,
     /// The client is a page, which cannot see pings.
     ticks: bool,
 }
@@ -114,6 +127,8 @@ impl Client {
             own: None,
             replies: FuturesOrdered::new(),
             registered: false,
+            late: false,
+            read_at: None,
             ticks: false,
         }
     }
@@ -132,7 +147,8 @@ impl Client {
                 // floods the socket with frames does not outrun a deadline.
                 biased;
                 Some(reply) = self.replies.next(), if !self.replies.is_empty() => {
-                    Box::pin(self.answer(socket, reply)).await?
+                    let step = Box::pin(self.answer(socket, reply)).await?;
+                    step.or_else(|| if self.late { self.unregistered() } else { None })
                 }
                 push = pushes.next() => match push {
                     Some(push) => Box::pin(self.push(socket, push)).await?,
@@ -142,10 +158,12 @@ impl Client {
                 Ok(()) = tokens.changed() => self.token_changed(),
                 () = sleep_until(wake) => {
                     let now = Instant::now();
+                    self.read_at = self.read_at.filter(|read_at| *read_at > now);
                     if now.duration_since(heard) > silence {
                         Some((CloseCode::Silent, "no sign of life"))
-                    } else if !self.registered && now.duration_since(begun) >= Timing::REGISTER_WITHIN {
-                        Some((CloseCode::Silent, "send register first"))
+                    } else if self.must_register(begun, now) {
+                        self.late = true;
+                        self.unregistered()
                     } else if self.kill_is_over(now) {
                         Some((CloseCode::Killed, TERMINATED))
                     } else {
@@ -159,7 +177,7 @@ impl Client {
                         None
                     }
                 }
-                received = socket.recv(), if self.replies.len() < IN_FLIGHT => match received {
+                received = socket.recv(), if self.reads() => match received {
                     None | Some(Ok(Message::Close(_))) => return Ok(None),
                     Some(Ok(message)) => {
                         heard = Instant::now();
@@ -182,10 +200,38 @@ impl Client {
     }
 
     fn wake_at(&self, begun: Instant, ping_at: Instant) -> Instant {
-        let register_by = (!self.registered).then(|| begun + Timing::REGISTER_WITHIN);
+        let register_by = (!self.registered && !self.late).then(|| begun + Timing::REGISTER_WITHIN);
         let own = self.own.as_ref().and_then(|id| self.held.get(id));
         let close_at = own.and_then(|held| held.kill.as_ref()?.close_at);
-        [register_by, close_at].into_iter().flatten().fold(ping_at, Instant::min)
+        [register_by, close_at, self.read_at].into_iter().flatten().fold(ping_at, Instant::min)
+    }
+
+    /// Whether the next frame may be read now.
+    fn reads(&self) -> bool {
+        let most = if self.registered { IN_FLIGHT } else { UNREGISTERED };
+        self.replies.len() < most && !self.late && self.read_at.is_none()
+    }
+
+    fn must_register(&self, begun: Instant, now: Instant) -> bool {
+        !self.registered && !self.late && now.duration_since(begun) >= Timing::REGISTER_WITHIN
+    }
+
+    /// The end of a socket whose time to register is over, once nothing waits for an answer.
+    fn unregistered(&mut self) -> End {
+        if self.registered {
+            self.late = false;
+        }
+        (self.late && self.replies.is_empty()).then_some((CloseCode::Silent, "send register first"))
+    }
+
+    /// What the changes of this socket are allowed by: the writer compares it with the
+    /// session's socket.
+    fn authority(&self) -> Authority {
+        Authority::Socket(self.socket)
+    }
+
+    fn removal(&self, id: SessionId, cause: Cause) -> Change {
+        Change::Remove { id, cause, actor: self.caller.address(), authority: self.authority() }
     }
 
     fn token_changed(&self) -> End {
@@ -198,18 +244,15 @@ impl Client {
     /// when it is needed: every idle socket would keep room for it.
     fn message<'a>(&'a mut self, socket: &'a mut WebSocket, message: &'a Message) -> Option<BoxFuture<'a, Step>> {
         match message {
-            Message::Text(text) => match serde_json::from_str::<ClientFrame<'a>>(text) {
+            Message::Text(text) => match ClientFrame::read(text) {
                 Ok(frame) if self.is_beat(&frame) => None,
                 Ok(frame) => Some(Box::pin(self.frame(socket, frame))),
-                Err(error) => {
-                    let wrong = Error::Invalid(format!("the frame is not one of the contract's: {error}"));
-                    Some(Box::pin(async move { self.refuse(socket, None, &wrong).await }))
-                }
+                Err(wrong) => Some(Box::pin(async move { self.refuse(socket, None, &wrong).await })),
             },
             Message::Binary(_) => Some(Box::pin(ready(Ok(Some((CloseCode::Binary, "send text frames")))))),
             _ => {
                 // A pong, or a ping of theirs: every session here is alive.
-                self.held.keys().for_each(|id| self.app.monitor.pulse(id));
+                self.held.keys().for_each(|id| self.app.monitor.pulse(id, self.socket));
                 None
             }
         }
@@ -217,12 +260,12 @@ impl Client {
 
     /// Whether this is a heartbeat of a session here; if so, it is taken.
     fn is_beat(&self, frame: &ClientFrame<'_>) -> bool {
-        if frame.kind != "heartbeat" || !self.registered {
+        if frame.kind != "heartbeat" {
             return false;
         }
         let id = self.held_id(frame.session_id.as_deref());
         id.is_ok_and(|id| {
-            self.app.monitor.pulse(&id);
+            self.app.monitor.pulse(&id, self.socket);
             true
         })
     }
@@ -236,7 +279,9 @@ impl Client {
         if frame.kind == "register" {
             return self.register(socket, frame).await;
         }
-        if !self.registered {
+        // What follows a registration in the same packet goes on before that is answered: the
+        // writer takes both in order, and judges each.
+        if !self.registered && !self.shared && self.held.is_empty() {
             return Ok(Some((CloseCode::Silent, "send register first")));
         }
         let id = match self.held_id(frame.session_id.as_deref()) {
@@ -246,25 +291,24 @@ impl Client {
                 return self.refuse(socket, id, &error).await;
             }
         };
-        self.app.monitor.pulse(&id);
+        self.app.monitor.pulse(&id, self.socket);
         match &*frame.kind {
             "heartbeat" => Ok(None),
             "status" | "visibility" => match frame.report().check_whole() {
                 Ok(report) => {
-                    self.ask(Change::Report(id.clone(), report), id).await;
+                    self.report(id, report).await;
                     Ok(None)
                 }
                 Err(error) => self.refuse(socket, Some(id.as_str()), &error).await,
             },
             "bye" if frame.persisted => {
-                let report = crate::change::Report { visibility: Some(Visibility::Suspended), ..Default::default() };
-                self.ask(Change::Report(id.clone(), report), id).await;
+                let report = Report { visibility: Some(Visibility::Suspended), ..Default::default() };
+                self.report(id, report).await;
                 Ok(None)
             }
             "bye" => {
                 self.held.remove(&id);
-                let actor = Actor::default();
-                self.ask(Change::Remove { id: id.clone(), cause: Cause::Ended, actor }, id).await;
+                self.ask(self.removal(id.clone(), Cause::Ended), id).await;
                 Ok(None)
             }
             "kill_ack" => self.kill_acknowledged(id, frame.kill_id.as_deref()).await,
@@ -275,7 +319,7 @@ impl Client {
                     Some(held.notes.swap_remove(index))
                 });
                 if let Some(message_id) = known {
-                    self.ask(Change::MessageDelivered(id.clone(), message_id), id).await;
+                    self.ask(Change::MessageDelivered(id.clone(), message_id, self.authority()), id).await;
                 }
                 Ok(None)
             }
@@ -308,6 +352,20 @@ impl Client {
     /// Asks for a change whose refusal alone is told.
     async fn ask(&mut self, change: Change, id: SessionId) {
         let pending = self.app.monitor.submit(change).await;
+        self.expect(pending, id);
+    }
+
+    /// Takes what a session says of itself. Who says more than a session's rate is read more
+    /// slowly, which is felt by nobody else on the server.
+    async fn report(&mut self, id: SessionId, report: Report) {
+        match self.app.monitor.submit_report(id.clone(), report, self.authority()).await {
+            Ok(Some(pending)) => self.expect(Ok(pending), id),
+            Ok(None) => self.read_at = Some(Instant::now() + FLOOD_PAUSE),
+            Err(error) => self.expect(Err(error), id),
+        }
+    }
+
+    fn expect(&mut self, pending: Result<Pending>, id: SessionId) {
         self.replies.push_back(Box::pin(async move {
             let outcome = match pending {
                 Ok(pending) => pending.done().await,
@@ -322,24 +380,23 @@ impl Client {
 
     async fn register(&mut self, socket: &mut WebSocket, frame: ClientFrame<'_>) -> Step {
         let said = frame.session_id.as_deref().map(str::to_owned);
-        if self.registered && !self.shared && self.own.as_ref().is_some_and(|own| self.held.contains_key(own)) {
+        if !self.shared && !self.held.is_empty() {
             let wrong = "this socket carries one session; say \"shared\":true in its first register to carry several";
             return self.refuse(socket, said.as_deref(), &Error::Invalid(wrong.to_owned())).await;
         }
         let shared = frame.shared || self.shared;
-        // A socket that carries several stands, whatever becomes of the first.
         self.shared = shared;
-        self.registered |= shared;
         let body = frame.registration();
         let checked = body.check(&self.caller, None, self.timing());
-        let checked =
-            checked.and_then(|checked| may_register(&self.caller, &self.app, &checked.0.id).map(|()| checked));
+        let checked = checked.and_then(|checked| {
+            let in_body = body.session_token.as_deref();
+            may_register(&self.caller, &self.app, &checked.0.id, in_body).map(|()| checked)
+        });
         let (mut registration, fresh) = match checked {
             Ok(checked) => checked,
             Err(gone @ Error::Gone { .. }) => return self.killed_before(socket, said.as_deref(), shared, gone).await,
             Err(error) => return self.refuse(socket, said.as_deref(), &error).await,
         };
-        self.registered = true;
         self.ticks |= registration.client.as_deref().is_some_and(|client| client.starts_with("js/"));
         registration.socket = Some(self.socket);
         let id = registration.id.clone();
@@ -347,6 +404,10 @@ impl Client {
         if !shared {
             self.own = Some(id.clone());
         }
+        if self.app.monitor.reports_too_fast(&registration) {
+            self.read_at = Some(Instant::now() + self.timing().report_every);
+        }
+        let may_know = self.caller.may_know(&self.app, id.as_str(), body.session_token.as_deref());
         let token = body.session_token.unwrap_or_default();
         let pending = self.app.monitor.submit(Change::Register(Box::new(registration))).await;
         self.replies.push_back(Box::pin(async move {
@@ -354,6 +415,7 @@ impl Client {
                 Ok(pending) => pending.done().await,
                 Err(error) => Err(error),
             };
+            let outcome = if may_know { outcome } else { outcome.map_err(without_reasons) };
             let is_fresh = matches!(outcome, Ok(Outcome::Registered { fresh_token: true, .. }));
             Reply::Registered { asked: id, token: if is_fresh { fresh } else { token }, outcome }
         }));
@@ -372,6 +434,7 @@ impl Client {
             }
             Reply::Registered { asked, token, outcome: Ok(Outcome::Registered { session, resumed, .. }) } => {
                 self.answered(&asked);
+                self.registered = true;
                 let frame = ServerFrame::Registered {
                     session_id: session.id.as_str(),
                     session_token: &token,
@@ -452,7 +515,7 @@ impl Client {
         for (id, held) in std::mem::take(&mut self.held) {
             let told = held.kill.is_some();
             let change = if (killed || told) && !self.shared {
-                Change::Remove { id, cause: Cause::Killed, actor: Actor::default() }
+                self.removal(id, Cause::Killed)
             } else {
                 Change::Disconnect(id, self.socket)
             };

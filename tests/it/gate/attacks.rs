@@ -207,12 +207,26 @@ async fn what_a_proxy_forwards_is_no_longer_local() {
         "forwarded",
         "via",
         "x-real-ip",
+        "x-forwarded",
         "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-proto",
-        "x-forwarded-port",
-        "x-forwarded-prefix",
         "X-Forwarded-Anything",
+        "CF-Connecting-IP",
+        "CF-Ray",
+        "CDN-Loop",
+        "True-Client-IP",
+        "X-Client-IP",
+        "Client-IP",
+        "Fastly-Client-IP",
+        "X-Envoy-External-Address",
+        "X-Original-Host",
+        "X-Cluster-Client-IP",
+        "X-ProxyUser-IP",
+        "Tailscale-User-Login",
+        "X-Auth-Request-User",
+        "Remote-User",
+        "Fly-Client-IP",
+        "X-Azure-ClientIP",
+        "X-Amzn-Trace-Id",
     ];
     for name in names {
         for (method, path) in
@@ -224,6 +238,13 @@ async fn what_a_proxy_forwards_is_no_longer_local() {
         }
         let mut socket = server.socket("/ws", &[(name, "127.0.0.1")]).await;
         assert_eq!(socket.closed().await.expect("a close frame").code, 4401.into(), "{name}");
+    }
+    // HTTP/1.0 is what nginx speaks to its upstream, and no program of today by itself.
+    for (version, expected) in [("1.0", "401"), ("1.1", "200")] {
+        let head =
+            format!("GET /sessions HTTP/{version}\r\nHost: localhost:{}\r\nConnection: close\r\n\r\n", server.port);
+        let answer = server.raw(head.as_bytes()).await;
+        assert_eq!(answer.split(' ').nth(1), Some(expected), "HTTP/{version}: {answer}");
     }
     // With a token it passes.
     let admin = format!("Bearer {}", tokens_of(&server)[2]);
@@ -270,8 +291,29 @@ async fn a_proxy_that_was_named_is_never_local_and_its_last_word_on_the_address_
 }
 
 #[tokio::test]
+async fn the_clients_address_is_found_behind_a_row_of_proxies() {
+    let server = Server::start(&["--trust-proxy", "127.0.0.1,10.0.0.0/8", "--trust-proxy", "fd00::/8"]).await;
+    let [ingest, _, admin] = tokens_of(&server).map(|token| format!("Bearer {token}"));
+    let chains = [
+        ("203.0.113.5:4711", "203.0.113.5"),
+        ("[2001:db8::5]:4711", "2001:db8::5"),
+        ("127.0.0.1, 203.0.113.5, [fd00::1]:443, 10.1.2.3:80", "203.0.113.5"),
+        ("203.0.113.5, nonsense, 10.1.2.3", "10.1.2.3"),
+    ];
+    for (index, (chain, expected)) in chains.into_iter().enumerate() {
+        let headers = [("x-forwarded-for", chain), ("authorization", &ingest), ("content-type", "application/json")];
+        let body = json!({ "app_name": "a", "session_id": format!("s{index}") }).to_string();
+        assert_eq!(send(&server, Method::POST, "/sessions", &headers, &body).await.status(), 201, "{chain}");
+        let path = format!("/sessions/s{index}");
+        let told = send(&server, Method::GET, &path, &[("authorization", &admin)], "").await;
+        assert_eq!(told.json::<Value>().await.unwrap()["remote_addr"], expected, "{chain}");
+    }
+}
+
+#[tokio::test]
 async fn another_sessions_token_opens_nothing() {
-    for mode in [&[][..], &["--strict"]] {
+    // Where a token is asked for, a wrong one is answered as if the id were not there.
+    for (mode, refused) in [(&[][..], 403), (&["--strict"], 401)] {
         let (server, own) = with_victim(mode).await;
         let admin = format!("Bearer {}", tokens_of(&server)[2]);
         let ingest = format!("Bearer {}", tokens_of(&server)[0]);
@@ -293,22 +335,20 @@ async fn another_sessions_token_opens_nothing() {
             for secret in [&bearer, &ingest] {
                 let headers = [("authorization", secret.as_str()), json];
                 let answer = send(&server, method.clone(), path, &headers, r#"{"status":"running"}"#).await;
-                assert_eq!(answer.status(), 403, "{mode:?} {method} {path}");
+                assert_eq!(answer.status(), refused, "{mode:?} {method} {path}");
             }
             let answer = send(&server, method.clone(), path, &[json], &in_body).await;
-            assert_eq!(answer.status(), 403, "{mode:?} {method} {path} in the body");
+            assert_eq!(answer.status(), refused, "{mode:?} {method} {path} in the body");
         }
         let events =
             send(&server, Method::GET, "/sessions/victim/events", &[("authorization", bearer.as_str())], "").await;
-        assert_eq!(events.status(), 403);
+        assert_eq!(events.status(), refused);
         let take_over = r#"{"app_name":"shop"}"#;
-        for secret in [&bearer, &ingest] {
+        // Who may register learns that the id is somebody else's.
+        for (secret, refused) in [(&bearer, refused), (&ingest, 403)] {
             let headers = [("authorization", secret.as_str()), json];
-            assert_eq!(
-                send(&server, Method::PUT, "/sessions/victim", &headers, take_over).await.status(),
-                403,
-                "{mode:?}"
-            );
+            let answer = send(&server, Method::PUT, "/sessions/victim", &headers, take_over).await;
+            assert_eq!(answer.status(), refused, "{mode:?}");
         }
         for control in ["/sessions", "/sessions/victim", "/events"] {
             let answer = send(&server, Method::GET, control, &[("authorization", bearer.as_str())], "").await;
@@ -318,14 +358,45 @@ async fn another_sessions_token_opens_nothing() {
         socket
             .send(json!({ "type": "register", "app_name": "shop", "session_id": "victim", "session_token": stolen }))
             .await;
-        let refused = socket.next().await;
-        assert_eq!((&refused["type"], &refused["status"]), (&json!("error"), &json!(403)), "{mode:?}");
+        let told = socket.next().await;
+        assert_eq!((&told["type"], &told["status"]), (&json!("error"), &json!(403)), "{mode:?}");
 
         assert_eq!(kinds(&server).await, ["registered"], "{mode:?}");
         let right = [("authorization", format!("Bearer {own}"))];
         let right = [(right[0].0, right[0].1.as_str()), json];
         assert_eq!(send(&server, Method::POST, "/sessions/victim/heartbeat", &right, "").await.status(), 200);
     }
+}
+
+#[tokio::test]
+async fn a_link_or_a_picture_ends_no_job() {
+    let server = Server::start(&[]).await;
+    let signs = [
+        ("sec-fetch-site", "none"),
+        ("sec-fetch-dest", "image"),
+        ("sec-fetch-mode", "navigate"),
+        ("origin", "http://localhost:3000"),
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/60.0"),
+    ];
+    assert_eq!(server.ask(Method::GET, "/ping/jobs/victim", None).await.0, 200);
+    for sign in signs {
+        for end in ["fail", "0", "1"] {
+            let path = format!("/ping/jobs/victim/{end}");
+            for method in [Method::GET, Method::HEAD] {
+                let answer = send(&server, method.clone(), &path, &[sign, ("sec-fetch-mode", "navigate")], "").await;
+                assert_eq!(answer.status(), 403, "{method} {path} with {sign:?}");
+                let detail = answer.text().await.unwrap();
+                assert!(method == Method::HEAD || detail.contains("send the same as POST"), "{detail}");
+            }
+        }
+        let alive = send(&server, Method::GET, "/ping/jobs/victim", &[sign, ("sec-fetch-mode", "navigate")], "").await;
+        assert_eq!(alive.status().as_u16(), if sign.0 == "origin" { 401 } else { 200 }, "{sign:?}: it may look");
+    }
+    assert_eq!(kinds(&server).await, ["registered"], "nothing happened to it");
+    // What a person does on purpose, in a browser or not, works.
+    let agent = [("user-agent", "Mozilla/5.0 (Windows NT) WindowsPowerShell/5.1")];
+    assert_eq!(send(&server, Method::POST, "/ping/jobs/victim/0", &agent, "").await.status(), 200);
+    assert_eq!(server.ask(Method::GET, "/ping/jobs/other/0", None).await.0, 200, "a plain program by GET");
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 use sessionwatch::http::gate::Gate;
+use sessionwatch::http::proxies::Proxies;
 use sessionwatch::http::routes;
 use sessionwatch::tokens::{self, Role, Tokens};
 use tempfile::TempDir;
@@ -72,7 +73,7 @@ fn bench(mode: Mode) -> Bench {
         tls: false,
         allow_hosts: vec!["monitor.example".to_owned()],
         allow_origins: vec!["https://app.example".to_owned()],
-        trust_proxies: Vec::new(),
+        proxies: Proxies::default(),
         tokens: Arc::new(tokens),
     };
     Bench { gate, secrets, _folder: folder }
@@ -145,7 +146,7 @@ fn every_cell_is_decided_as_the_rules_say() {
 fn judge(gate: &Gate, cell: &Cell<'_>, method: &Method, headers: &HeaderMap, peer: SocketAddr) -> Option<String> {
     let access = access_of(method, cell.path);
     let uri = Uri::from_static("/any");
-    let admitted = gate.admit(access, method, &uri, headers, peer);
+    let admitted = gate.admit(access, method, &uri, Version::HTTP_11, headers, peer);
     let cors = admitted.as_ref().ok().and_then(|caller| caller.cors.clone());
     let answer = admitted.and_then(|caller| sessionwatch::http::gate::authorize(access, caller));
     let status = answer.as_ref().map_or_else(|problem| problem.status().as_u16(), |_| 200);
@@ -222,6 +223,12 @@ fn headers_for(method: &Method) -> impl Iterator<Item = bool> {
 }
 
 /// The same over real HTTP, for the cells that a browser or a thief would send.
+/// A plain program on this machine, or an administrator.
+fn may_know_of_all(cell: &Cell<'_>) -> bool {
+    let plain = cell.mode == Mode::Local && cell.origin == Origin::Absent && cell.site == Site::Absent;
+    plain || cell.shown == Shown::AdminToken
+}
+
 async fn over_http(server: &Server, mode: Mode, host: &str) {
     let secrets = Secrets::of(server).await;
     let host = format!("{host}:{}", server.port);
@@ -230,7 +237,7 @@ async fn over_http(server: &Server, mode: Mode, host: &str) {
     // An id of its own for each request, since a ping makes its session.
     let mut ids = 0_u32;
     for (method, path) in asked() {
-        let concrete = path.replace("{app_name}", "app").replace("{what}", "x").replace("{*path}", "main.js");
+        let concrete = path.replace("{app_name}", "app").replace("{what}", "start").replace("{*path}", "main.js");
         for shown in SHOWN {
             for origin in origins {
                 let site = match origin {
@@ -264,8 +271,12 @@ async fn over_http(server: &Server, mode: Mode, host: &str) {
                         // counts is that it was the route that said so.
                         200 => {
                             // A secret that may be a session's is for the route to judge.
-                            let judged =
-                                shown == Shown::OtherSecret && class(cell.method, path) == Some(Class::Register);
+                            let judged = match class(cell.method, path) {
+                                Some(Class::Register) => shown == Shown::OtherSecret,
+                                // Nobody has this id, which those learn who may know of all.
+                                Some(Class::Own) => !may_know_of_all(&cell),
+                                _ => false,
+                            };
                             // A handshake is asked for by GET alone, which the route says too.
                             let head = path.starts_with("/ws") && method == Method::HEAD;
                             let passed = (!matches!(status, 403 | 405 | 421) || (head && status == 405))

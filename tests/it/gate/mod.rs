@@ -2,10 +2,15 @@
 //! meet who go around it, over real sockets.
 
 mod attacks;
+mod flood;
 mod limits;
+mod lists;
 mod matrix;
+mod nginx;
 mod remote;
 mod requests;
 mod rules;
 mod stalled;
+mod strangers;
+mod takeover;
 pub mod wire;

@@ -129,6 +129,7 @@ pub const CLASSES: [(Class, &[(&str, &str)]); 6] = [
             ("POST", "/sessions/{id}/heartbeat"),
             ("PUT", "/sessions/{id}/status"),
             ("GET", "/sessions/{id}/events"),
+            ("GET", "/sessions/{id}/alive"),
         ],
     ),
     (Class::Script, &[("GET", "/client.js"), ("GET", "/client.iife.js")]),

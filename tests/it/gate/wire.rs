@@ -20,7 +20,11 @@ pub struct Raw {
 
 impl Raw {
     pub async fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", server.port)).await.expect("a connection");
+        Self::on(TcpStream::connect(("127.0.0.1", server.port)).await.expect("a connection"))
+    }
+
+    /// One that is there already.
+    pub fn on(stream: TcpStream) -> Self {
         Self { stream, rest: Vec::new() }
     }
 

@@ -1,10 +1,12 @@
 //! The monitor asked from inside the process, in the model's words.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sessionwatch::backend::Backend;
-use sessionwatch::change::{Actor, Cause, Proof, Registration, Report};
+use sessionwatch::change::{Actor, Authority, Cause, Proof, Registration, Report};
 use sessionwatch::clock::Clock;
+use sessionwatch::decide::Limits;
 use sessionwatch::error::Error;
 use sessionwatch::http::error::status_of;
 use sessionwatch::log::Query;
@@ -16,7 +18,10 @@ use super::model::{Ask, Life, Log};
 
 /// A monitor without what happens by the clock, once it has restored everything.
 pub async fn start(store: Arc<dyn Backend>, clock: &Clock) -> Arc<Monitor> {
-    let monitor = Monitor::start(store, Timing::default(), clock.clone(), 1_000_000).await.expect("the store opens");
+    // The clock stands still, so no rate would ever allow the next report.
+    let timing = Timing { report_every: Duration::ZERO, ..Timing::default() };
+    let monitor =
+        Monitor::start(store, timing, clock.clone(), Limits::sessions(1_000_000)).await.expect("the store opens");
     monitor.restored().await.expect("the store is read");
     monitor
 }
@@ -41,6 +46,7 @@ pub fn registration(id: &SessionId) -> Registration {
         remote_addr: None,
         proof: Proof::Trusted,
         fresh_token: [1; 32],
+        registered_by: None,
         socket: None,
     }
 }
@@ -55,11 +61,11 @@ pub async fn ask(monitor: &Monitor, id: &SessionId, ask: Ask) -> u16 {
         Ask::Status(task) => {
             let task = Some(Some(task.to_string().into()));
             let report = Report { status: Some(Status::Running), task, ..Report::default() };
-            monitor.report(id.clone(), report).await
+            monitor.report(id.clone(), report, Authority::Server).await
         }
-        Ask::Beat => monitor.heartbeat(id.as_str(), None).await.map(drop),
+        Ask::Beat => monitor.heartbeat(id.as_str(), None, Authority::Server).await.map(drop),
         Ask::Kill => monitor.kill(id.clone(), None, Actor::default()).await.map(drop),
-        Ask::Delete => monitor.remove(id.clone(), Cause::Deleted, Actor::default()).await,
+        Ask::Delete => monitor.remove(id.clone(), Cause::Deleted, Actor::default(), Authority::Server).await,
     };
     done.map_or_else(|error| status_of(&error).as_u16(), |()| 200)
 }

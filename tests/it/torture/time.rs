@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 use sessionwatch::backend::memory::Memory;
+use sessionwatch::change::Authority;
 use sessionwatch::clock::{Clock, Mono};
 use sessionwatch::monitor::Monitor;
 use sessionwatch::session::SessionId;
@@ -30,7 +31,7 @@ struct Client {
 impl Client {
     async fn beat(&mut self, monitor: &Monitor, dice: &mut Dice) {
         let now = monitor.clock().now().mono;
-        if monitor.heartbeat(self.id.as_str(), None).await.is_err() {
+        if monitor.heartbeat(self.id.as_str(), None, Authority::Server).await.is_err() {
             monitor.register(inside::registration(&self.id)).await.expect("an expired id may come back");
         }
         self.last = now;

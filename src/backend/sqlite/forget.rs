@@ -1,0 +1,67 @@
+//! What is old, or too much, goes: the rows of the log, tombstones, counts.
+
+use rusqlite::{Connection, Transaction, params};
+
+use crate::backend::Keep;
+use crate::change::Kind;
+
+/// Rows that one call may forget, so that no commit waits long behind it.
+const AT_ONCE: usize = 2_000;
+
+/// Forgets what `keep` does not keep; true when there may be more.
+pub(super) fn forget(connection: &mut Connection, keep: Keep) -> rusqlite::Result<bool> {
+    let too_large = log_bytes(connection, keep.log_bytes)? > keep.log_bytes;
+    let transaction = connection.transaction()?;
+    // The newest line always stays: the next `seq` goes on from it.
+    let old = transaction.execute(
+        "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < (SELECT max(seq) FROM events) ORDER BY seq LIMIT ?1) AND at < ?2",
+        params![AT_ONCE as i64, keep.events.0],
+    )?;
+    let oldest = if too_large { forget_oldest(&transaction)? } else { 0 };
+    transaction.execute("DELETE FROM tombstones WHERE at < ?1", [keep.tombstones.0])?;
+    transaction.execute("DELETE FROM minutes WHERE at < ?1", [keep.events.0])?;
+    transaction.execute("DELETE FROM starts WHERE at < ?1", [keep.events.0])?;
+    transaction.commit()?;
+    Ok(old == AT_ONCE || oldest > 0)
+}
+
+/// How much of the file the log takes, free pages not counted. Only where the whole file is
+/// larger than `most` are the other tables measured, which means reading them.
+fn log_bytes(connection: &Connection, most: u64) -> rusqlite::Result<u64> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let used = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
+    let used = u64::try_from(used).unwrap_or(0);
+    if used <= most {
+        return Ok(used);
+    }
+    let mut others = connection.prepare_cached(
+        "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE aggregate = TRUE AND name IN ('sessions', 'tombstones', 'minutes', 'starts')",
+    )?;
+    let others: i64 = others.query_row([], |row| row.get(0))?;
+    Ok(used.saturating_sub(u64::try_from(others).unwrap_or(0)))
+}
+
+/// Forgets the oldest lines; those of kills and removals only when there are no others.
+fn forget_oldest(transaction: &Transaction<'_>) -> rusqlite::Result<usize> {
+    let (last, first): (Vec<Kind>, Vec<Kind>) = Kind::LOGGED.into_iter().partition(|kind| kind.is_kept_longest());
+    for kinds in [first, last] {
+        let oldest_of = |kind: &Kind| {
+            format!(
+                "SELECT * FROM (SELECT seq FROM events WHERE kind = '{}' ORDER BY seq LIMIT {AT_ONCE})",
+                kind.as_str()
+            )
+        };
+        let oldest = kinds.iter().map(oldest_of).collect::<Vec<_>>().join(" UNION ALL ");
+        let gone = transaction.execute(
+            &format!(
+                "DELETE FROM events WHERE seq IN (SELECT seq FROM ({oldest}) ORDER BY seq LIMIT {AT_ONCE})
+                 AND seq < (SELECT max(seq) FROM events)"
+            ),
+            [],
+        )?;
+        if gone > 0 {
+            return Ok(gone);
+        }
+    }
+    Ok(0)
+}
