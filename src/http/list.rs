@@ -1,5 +1,6 @@
 //! Reading the live view: filtered, paged, as JSON or CSV; never from the store.
 
+use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -9,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::Answer;
+use super::gate::Caller;
 use super::openapi::Refusals;
 use super::path::Path;
 use super::{Shared, csv};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::registry::View;
+use crate::scope::Scope;
 use crate::session::{Session, SessionId};
 use crate::wire::SessionJson;
 
@@ -88,6 +91,7 @@ const LARGE: usize = 2_000;
 #[utoipa::path(get, path = "/sessions", tag = "administrators", params(ListQuery), responses((status = 200, description = "the live view", content((Page = "application/json"), (String = "text/csv"))), Refusals))]
 pub(super) async fn list(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     query: std::result::Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Answer {
@@ -102,7 +106,8 @@ pub(super) async fn list(
     let now = app.monitor.clock().now().wall;
     let epoch = app.monitor.registry().epoch().clone();
     let large = view.len() > LARGE;
-    let work = move || render(&view, &query, after, now, &epoch, as_csv);
+    let scope = caller.scope();
+    let work = move || render(&view, &scope, &query, after, now, &epoch, as_csv);
     if !large {
         return Ok(work());
     }
@@ -112,6 +117,7 @@ pub(super) async fn list(
 
 fn render(
     view: &View,
+    scope: &Scope,
     query: &ListQuery,
     after: Option<(Timestamp, SessionId)>,
     now: Timestamp,
@@ -119,7 +125,7 @@ fn render(
     as_csv: bool,
 ) -> Response {
     let needle = query.q.as_ref().filter(|q| !q.is_empty()).map(|q| q.to_lowercase());
-    let fits = |session: &&Session| query.fits(session, needle.as_deref());
+    let fits = |session: &&Session| scope.allows(&session.app) && query.fits(session, needle.as_deref());
     let total = view.sessions().map(|session| &**session).filter(fits).count();
     let limit = query.limit.unwrap_or(usize::MAX);
     let take = |rows: &mut dyn Iterator<Item = &std::sync::Arc<Session>>| {
@@ -145,7 +151,11 @@ fn render(
 
 /// `GET /sessions/{id}`
 #[utoipa::path(get, path = "/sessions/{id}", tag = "administrators", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "it", body = SessionJson), Refusals))]
-pub(super) async fn one(State(app): State<Shared>, Path(id): Path<String>) -> Answer {
-    let session = app.monitor.session(&id)?;
+pub(super) async fn one(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let session = caller.session(&app, &id)?;
     Ok(axum::Json(SessionJson::new(&session, app.monitor.clock().now().wall)).into_response())
 }

@@ -9,6 +9,7 @@ mod nginx;
 pub mod remote;
 pub mod requests;
 mod rules;
+mod scope;
 mod stalled;
 mod strangers;
 mod takeover;
