@@ -67,6 +67,10 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE sessions ADD COLUMN registered_by TEXT;
     ALTER TABLE tombstones ADD COLUMN token BLOB;
     ",
+    // 3: an app's lines of one kind, in their order: an entry of an index ends with `seq`
+    "
+    CREATE INDEX events_of_app ON events (app_name, kind);
+    ",
 ];
 
 /// Brings a database up to the newest migration, all of them in one transaction.
