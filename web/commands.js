@@ -1,5 +1,7 @@
 // The HTTP requests of the page. An error carries the `detail` that the server gave.
 
+import { keepPageSecret, pageHeaders } from './page-secret.js';
+
 const HEADERS = { 'x-sessionwatch': '1' };
 
 export class CommandError extends Error {
@@ -19,13 +21,18 @@ async function request(method, path, body) {
   try {
     answer = await fetch(new URL(path, document.baseURI), {
       method,
-      headers: body === undefined ? HEADERS : { ...HEADERS, 'content-type': 'application/json' },
+      headers: {
+        ...HEADERS,
+        ...pageHeaders(),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: 'no-store',
     });
   } catch {
     throw new CommandError(0, 'the server cannot be reached');
   }
+  keepPageSecret(answer);
   const text = await answer.text();
   let content = null;
   try {

@@ -2,6 +2,7 @@
 // here. The socket itself is in a worker (`socket.js`).
 
 import { backoff } from './lib/backoff.js';
+import { pageHeaders, pageSecret } from './page-secret.js';
 
 /** After this long without a frame, in ms, the server is probed: a network that fails silently closes no socket. */
 const SILENCE = 30_000;
@@ -85,7 +86,7 @@ export class Connection extends EventTarget {
     this.#opened += 1;
     this.#socket = this.#opened;
     this.#isOpen = false;
-    this.#thread().postMessage({ open: this.#socket, url: url.href });
+    this.#thread().postMessage({ open: this.#socket, url: url.href, page: pageSecret() });
   }
 
   #thread() {
@@ -161,6 +162,7 @@ export class Connection extends EventTarget {
       const answer = await fetch(new URL('./sessions?limit=0', document.baseURI), {
         signal: AbortSignal.timeout(PROBE),
         cache: 'no-store',
+        headers: pageHeaders(),
       });
       return answer.status === 401 || answer.status === 403;
     } catch {

@@ -14,6 +14,7 @@ export const KINDS = {
   kill_delivered: 'kill delivered',
   kill_acknowledged: 'kill acknowledged',
   removed: 'removed',
+  logged_in: 'logged in',
 };
 
 /** The other fields of an event, in one line. */

@@ -4,15 +4,21 @@
 
 let current = null;
 
-/** `{ open: number, url }` opens the socket of that number in place of any other; `{ close: number }` closes it. */
+/**
+ * `{ open: number, url, page }` opens the socket of that number in place of any other, `page` being the page's secret;
+ * `{ close: number }` closes it.
+ */
 onmessage = ({ data }) => {
-  if (data.open !== undefined) open(data.open, data.url);
+  if (data.open !== undefined) open(data.open, data.url, data.page);
   else if (current?.number === data.close) current.socket.close(1000);
 };
 
-function open(number, url) {
+function open(number, url, page) {
   current?.socket.close(1000);
-  const socket = new WebSocket(url, 'sessionwatch.v1');
+  const offered = ['sessionwatch.v1'];
+  // A page can send no header with a socket.
+  if (page) offered.push(`sessionwatch.page.${page}`);
+  const socket = new WebSocket(url, offered);
   current = { number, socket };
   socket.onopen = () => postMessage({ number, opened: true });
   socket.onmessage = event => postMessage({ number, frame: event.data });
