@@ -12,6 +12,7 @@ use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::cli;
 use sessionwatch::config::Config;
 use sessionwatch::demo::{DemoArgs, populate};
+use sessionwatch::http::people::People;
 use sessionwatch::import_command::{self, ImportCommand};
 use sessionwatch::logging;
 use sessionwatch::monitor::ended;
@@ -123,6 +124,7 @@ async fn start(config: &Config) -> Result<Server, String> {
     config.base()?;
     config.allowed_origins()?;
     config.check_exposure()?;
+    People::new(config)?;
     let store = Sqlite::open(&config.db).await.map_err(|error| error.to_string())?;
     Server::bind(config, Arc::new(store) as Arc<dyn Backend>).await
 }

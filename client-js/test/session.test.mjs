@@ -218,6 +218,16 @@ test('ended while the socket is away, the end goes out over HTTP with the sessio
   } finally { request.mock.restore(); }
 });
 
+test('an id of the server is one part of a path, whatever it holds', async () => {
+  const { session, socket } = await online({ server: 'http://monitor.test/sw' });
+  const request = mock.method(globalThis, 'fetch', async () => new Response());
+  try {
+    socket.register('../x?y#z/ä').fail();
+    session.end();
+    assert.equal(request.mock.calls[0].arguments[0], 'http://monitor.test/sw/sessions/..%2Fx%3Fy%23z%2F%C3%A4/end');
+  } finally { request.mock.restore(); }
+});
+
 test('a session that the server ends, as one that is deleted there, is ended and does not come back', async () => {
   const { session, socket, WebSocket } = await online();
   socket.fail(1000, 'the session has ended');

@@ -18,6 +18,7 @@ mod openapi;
 pub mod owner;
 mod pages;
 mod path;
+pub mod people;
 mod ping;
 pub mod proxies;
 pub mod sessions;

@@ -3,17 +3,25 @@
 import { printable } from './format.js';
 
 /**
- * One cell. A text that a spreadsheet would run as a formula gets an apostrophe in front. Characters that cannot be
- * seen are spelled out, as on the page. Numbers stay numbers.
+ * The text with an apostrophe before every sign that a spreadsheet would take for the start of a formula: in front, behind
+ * blanks, and behind what another country's spreadsheet takes for the end of a cell. src/http/csv.rs does the same;
+ * tests/vectors/csv-cells.json holds both to it.
+ * @param {string} text
+ */
+export const guarded = text =>
+  text.replace(/(?:^(?=[\t\r\n])|(?:^|(?<=[;\t\r\n]))(?=[^\S\t\r\n]*[=+\-@＝＋－＠]))/g, "'");
+
+/**
+ * One cell. Texts that a spreadsheet would take for a formula are guarded; characters that cannot be seen are spelled
+ * out, as on the page. Numbers stay numbers.
  * @param {string|number|boolean|null|undefined} value
  */
 export function cell(value) {
   if (value === null || value === undefined) return '';
   if (typeof value === 'number' || typeof value === 'boolean') return String(value);
-  // Checked before tabs and returns are spelled out: they may stand in front of the sign to hide it.
-  const formula = /^[\t\r\n ]*[=+\-@\uff1d\uff0b\uff0d\uff20]|^[\t\r]/.test(value);
-  const text = (formula ? "'" : '') + printable(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  // Judged before it is spelled out.
+  const text = printable(guarded(value));
+  return /[",;\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /**
@@ -28,4 +36,4 @@ export function csv(header, rows) {
 }
 
 /** One row for the clipboard, its cells separated by tabs. No cell contains a tab or a line break. */
-export const tabbed = values => values.map(value => printable(value ?? '')).join('\t');
+export const tabbed = values => values.map(value => printable(typeof value === 'string' ? guarded(value) : (value ?? ''))).join('\t');

@@ -2,11 +2,13 @@
 //! meet who go around it, over real sockets.
 
 mod attacks;
+mod enforce;
 mod flood;
 mod limits;
 mod lists;
 mod matrix;
 mod nginx;
+mod people;
 pub mod remote;
 pub mod requests;
 mod rules;
