@@ -20,7 +20,7 @@ const HOSTILE = [
     current_task: 'C'.repeat(256),
     status: 'running',
   },
-  // Some characters that cannot be seen are accepted by the server; those that reorder text are refused (see below).
+  // The server accepts one character that cannot be seen, a non-joiner between two letters. It refuses others (see below).
   {
     session_id: 'unseen',
     app_name: 'می\u200Cخواهم',
