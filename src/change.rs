@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::scope::Scope;
 use crate::session::{Digest, Kill, Session, SessionId, SocketId, Status, Visibility};
 use crate::timing::Timing;
 
@@ -18,6 +19,8 @@ pub struct Actor {
     pub by: Option<Arc<str>>,
     /// The address of who asked.
     pub from: Option<Arc<str>>,
+    /// Whose sessions they may act on: the writer judges it against each session.
+    pub scope: Scope,
 }
 
 /// What shows that somebody may act for a session that is already there.
@@ -85,6 +88,8 @@ pub struct Registration {
     pub fresh_token: Digest,
     /// The name of the token that it registers with.
     pub registered_by: Option<Arc<str>>,
+    /// The apps that whoever registers it is limited to.
+    pub scope: Scope,
     /// The socket on which it registered, if it did so on one.
     pub socket: Option<SocketId>,
 }

@@ -54,7 +54,7 @@ enum What {
         /// What a token that is made may do: ingest, view or admin; its name by default
         #[arg(long, value_parser = role)]
         role: Option<Role>,
-        /// How long the new secret is valid, such as 30d; without it a token that expires may do so no later than before
+        /// How long the new secret is valid, such as 30d; without it the end stays as it was
         #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
         expires: Option<Duration>,
         /// Why, for the record
@@ -208,6 +208,10 @@ fn rotate(
     let there = file.tokens.iter_mut().find(|line| line.name == name);
     let what = match (there, role.or_else(|| self::role(name).ok())) {
         (Some(line), _) if role.is_none_or(|role| role == line.role) => {
+            let now = Clock::system().now().wall;
+            if expires.is_none() && line.expires()?.is_some_and(|over| over <= now) {
+                return Err(format!("{name} has expired; say --expires to make it valid again"));
+            }
             line.token = secret::fresh().0;
             line.expires = expires.or_else(|| line.expires.take());
             "rotated"

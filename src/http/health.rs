@@ -1,11 +1,14 @@
 //! For those who watch the watcher.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Shared;
+use super::gate::Caller;
 use super::openapi::Refusals;
+use crate::metrics;
 
 /// 503 and one word, which tells a stranger nothing.
 fn not_ready(word: &'static str) -> Response {
@@ -31,8 +34,10 @@ pub(super) async fn ready(State(app): State<Shared>) -> Response {
 
 /// `GET /metrics`: Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "server", responses((status = 200, description = "for Prometheus", body = String, content_type = "text/plain"), Refusals))]
-pub(super) async fn metrics(State(app): State<Shared>) -> impl IntoResponse {
-    let text = app.monitor.metrics().render(&app.monitor.gauges());
+pub(super) async fn metrics(State(app): State<Shared>, Extension(caller): Extension<Caller>) -> impl IntoResponse {
+    let scope = caller.scope();
+    let gauges = app.monitor.gauges(&scope);
+    let text = if scope.is_all() { app.monitor.metrics().render(&gauges) } else { metrics::sessions_alone(&gauges) };
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 

@@ -44,7 +44,8 @@ pub(super) async fn log_in(
     };
     let set = cookie::set(&headers, caller.secure, &base, &cookie).ok_or_else(unset)?;
     // No log-in without its line in the audit log.
-    let actor = Actor { by: Some(identity.name.clone()), from: Some(caller.from.to_string().into()) };
+    let actor =
+        Actor { by: Some(identity.name.clone()), from: Some(caller.from.to_string().into()), ..Actor::default() };
     if let Err(error) = app.monitor.logged_in(actor).await {
         tokens.log_out(&identity);
         return Err(error.into());

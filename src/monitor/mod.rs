@@ -28,6 +28,7 @@ use crate::feed::Feed;
 use crate::log::{Entry, Query};
 use crate::metrics::{AppStatus, Gauges, Metrics};
 use crate::registry::Registry;
+use crate::scope::Scope;
 use crate::session::{Session, SessionId};
 use crate::stats::Stats;
 use crate::timing::Timing;
@@ -297,9 +298,9 @@ impl Monitor {
 
     /// What `/metrics` reads off at the moment.
     #[must_use]
-    pub fn gauges(&self) -> Gauges {
+    pub fn gauges(&self, scope: &Scope) -> Gauges {
         let mut sessions: std::collections::BTreeMap<(String, String), i64> = std::collections::BTreeMap::new();
-        for session in self.registry.view().sessions() {
+        for session in self.registry.view().sessions().filter(|session| scope.allows(&session.app)) {
             *sessions.entry((session.app.to_string(), session.shown_status().to_owned())).or_default() += 1;
         }
         let sessions = sessions.into_iter().map(|((app, status), count)| (AppStatus { app, status }, count)).collect();

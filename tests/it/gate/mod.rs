@@ -12,6 +12,7 @@ mod people;
 pub mod remote;
 pub mod requests;
 mod rules;
+mod scope;
 mod stalled;
 mod strangers;
 mod takeover;
