@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::scope::Scope;
 use crate::session::{Digest, Kill, Session, SessionId, SocketId, Status, Visibility};
 use crate::timing::Timing;
 
@@ -18,6 +19,8 @@ pub struct Actor {
     pub by: Option<Arc<str>>,
     /// The address of who asked.
     pub from: Option<Arc<str>>,
+    /// Whose sessions they may act on: the writer judges it against each session.
+    pub scope: Scope,
 }
 
 /// What shows that somebody may act for a session that is already there.
@@ -85,6 +88,8 @@ pub struct Registration {
     pub fresh_token: Digest,
     /// The name of the token that it registers with.
     pub registered_by: Option<Arc<str>>,
+    /// The apps that whoever registers it is limited to.
+    pub scope: Scope,
     /// The socket on which it registered, if it did so on one.
     pub socket: Option<SocketId>,
 }
@@ -239,6 +244,10 @@ pub enum Change {
         /// Who asks.
         actor: Actor,
     },
+    /// Somebody has logged in, which the log keeps.
+    LoggedIn(Actor),
+    /// Changes nothing: asks whether the writer answers.
+    Probe,
     /// A client has shown a note.
     MessageDelivered(SessionId, Arc<str>, Authority),
 }
@@ -267,13 +276,15 @@ pub enum Kind {
     KillAcknowledged,
     /// It is no longer live.
     Removed,
+    /// Somebody logged in; of no session.
+    LoggedIn,
     /// A socket opened or closed: seen on dashboards, not in the log.
     Connection,
 }
 
 impl Kind {
     /// All kinds that stand in the log.
-    pub const LOGGED: [Self; 10] = [
+    pub const LOGGED: [Self; 11] = [
         Self::Registered,
         Self::StatusChanged,
         Self::MessageSent,
@@ -284,6 +295,7 @@ impl Kind {
         Self::KillDelivered,
         Self::KillAcknowledged,
         Self::Removed,
+        Self::LoggedIn,
     ];
 
     /// The word for it.
@@ -300,6 +312,7 @@ impl Kind {
             Self::KillDelivered => "kill_delivered",
             Self::KillAcknowledged => "kill_acknowledged",
             Self::Removed => "removed",
+            Self::LoggedIn => "logged_in",
             Self::Connection => "connection",
         }
     }
@@ -319,7 +332,7 @@ impl Kind {
     /// Whether the session is another one afterwards.
     #[must_use]
     pub fn changes_session(self) -> bool {
-        !matches!(self, Self::MessageSent | Self::MessageDelivered)
+        !matches!(self, Self::MessageSent | Self::MessageDelivered | Self::LoggedIn)
     }
 }
 

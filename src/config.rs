@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
+use crate::credentials;
 use crate::decide::Limits;
 use crate::timing::Timing;
 
@@ -138,22 +139,32 @@ pub struct Config {
     /// local programs
     #[arg(long, env = "SESSIONWATCH_TRUST_PROXY", value_delimiter = ',', value_parser = network, value_name = "ADDRESS")]
     pub trust_proxy: Vec<IpNet>,
+    /// The header by which a proxy of --trust-proxy names whom it has logged in, like X-Forwarded-User
+    #[arg(long, env = "SESSIONWATCH_AUTH_HEADER", requires = "trust_proxy", value_name = "HEADER")]
+    pub auth_header: Option<String>,
+    /// The header by which it names their groups, separated by commas, like X-Forwarded-Groups
+    #[arg(long, env = "SESSIONWATCH_AUTH_GROUPS_HEADER", requires = "auth_header", value_name = "HEADER")]
+    pub auth_groups_header: Option<String>,
+    /// Who of them may do everything: users, or group:NAME, with * for any characters; repeat for several
+    #[arg(long, env = "SESSIONWATCH_ADMINS", requires = "auth_header", value_delimiter = ',', value_name = "WHO")]
+    pub admins: Vec<String>,
+    /// Who of them may look, written like --admins
+    #[arg(long, env = "SESSIONWATCH_VIEWERS", requires = "auth_header", value_delimiter = ',', value_name = "WHO")]
+    pub viewers: Vec<String>,
     /// Listen on the network without TLS: everybody on the way can read the tokens
     #[arg(long, env = "SESSIONWATCH_INSECURE_HTTP")]
     pub insecure_http: bool,
 }
 
-/// The token file: the one that was named, else the one beside the database.
+/// The token file: the one that was named, else systemd's, else the one beside the database.
 #[must_use]
 pub fn token_path(named: Option<&Path>, db: &Path) -> PathBuf {
-    named.map_or_else(
-        || {
-            let mut name = db.as_os_str().to_owned();
-            name.push(".tokens");
-            PathBuf::from(name)
-        },
-        Path::to_owned,
-    )
+    let beside = || {
+        let mut name = db.as_os_str().to_owned();
+        name.push(".tokens");
+        PathBuf::from(name)
+    };
+    named.map(Path::to_owned).or_else(|| credentials::named(credentials::TOKENS)).unwrap_or_else(beside)
 }
 
 impl Config {
@@ -244,7 +255,7 @@ impl Config {
     #[must_use]
     pub fn public_url(&self, address: SocketAddr, base: &str) -> String {
         let behind_proxy = !self.trust_proxy.is_empty();
-        let scheme = if self.tls_cert.is_some() || behind_proxy { "https" } else { "http" };
+        let scheme = if self.tls().is_some() || behind_proxy { "https" } else { "http" };
         let host = match self.allow_host.first() {
             Some(name) if behind_proxy || name.contains(':') => name.clone(),
             Some(name) => format!("{name}:{}", address.port()),
@@ -260,12 +271,22 @@ impl Config {
         token_path(self.token_file.as_deref(), &self.db)
     }
 
+    /// Certificate chain and private key to serve HTTPS with: those that were named, else
+    /// systemd's, if there are any.
+    #[must_use]
+    pub fn tls(&self) -> Option<(PathBuf, PathBuf)> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
+            _ => credentials::named(credentials::TLS_CERT).zip(credentials::named(credentials::TLS_KEY)),
+        }
+    }
+
     /// Refuses what would be unsafe without having been asked for.
     ///
     /// # Errors
     /// A sentence that says what to add.
     pub fn check_exposure(&self) -> Result<(), String> {
-        if self.loopback() || self.tls_cert.is_some() || !self.trust_proxy.is_empty() || self.insecure_http {
+        if self.loopback() || self.tls().is_some() || !self.trust_proxy.is_empty() || self.insecure_http {
             return Ok(());
         }
         Err(format!(

@@ -52,6 +52,31 @@ pub struct Draft<'a> {
     events: Vec<Event>,
 }
 
+/// What stands for a session in an event that is of none.
+fn nobody(now: Now) -> Session {
+    Session {
+        id: SessionId::none(),
+        app: "".into(),
+        user: None,
+        started_at: now.wall,
+        pulse: Arc::new(Pulse::new(now.wall, now.mono)),
+        status: Status::default(),
+        status_since: now.wall,
+        task: None,
+        task_started_at: None,
+        visibility: None,
+        heartbeat_interval: 0.0,
+        client: None,
+        remote_addr: None,
+        meta: None,
+        kill: None,
+        token: None,
+        stale: false,
+        socket: None,
+        registered_by: None,
+    }
+}
+
 /// How many sessions there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -119,17 +144,25 @@ impl<'a> Draft<'a> {
                 self.kill_step(&session, kill_id, Kind::KillAcknowledged, now)
             }
             Change::Remove { id, cause, actor, authority } => {
+                self.within(id, actor)?;
                 let session = self.authorized(id, authority)?;
                 self.remove(&session, *cause, actor.clone(), now);
                 Ok(Outcome::Done)
             }
             Change::RemoveSilent { before, actor } => {
-                let silent = self.all(|session| !session.connected() && session.pulse.wall() < *before);
+                let silent = self.all(|session| {
+                    !session.connected() && session.pulse.wall() < *before && actor.scope.allows(&session.app)
+                });
                 for session in &silent {
                     self.remove(session, Cause::Deleted, actor.clone(), now);
                 }
                 Ok(Outcome::Count(silent.len()))
             }
+            Change::LoggedIn(actor) => {
+                self.push(Kind::LoggedIn, nobody(now), actor.clone(), now);
+                Ok(Outcome::Done)
+            }
+            Change::Probe => Ok(Outcome::Done),
             Change::GoStale(id) => Ok(self.go_stale(id, now)),
             Change::Recover(id) => Ok(self.recover(id, now)),
             Change::Expire(id) => Ok(self.expire(id, now)),
@@ -152,6 +185,16 @@ impl<'a> Draft<'a> {
 
     fn live(&self, id: &SessionId) -> Result<Arc<Session>> {
         self.get(id).ok_or_else(|| self.gone(id).unwrap_or_else(|| Error::NotFound(id.to_string())))
+    }
+
+    /// The live session, if it is of an app that the actor may act on. To who is limited to
+    /// some apps, all other ids are unknown, those that were killed included.
+    fn within(&self, id: &SessionId, actor: &Actor) -> Result<Arc<Session>> {
+        match self.live(id) {
+            Ok(session) if actor.scope.allows(&session.app) => Ok(session),
+            Err(error) if actor.scope.is_all() => Err(error),
+            _ => Err(Error::NotFound(id.to_string())),
+        }
     }
 
     /// The live session, if the change may act on it.
@@ -196,6 +239,12 @@ impl<'a> Draft<'a> {
     }
 
     fn register(&mut self, asked: &Registration, now: Now) -> Result<Outcome> {
+        if !asked.scope.allows(&asked.app) {
+            return Err(Error::Forbidden(format!(
+                "this token is limited to other apps than {:?}; register with a token for that app",
+                asked.app
+            )));
+        }
         if let Some(session) = self.get(&asked.id) {
             return self.resume(&session, asked, now);
         }
@@ -224,7 +273,8 @@ impl<'a> Draft<'a> {
             stale: false,
             socket: asked.socket,
         };
-        let event = self.push(Kind::Registered, session, Actor { by: None, from: asked.remote_addr.clone() }, now);
+        let event =
+            self.push(Kind::Registered, session, Actor { from: asked.remote_addr.clone(), ..Actor::default() }, now);
         Ok(Outcome::Registered { session: event.session.clone(), resumed: false, fresh_token: true, replaced: None })
     }
 
@@ -252,8 +302,8 @@ impl<'a> Draft<'a> {
     fn resume(&mut self, session: &Arc<Session>, asked: &Registration, now: Now) -> Result<Outcome> {
         let fresh_token = match asked.proof {
             Proof::Token(digest) if session.owned_by(&digest) => false,
-            Proof::Trusted => true,
-            Proof::Token(_) | Proof::Missing => {
+            Proof::Trusted if asked.scope.allows(&session.app) => true,
+            Proof::Trusted | Proof::Token(_) | Proof::Missing => {
                 return Err(Error::Forbidden(format!(
                     "the session {} belongs to somebody else: send its session_token, or register with another session_id",
                     session.id
@@ -327,14 +377,15 @@ impl<'a> Draft<'a> {
     ) -> Result<Outcome> {
         match target {
             Target::Session(id) => {
-                let session = self.live(id)?;
+                let session = self.within(id, actor)?;
                 if let Some(kill) = &session.kill {
                     return Ok(Outcome::Kill(kill.clone()));
                 }
                 Ok(Outcome::Kill(self.request_kill(&session, kill_id.clone(), reason, actor, now)))
             }
             Target::App(app) => {
-                let asked = self.all(|session| session.app == *app && session.kill.is_none());
+                let asked = self
+                    .all(|session| session.app == *app && session.kill.is_none() && actor.scope.allows(&session.app));
                 for (index, session) in asked.iter().enumerate() {
                     let kill_id = if index == 0 { kill_id.clone() } else { format!("{kill_id}.{index}").into() };
                     self.request_kill(session, kill_id, reason, actor, now);
@@ -440,8 +491,8 @@ impl<'a> Draft<'a> {
 
     fn send(&mut self, target: &Target, message: &Arc<Message>, actor: &Actor, now: Now) -> Result<Outcome> {
         let recipients = match target {
-            Target::Session(id) => vec![self.live(id)?],
-            Target::App(app) => self.all(|session| session.app == *app),
+            Target::Session(id) => vec![self.within(id, actor)?],
+            Target::App(app) => self.all(|session| session.app == *app && actor.scope.allows(&session.app)),
         };
         let ids = recipients.iter().map(|session| session.id.clone()).collect();
         for session in recipients {

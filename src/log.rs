@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::change::{Event, Kind};
 use crate::clock::Timestamp;
+use crate::scope::Scope;
 
 /// One line of the audit log.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -17,9 +18,9 @@ pub struct Entry {
     pub at: Timestamp,
     /// What, as the contract names it.
     pub kind: String,
-    /// Of which session.
+    /// Of which session; empty for what is of none.
     pub session_id: String,
-    /// Of which app.
+    /// Of which app; empty for what is of none.
     pub app_name: String,
     /// Of which user.
     pub user_id: Option<String>,
@@ -89,7 +90,7 @@ impl Details {
                 details.start_time = Some(session.started_at.to_string());
                 details.duration_seconds = Some(session.duration_seconds(event.at));
             }
-            Kind::Stale | Kind::Connection => {}
+            Kind::Stale | Kind::LoggedIn | Kind::Connection => {}
         }
         details
     }
@@ -160,6 +161,8 @@ pub struct Query {
     pub session_id: Option<String>,
     /// Only this app.
     pub app_name: Option<String>,
+    /// Only these apps.
+    pub scope: Scope,
     /// Only what came before this place.
     pub before: Option<u64>,
     /// At most so many.
@@ -175,6 +178,7 @@ impl Query {
         (self.kinds.is_empty() || self.kinds.contains(&entry.kind))
             && self.session_id.as_ref().is_none_or(|id| *id == entry.session_id)
             && self.app_name.as_ref().is_none_or(|app| *app == entry.app_name)
+            && self.scope.allows(&entry.app_name)
             && self.before.is_none_or(|before| entry.seq < before)
     }
 }

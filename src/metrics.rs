@@ -152,24 +152,41 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, gauges: &Gauges) -> String {
         let now = Registry::new();
-        let sessions = Opts::new("sessionwatch_sessions", "Live sessions by app and status");
-        let sessions = put(&now, IntGaugeVec::new(sessions, &["app", "status"]));
-        for ((app, status), count) in bounded(&gauges.sessions) {
-            sessions.with_label_values(&[app, status]).set(count);
-        }
+        put_sessions(&now, gauges);
         counter(&now, "heartbeats", "Heartbeats taken").inc_by(gauges.beats);
         counter(&now, "snapshots", "Snapshots encoded").inc_by(gauges.snapshots);
         gauge(&now, "dashboards", "Open dashboards", self.dashboards.load(Ordering::Relaxed));
         gauge(&now, "snapshots_held", "Large snapshots in memory", gauges.snapshots_held as i64);
         gauge(&now, "client_sockets", "Open client sockets", self.client_sockets.load(Ordering::Relaxed));
         gauge(&now, "commit_queue", "Changes that wait for a commit", self.queue.load(Ordering::Relaxed));
-        let mut out = Vec::new();
-        for registry in [&now, &self.registry] {
-            // Writing into a Vec does not fail, and a family that is empty is left out.
-            let _ = TextEncoder::new().encode(&registry.gather(), &mut out);
-        }
-        String::from_utf8(out).unwrap_or_default()
+        encode(&[&now, &self.registry])
     }
+}
+
+/// The live sessions and nothing else, in Prometheus' text format: for who is limited to
+/// some apps, since all other metrics are of all apps together.
+#[must_use]
+pub fn sessions_alone(gauges: &Gauges) -> String {
+    let now = Registry::new();
+    put_sessions(&now, gauges);
+    encode(&[&now])
+}
+
+fn put_sessions(registry: &Registry, gauges: &Gauges) {
+    let sessions = Opts::new("sessionwatch_sessions", "Live sessions by app and status");
+    let sessions = put(registry, IntGaugeVec::new(sessions, &["app", "status"]));
+    for ((app, status), count) in bounded(&gauges.sessions) {
+        sessions.with_label_values(&[app, status]).set(count);
+    }
+}
+
+fn encode(registries: &[&Registry]) -> String {
+    let mut out = Vec::new();
+    for registry in registries {
+        // Writing into a Vec does not fail, and a family that is empty is left out.
+        let _ = TextEncoder::new().encode(&registry.gather(), &mut out);
+    }
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// The counts under few labels: the apps and the statuses with the most sessions keep their

@@ -94,6 +94,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Counts one more session in this state.
+    pub fn add(&mut self, state: State) {
+        *self.of(state) += 1;
+    }
+
     fn of(&mut self, state: State) -> &mut u64 {
         match state {
             State::Idle => &mut self.idle,

@@ -45,6 +45,12 @@ impl SessionId {
         Self(Arc::from(&*uuid::Uuid::new_v8(bytes).hyphenated().encode_lower(&mut buffer)))
     }
 
+    /// What stands in the place of an id in the log's lines that are of no session.
+    #[must_use]
+    pub fn none() -> Self {
+        Self("".into())
+    }
+
     /// The id that this text is, or `None` where it is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::clock::{Now, Timestamp};
-use crate::registry::View;
 use crate::session::{Kill, Session, Visibility};
 
 /// What this server calls itself.
@@ -193,15 +192,15 @@ pub fn beats<'a>(now: Timestamp, moved: impl Iterator<Item = &'a Session>) -> St
     text(out)
 }
 
-/// Encodes all live sessions at one position, in parts of at most [`PART_MAX`]
+/// Encodes sessions at one position, in parts of at most [`PART_MAX`]
 /// bytes; at least one part.
 #[must_use]
-pub fn snapshot(view: &View, now: Now) -> Vec<String> {
+pub fn snapshot<'a>(seq: u64, sessions: impl Iterator<Item = &'a Arc<Session>>, now: Now) -> Vec<String> {
     // Room for the head of each part, whose numbers are known only at the end.
     const HEAD: usize = 128;
     let mut bodies = vec![Vec::new()];
     let mut one = Vec::with_capacity(1_024);
-    for session in view.sessions() {
+    for session in sessions {
         one.clear();
         append(&mut one, &SessionJson::new(session, now.wall));
         let fits = bodies.last().is_some_and(|body| HEAD + body.len() + one.len() < PART_MAX);
@@ -217,8 +216,7 @@ pub fn snapshot(view: &View, now: Now) -> Vec<String> {
     }
     let parts = bodies.len();
     let frame = |(index, body): (usize, Vec<u8>)| {
-        let head =
-            format!(r#"{{"type":"snapshot","seq":{},"part":{},"parts":{parts},"sessions":["#, view.seq, index + 1);
+        let head = format!(r#"{{"type":"snapshot","seq":{},"part":{},"parts":{parts},"sessions":["#, seq, index + 1);
         let mut out = Vec::with_capacity(head.len() + body.len() + 2);
         out.extend_from_slice(head.as_bytes());
         out.extend_from_slice(&body);

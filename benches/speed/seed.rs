@@ -29,6 +29,7 @@ fn registration(index: usize) -> Change {
         remote_addr: Some("127.0.0.1".into()),
         proof: Proof::Trusted,
         fresh_token: [7; 32],
+        scope: sessionwatch::scope::Scope::all(),
         registered_by: None,
         socket: None,
     }))

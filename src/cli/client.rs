@@ -43,7 +43,7 @@ impl Api {
     /// A client for the server that `args` name; does no I/O yet.
     ///
     /// # Errors
-    /// When the address is not an `http` or `https` URL.
+    /// When the address is not an `http` or `https` URL, or the token's file cannot be used.
     pub fn new(args: &ServerArgs) -> Result<Self, CliError> {
         let usage = |why: String| {
             CliError::Usage(format!("--server {:?} is no address: {why}. Give it as http://host:port.", args.server))
@@ -69,7 +69,7 @@ impl Api {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| usage(root_cause(&error)))?;
-        let token = args.token.clone().filter(|token| !token.reveal().is_empty());
+        let token = args.token()?;
         Ok(Self { base, token, http })
     }
 
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     fn api(server: &str) -> Result<Api, CliError> {
-        Api::new(&ServerArgs { server: server.to_owned(), token: None })
+        Api::new(&ServerArgs::open(server))
     }
 
     fn path(server: &str, parts: &[&str]) -> String {

@@ -8,7 +8,7 @@ use super::text::escape;
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// The server answered with an error of its own (problem+json), or refused a socket.
-    #[error("{}{}", escape(.detail), if *.status == 401 { "; give it with --token or SESSIONWATCH_TOKEN" } else { "" })]
+    #[error("{}{}", escape(.detail), if *.status == 401 { "; give it with --token-file, SESSIONWATCH_TOKEN_FILE, --token or SESSIONWATCH_TOKEN" } else { "" })]
     Refused {
         /// The HTTP status, or the HTTP status that stands for the socket's close code.
         status: u16,

@@ -1,8 +1,16 @@
 //! Which server a command speaks to, and as whom.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use clap::Args;
+use serde_json::Value;
+
+use super::error::CliError;
+use crate::credentials;
 
 /// A token that does not show itself in debug output.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,9 +43,63 @@ pub struct ServerArgs {
     /// The server's address
     #[arg(long, env = "SESSIONWATCH_SERVER", default_value = "http://127.0.0.1:8000", value_name = "URL")]
     pub server: String,
-    /// The token that the server asks for
+    /// The token that the server asks for; others can see it in the list of processes, unlike --token-file
     #[arg(long, env = "SESSIONWATCH_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<Token>,
+    /// A file that holds the token, or the server's own token file
+    #[arg(long, env = "SESSIONWATCH_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The role whose token is taken out of the server's own token file.
+    #[arg(skip)]
+    pub role: Role,
+}
+
+impl ServerArgs {
+    /// A server that asks for no token.
+    #[must_use]
+    pub fn open(server: &str) -> Self {
+        Self { server: server.to_owned(), token: None, token_file: None, role: Role::default() }
+    }
+
+    /// The token: the one that was given, else the one in the file, else the one that systemd
+    /// hands over as the credential `sessionwatch.token`.
+    pub(super) fn token(&self) -> Result<Option<Token>, CliError> {
+        let given = self.token.clone().filter(|token| !token.reveal().is_empty());
+        let file = self.token_file.clone().filter(|path| !path.as_os_str().is_empty());
+        match (given, file.or_else(|| credentials::named(credentials::TOKEN))) {
+            (Some(token), _) => Ok(Some(token)),
+            (None, Some(path)) => read(&path, self.role).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// What a command does with its token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It looks, and ends sessions.
+    #[default]
+    Admin,
+    /// It registers a session.
+    Ingest,
+}
+
+fn read(path: &Path, role: Role) -> Result<Token, CliError> {
+    let wrong = |why: &str| CliError::Usage(format!("The token file {} {why}.", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+    let text = text.trim();
+    if !text.starts_with('{') {
+        return match text {
+            "" => Err(wrong("is empty: put the token into it")),
+            token if token.contains(char::is_whitespace) => Err(wrong("holds more than one token: leave one")),
+            token => Ok(Token(token.to_owned())),
+        };
+    }
+    let word = if role == Role::Ingest { "ingest" } else { "admin" };
+    let file: Value = serde_json::from_str(text).map_err(|_| wrong("is neither a token nor a server's token file"))?;
+    let fits = |line: &&Value| line["role"] == word && line["apps"].is_null();
+    let token = file["tokens"].as_array().and_then(|lines| lines.iter().find(fits)?["token"].as_str());
+    token.map(|token| Token(token.to_owned())).ok_or_else(|| wrong(&format!("has no {word} token for all apps")))
 }
 
 #[cfg(test)]
@@ -46,7 +108,24 @@ mod tests {
 
     #[test]
     fn a_token_never_shows_in_debug_output() {
-        let args = ServerArgs { server: "http://h:1".to_owned(), token: "s3cret".parse().ok() };
+        let args = ServerArgs { token: "s3cret".parse().ok(), ..ServerArgs::open("http://h:1") };
         assert!(!format!("{args:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_file_holds_one_token_or_is_the_servers_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("t");
+        let read = |text: &str, role| {
+            std::fs::write(&path, text).expect("written");
+            read(&path, role).map(|token| token.reveal().to_owned()).ok()
+        };
+        assert_eq!(read("s3cret\n", Role::Admin).as_deref(), Some("s3cret"));
+        for wrong in ["", "\n", "one two", "{", "{}", r#"{"tokens":[]}"#] {
+            assert_eq!(read(wrong, Role::Admin), None, "{wrong:?}");
+        }
+        let own = r#"{"tokens":[{"role":"admin","token":"l","apps":["risk"]},{"role":"ingest","token":"i"},{"role":"admin","token":"a"}]}"#;
+        assert_eq!(read(own, Role::Admin).as_deref(), Some("a"));
+        assert_eq!(read(own, Role::Ingest).as_deref(), Some("i"));
     }
 }

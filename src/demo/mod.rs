@@ -52,7 +52,7 @@ fn sessions(text: &str) -> Result<usize, String> {
 /// They end within a second after that, without good-byes: the server goes at the same time. A `base_url` that is no
 /// address plays nothing and waits for `shutdown`.
 pub async fn populate(base_url: String, sessions: usize, shutdown: impl Future) {
-    let Ok(api) = Api::new(&ServerArgs { server: base_url, token: None }) else {
+    let Ok(api) = Api::new(&ServerArgs::open(&base_url)) else {
         shutdown.await;
         return;
     };

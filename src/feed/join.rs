@@ -15,6 +15,7 @@ use super::ring::{Missed, Touched};
 use super::{BEATS_AT_ONCE, Feed, Published};
 use crate::clock::{Now, Timestamp};
 use crate::registry::View;
+use crate::scope::Scope;
 use crate::session::Session;
 use crate::timing::Timing;
 use crate::wire::{self, RemovedJson};
@@ -31,7 +32,7 @@ const LARGE_AT_ONCE: usize = 3;
 const HELD_AT_MOST: Duration = Duration::from_secs(10);
 
 /// All sessions at one position, encoded.
-struct Snapshot {
+pub(super) struct Snapshot {
     seq: u64,
     now: Now,
     made: Instant,
@@ -123,6 +124,18 @@ impl Iterator for Owed {
 }
 
 impl Owed {
+    /// A snapshot and nothing more.
+    pub(super) fn snapshot(snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            now: snapshot.now.wall,
+            snapshot: Some(snapshot),
+            parts_sent: 0,
+            frames: Vec::new().into_iter(),
+            conflated: None,
+            moved: Vec::new().into_iter(),
+        }
+    }
+
     /// Whether it begins with a snapshot.
     #[must_use]
     pub fn is_snapshot(&self) -> bool {
@@ -198,24 +211,36 @@ impl Feed {
                 if let Some(snapshot) = latest.read.upgrade() {
                     return snapshot;
                 }
-                self.snapshots.wanted.store(true, Ordering::Relaxed);
-                let place = self.snapshots.places.clone().acquire_owned().await;
-                self.snapshots.wanted.store(false, Ordering::Relaxed);
-                place.ok()
+                self.place().await
             }
         };
-        let snapshot = Arc::new(self.encode(place).await);
+        let view = self.state.lock().view.clone();
+        let snapshot = Arc::new(self.encode(view, Scope::all(), place).await);
         *latest = Latest { shared: Some(snapshot.clone()), read: Arc::downgrade(&snapshot) };
         snapshot
     }
 
-    async fn encode(&self, place: Option<OwnedSemaphorePermit>) -> Snapshot {
-        let view = self.state.lock().view.clone();
+    /// A place for one more large snapshot.
+    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = self.snapshots.places.clone().try_acquire_owned() {
+            return Some(place);
+        }
+        self.snapshots.wanted.store(true, Ordering::Relaxed);
+        let place = self.snapshots.places.clone().acquire_owned().await;
+        self.snapshots.wanted.store(false, Ordering::Relaxed);
+        place.ok()
+    }
+
+    /// Encodes what of a view is in `scope`.
+    pub(super) async fn encode(&self, view: View, scope: Scope, place: Option<OwnedSemaphorePermit>) -> Snapshot {
         let now = self.clock.now();
         let seq = view.seq;
         self.snapshots.encoded.fetch_add(1, Ordering::Relaxed);
         let made = Instant::now();
-        let encode = move || wire::snapshot(&view, now).into_iter().map(Utf8Bytes::from).collect::<Vec<_>>();
+        let encode = move || {
+            let sessions = view.sessions().filter(|session| scope.allows(&session.app));
+            wire::snapshot(seq, sessions, now).into_iter().map(Utf8Bytes::from).collect::<Vec<_>>()
+        };
         let parts = tokio::task::spawn_blocking(encode).await.unwrap_or_default();
         let mut snapshot = Snapshot { seq, now, made, parts, _place: place };
         if !snapshot.is_large() {

@@ -6,9 +6,11 @@
 //! on every later frame; so what a dashboard holds is always one true position.
 
 mod join;
+mod narrow;
 mod ring;
 
 pub use join::{Joined, Owed};
+pub use narrow::{Frames, JoinedWithin};
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use crate::session::{Session, SessionId};
 use crate::timing::Timing;
 use crate::wire::{self, RemovedJson};
 use join::Snapshots;
+use narrow::Raw;
 use ring::{Frame, Ring, Touched};
 
 /// What the writer hands over after a batch was applied.
@@ -69,6 +72,8 @@ struct State {
 pub struct Feed {
     state: Mutex<State>,
     sender: broadcast::Sender<Published>,
+    /// For dashboards that are limited to some apps.
+    raw: broadcast::Sender<Arc<Raw>>,
     published: watch::Sender<u64>,
     snapshots: Snapshots,
     clock: Clock,
@@ -89,6 +94,7 @@ impl Feed {
         Self {
             state: Mutex::new(state),
             sender: broadcast::channel(LAG_MAX).0,
+            raw: broadcast::channel(LAG_MAX).0,
             published,
             snapshots: Snapshots::default(),
             clock,
@@ -184,13 +190,17 @@ impl Feed {
         if watched {
             let _ = self.sender.send(Published::Changes(text));
         }
+        if self.raw.receiver_count() > 0 {
+            let _ = self.raw.send(Arc::new(Raw::changes(seq, now, events)));
+        }
     }
 
     /// Publishes the last heartbeats that moved; what is too much for one frame waits
     /// for the next call. Called once a second.
     pub fn publish_beats(&self, moved: Vec<Arc<Session>>) {
         let mut state = self.state.lock();
-        if self.watchers() == 0 {
+        let limited = self.raw.receiver_count() > 0;
+        if self.watchers() == 0 && !limited {
             state.beats_waiting.clear();
             state.beats_listed.clear();
             return;
@@ -208,8 +218,14 @@ impl Feed {
         for session in &now_told {
             state.beats_listed.remove(&session.id);
         }
-        let text = wire::beats(self.clock.now().wall, now_told.iter().map(|session| &**session));
-        let _ = self.sender.send(Published::Beats(text.into()));
+        let at = self.clock.now().wall;
+        if self.watchers() > 0 {
+            let text = wire::beats(at, now_told.iter().map(|session| &**session));
+            let _ = self.sender.send(Published::Beats(text.into()));
+        }
+        if limited {
+            let _ = self.raw.send(Arc::new(Raw::Beats { at, moved: now_told }));
+        }
     }
 }
 

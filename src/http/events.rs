@@ -1,5 +1,6 @@
 //! The audit log, one session's timeline, and the counts of the last day.
 
+use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
@@ -7,13 +8,16 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
 use super::error::Answer;
+use super::gate::Caller;
 use super::openapi::Refusals;
 use super::path::Path;
 use crate::change::Kind;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::log;
+use crate::monitor::Monitor;
 use crate::registry::Counts;
+use crate::scope::Scope;
 use crate::stats::{self, Minute};
 
 /// Lines that one answer holds at most.
@@ -84,6 +88,7 @@ fn kinds(list: Option<&str>) -> Result<Vec<String>> {
 #[utoipa::path(get, path = "/events", tag = "administrators", params(LogQuery), responses((status = 200, description = "the log, newest first", body = LogPage), Refusals))]
 pub(super) async fn log(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     query: std::result::Result<Query<LogQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Answer {
     let Query(query) =
@@ -94,6 +99,7 @@ pub(super) async fn log(
         session_id: query.session_id,
         app_name: query.app_name,
         before: query.before,
+        scope: caller.scope(),
         limit: limit + 1,
         oldest_first: false,
     };
@@ -106,13 +112,22 @@ pub(super) async fn log(
 
 /// `GET /sessions/{id}/timeline`
 #[utoipa::path(get, path = "/sessions/{id}/timeline", tag = "administrators", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "oldest first", body = Timeline), Refusals))]
-pub(super) async fn timeline(State(app): State<Shared>, Path(id): Path<String>) -> Answer {
-    let asked = log::Query { session_id: Some(id.clone()), limit: TIMELINE_MAX, ..log::Query::default() };
+pub(super) async fn timeline(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let asked = log::Query {
+        session_id: Some(id.clone()),
+        limit: TIMELINE_MAX,
+        scope: caller.scope(),
+        ..log::Query::default()
+    };
     let mut events = app.monitor.events(asked).await?;
     events.reverse();
     if events.is_empty() {
         // Alive, but so old that the log has forgotten it; or never there.
-        app.monitor.session(&id)?;
+        caller.session(&app, &id)?;
     }
     Ok(axum::Json(Timeline { session_id: id, events }).into_response())
 }
@@ -128,12 +143,17 @@ pub(super) struct StatsQuery {
 #[utoipa::path(get, path = "/stats", tag = "administrators", params(StatsQuery), responses((status = 200, description = "counts a minute", body = StatsBody), Refusals))]
 pub(super) async fn stats(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     query: std::result::Result<Query<StatsQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Answer {
     let Query(query) = query.map_err(|_| Error::Invalid("minutes must be a number from 1 to 1440".to_owned()))?;
     let count = query.minutes.unwrap_or(60).clamp(1, stats::MINUTES);
     let monitor = &app.monitor;
     let now = monitor.clock().now().wall;
+    let scope = caller.scope();
+    if !scope.is_all() {
+        return Ok(axum::Json(stats_within(monitor, &scope, now, count).await?).into_response());
+    }
     let current = monitor.registry().counts();
     monitor.stats().tick(now, current);
     let body = StatsBody {
@@ -145,4 +165,29 @@ pub(super) async fn stats(
         restarts: monitor.stats().starts(now, count),
     };
     Ok(axum::Json(body).into_response())
+}
+
+/// The counts of some apps alone. What is kept of every minute is of all apps together, so
+/// there are no minutes here.
+async fn stats_within(monitor: &Monitor, scope: &Scope, now: Timestamp, count: usize) -> Result<StatsBody> {
+    let mut current = Counts::default();
+    monitor.registry().view().sessions().filter(|session| scope.allows(&session.app)).for_each(|session| {
+        current.add(session.state());
+    });
+    let ended = log::Query {
+        kinds: vec![Kind::Removed.as_str().to_owned()],
+        scope: scope.clone(),
+        limit: TIMELINE_MAX,
+        ..log::Query::default()
+    };
+    let day_ago = now.minus(std::time::Duration::from_secs(24 * 3_600));
+    let ended = monitor.events(ended).await?.iter().filter(|event| event.at >= day_ago).count();
+    Ok(StatsBody {
+        now,
+        started_at: monitor.started_at(),
+        current,
+        ended_24h: ended as u64,
+        minutes: Vec::new(),
+        restarts: monitor.stats().starts(now, count),
+    })
 }

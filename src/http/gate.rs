@@ -11,7 +11,9 @@ use axum::http::{Method, StatusCode, Uri, Version};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::cookie;
 use super::error::Problem;
+use super::people::{People, Person};
 use super::proxies::{Proxies, is_forwarded};
 use crate::secret;
 use crate::session::Digest;
@@ -32,6 +34,8 @@ pub enum Access {
     Admin,
     /// For the dashboard's own origin: the page itself, which shows nothing yet.
     Page,
+    /// For whoever asks, by whatever name: whether the server is well, in one word.
+    Health,
 }
 
 impl Access {
@@ -58,6 +62,8 @@ pub struct Gate {
     pub allow_origins: Vec<String>,
     /// Proxies whose word on the client's address and scheme is taken.
     pub proxies: Proxies,
+    /// Whom such a proxy logs in.
+    pub people: People,
     /// The valid secrets.
     pub tokens: Arc<Tokens>,
 }
@@ -67,6 +73,8 @@ pub struct Gate {
 pub struct Caller {
     /// By which token or cookie, if by one.
     pub identity: Option<Identity>,
+    /// Whom the proxy has logged in, where no token came; never on routes of apps.
+    pub person: Option<Person>,
     /// A secret that is none of ours: perhaps a session's.
     pub session_token: Option<Digest>,
     /// The request came from this machine, straight to a server that only it can reach.
@@ -88,10 +96,9 @@ pub struct Caller {
 static X_SESSIONWATCH: HeaderName = HeaderName::from_static("x-sessionwatch");
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The name of the dashboard's cookie.
-pub const COOKIE: &str = "sessionwatch";
 /// The subprotocol that both sockets speak.
 pub const SUBPROTOCOL: &str = "sessionwatch.v1";
 const AUTH_SUBPROTOCOL: &str = "sessionwatch.auth.";
@@ -138,26 +145,47 @@ impl Gate {
         headers: &HeaderMap,
         peer: SocketAddr,
     ) -> Result<Caller, Problem> {
-        let host = self.check_host(uri, headers)?;
+        // A load balancer knows us by an address of its own.
+        let host = if access == Access::Health { "" } else { self.check_host(uri, headers)? };
         let peer = peer.ip().to_canonical();
         let proxied = self.proxies.trust(peer);
         let secure = self.tls || (proxied && text(headers, &X_FORWARDED_PROTO) == Some("https"));
         // A proxy that we were told of speaks for strangers, even where it adds no header.
-        let straight = !proxied && !is_forwarded(headers, version);
+        let straight = !proxied && !is_forwarded(headers, version) && !self.people.named_in(headers);
         let local = self.loopback && peer.is_loopback() && !self.strict && straight;
         let origin = text(headers, &header::ORIGIN);
         let site = text(headers, &SEC_FETCH_SITE);
+        let (identity, session_token) = self.identify(access, headers, secure);
+        let told = proxied && self.people.are_told() && !access.is_ingest();
+        let (identity, person) = if told {
+            // Who has logged out at the proxy is out, whatever cookie of ours is left.
+            let by_token = identity.filter(|identity| identity.cookie.is_none());
+            let person = if by_token.is_none() { self.people.who(headers)? } else { None };
+            (by_token, person)
+        } else {
+            (identity, None)
+        };
+        // A proxy may send its own token along.
+        let session_token = session_token.filter(|_| person.is_none());
         let cors = if access.is_ingest() {
             self.check_ingest(origin, site, host, secure)?
+        } else if access == Access::Health {
+            None
         } else {
+            // After a login elsewhere the browser is led back to the page, which shows nothing yet.
+            let led_back = told && access == Access::Page && *method == Method::GET && is_new_page(headers);
+            let site = site.filter(|_| !led_back);
             check_control(origin, site, headers, method, host, secure)?;
+            if person.is_some() && is_write(method) {
+                expect_own_page(headers)?;
+            }
             None
         };
         // What somebody typed into the address bar (`none`) is no page's doing.
         let from_page = origin.is_some() || site.is_some_and(|site| site != "none");
-        let (identity, session_token) = self.identify(access, headers);
         Ok(Caller {
             identity,
+            person,
             session_token,
             local,
             plain_local: local && !from_page,
@@ -231,15 +259,16 @@ impl Gate {
     /// Who a secret belongs to; or the digest of one that is none of ours, perhaps a
     /// session's. A cookie counts for CONTROL alone: what INGEST does, pages of other
     /// sites may ask for, and browsers send the cookie along from our other ports.
-    fn identify(&self, access: Access, headers: &HeaderMap) -> (Option<Identity>, Option<Digest>) {
+    fn identify(&self, access: Access, headers: &HeaderMap, secure: bool) -> (Option<Identity>, Option<Digest>) {
         if let Some(secret) = bearer(headers).map(str::to_owned).or_else(|| from_subprotocol(headers)) {
             let digest = secret::digest(&secret);
             let identity = self.tokens.identify(&digest);
             let stranger = identity.is_none().then_some(digest);
             return (identity, stranger);
         }
-        let cookie = cookie(headers).filter(|_| !access.is_ingest());
-        (cookie.and_then(|cookie| self.tokens.identify_cookie(&secret::digest(cookie))), None)
+        let page = cookie::page(headers).filter(|_| !access.is_ingest());
+        let known = |page| cookie::sent(headers, secure).find_map(|cookie| self.tokens.identify_cookie(&cookie, &page));
+        (page.and_then(known), None)
     }
 }
 
@@ -248,9 +277,9 @@ impl Gate {
 /// # Errors
 /// 401 without a token that it takes, 403 with one of too small a role.
 pub fn authorize(access: Access, mut caller: Caller) -> Result<Caller, Problem> {
-    let role = caller.identity.as_ref().map(|identity| identity.role);
+    let role = caller.shown_role();
     let needed = match access {
-        Access::Script | Access::Page => return Ok(caller),
+        Access::Script | Access::Page | Access::Health => return Ok(caller),
         // The route itself compares the session's own token.
         Access::Own => return Ok(caller),
         Access::Register if role == Some(Role::View) => {
@@ -269,8 +298,11 @@ pub fn authorize(access: Access, mut caller: Caller) -> Result<Caller, Problem> 
         }
         Some(role) => Err(Problem::new(
             StatusCode::FORBIDDEN,
-            format!("a token with the role {} may not do this; it takes {}", role.as_str(), needed.as_str()),
+            format!("the role {} may not do this; it takes {}", role.as_str(), needed.as_str()),
         )),
+        None if let Some(person) = &caller.person => {
+            Err(Problem::new(StatusCode::FORBIDDEN, format!("{} is neither in --admins nor in --viewers", person.name)))
+        }
         None if caller.local && !wrong => Ok(caller),
         // Who resumes a session shows that session's token instead.
         None if access == Access::Register && caller.session_token.is_some() => Ok(caller),
@@ -292,10 +324,22 @@ impl Caller {
         self.identity.as_ref().map(|identity| identity.role)
     }
 
+    /// What the token or the proxy's login allows.
+    fn shown_role(&self) -> Option<Role> {
+        self.role_of_token().or(self.person.as_ref().and_then(|person| person.role))
+    }
+
+    /// Who it is, by the token or the proxy's login.
+    #[must_use]
+    pub fn name(&self) -> Option<&Arc<str>> {
+        let token = self.identity.as_ref().map(|identity| &identity.name);
+        token.or(self.person.as_ref().map(|person| &person.name))
+    }
+
     /// Whether it is an administrator who has shown it.
     #[must_use]
     pub fn is_admin(&self) -> bool {
-        self.identity.as_ref().is_some_and(|identity| identity.role == Role::Admin)
+        self.shown_role() == Some(Role::Admin)
     }
 }
 
@@ -337,16 +381,32 @@ fn check_control(
             );
         }
     }
-    let writes = !matches!(*method, Method::GET | Method::HEAD);
     let from_browser = origin.is_some() || site.is_some() || headers.contains_key(header::COOKIE);
-    if writes && from_browser && text(headers, &X_SESSIONWATCH) != Some("1") {
-        return refuse(StatusCode::FORBIDDEN, "a browser has to send X-Sessionwatch: 1 with this request");
+    if is_write(method) && from_browser {
+        expect_own_page(headers)?;
     }
     Ok(())
 }
 
+fn is_write(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// A header that no form can send, and no script of another origin without a preflight.
+fn expect_own_page(headers: &HeaderMap) -> Result<(), Problem> {
+    if text(headers, &X_SESSIONWATCH) == Some("1") {
+        return Ok(());
+    }
+    refuse(StatusCode::FORBIDDEN, "a browser has to send X-Sessionwatch: 1 with this request")
+}
+
+/// Whether a browser opens this as a page of its own, not within another.
+fn is_new_page(headers: &HeaderMap) -> bool {
+    text(headers, &SEC_FETCH_MODE) == Some("navigate") && text(headers, &SEC_FETCH_DEST) == Some("document")
+}
+
 /// Splits `name:port`; an IPv6 address keeps its brackets.
-fn split_port(host: &str) -> (&str, Option<&str>) {
+pub(super) fn split_port(host: &str) -> (&str, Option<&str>) {
     match host.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, Some(port)),
         _ => (host, None),
@@ -379,19 +439,14 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim()).filter(|secret| !secret.is_empty())
 }
 
-fn from_subprotocol(headers: &HeaderMap) -> Option<String> {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let mut offered = offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',').map(str::trim));
-    let encoded = offered.find_map(|protocol| protocol.strip_prefix(AUTH_SUBPROTOCOL))?;
-    let decoded = URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?;
-    String::from_utf8(decoded).ok()
+/// The subprotocols that a socket offers.
+pub(super) fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',').map(str::trim))
 }
 
-/// The dashboard's cookie, if it came.
-pub fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    sent.flat_map(|value| value.split(';')).find_map(|pair| {
-        let (name, value) = pair.trim().split_once('=')?;
-        (name == COOKIE).then_some(value)
-    })
+fn from_subprotocol(headers: &HeaderMap) -> Option<String> {
+    let encoded = offered(headers).find_map(|protocol| protocol.strip_prefix(AUTH_SUBPROTOCOL))?;
+    let decoded = URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?;
+    String::from_utf8(decoded).ok()
 }

@@ -69,7 +69,7 @@ pub(super) async fn one(
     Maybe(body): Maybe<KillBody>,
 ) -> Answer {
     let (reason, actor) = body.check(&caller)?;
-    let id = app.monitor.session(&id)?.id.clone();
+    let id = caller.session(&app, &id)?.id.clone();
     let kill = app.monitor.kill(id, reason, actor).await?;
     let answer = KillRequested {
         status: "kill_requested",

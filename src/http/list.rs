@@ -1,5 +1,6 @@
 //! Reading the live view: filtered, paged, as JSON or CSV; never from the store.
 
+use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
@@ -10,6 +11,7 @@ use utoipa::IntoParams;
 
 use super::Shared;
 use super::error::Answer;
+use super::gate::Caller;
 use super::listing::{Format, Listing, Page};
 use super::openapi::Refusals;
 use super::path::Path;
@@ -80,6 +82,7 @@ fn parse_cursor(text: &str) -> Result<(Timestamp, SessionId)> {
 #[utoipa::path(get, path = "/sessions", tag = "administrators", params(ListQuery), responses((status = 200, description = "the live view", content((Page = "application/json"), (String = "text/csv"))), Refusals))]
 pub(super) async fn list(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     query: std::result::Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Answer {
@@ -95,12 +98,17 @@ pub(super) async fn list(
     let now = app.monitor.clock().now().wall;
     let epoch = app.monitor.registry().epoch().clone();
     let format = if as_csv { Format::Csv } else { Format::Json };
-    Ok(Listing { view, query, after, now, epoch, format }.answer(place).await)
+    let scope = caller.scope();
+    Ok(Listing { view, scope, query, after, now, epoch, format }.answer(place).await)
 }
 
 /// `GET /sessions/{id}`
 #[utoipa::path(get, path = "/sessions/{id}", tag = "administrators", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "it", body = SessionJson), Refusals))]
-pub(super) async fn one(State(app): State<Shared>, Path(id): Path<String>) -> Answer {
-    let session = app.monitor.session(&id)?;
+pub(super) async fn one(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    let session = caller.session(&app, &id)?;
     Ok(axum::Json(SessionJson::new(&session, app.monitor.clock().now().wall)).into_response())
 }

@@ -82,7 +82,7 @@ pub(super) async fn one(
     Extension(caller): Extension<Caller>,
     Json(body): Json<MessageBody>,
 ) -> Answer {
-    let id = app.monitor.session(&id)?.id.clone();
+    let id = caller.session(&app, &id)?.id.clone();
     send(&app, &caller, Target::Session(id), &body).await
 }
 

@@ -7,6 +7,7 @@ use super::Shared;
 use super::gate::Caller;
 use crate::change::{Actor, Authority, Proof};
 use crate::error::{Error, Result};
+use crate::scope::Scope;
 use crate::secret;
 use crate::session::{Session, SessionId};
 
@@ -17,7 +18,7 @@ use crate::session::{Session, SessionId};
 /// # Errors
 /// Unknown or killed id, for those who may know it; 401 for everybody else.
 pub(super) async fn own(app: &Shared, caller: &Caller, id: &str, in_body: Option<&str>) -> Result<Arc<Session>> {
-    let found = app.monitor.find(id).await;
+    let found = caller.narrowed(app.monitor.find(id).await, app, id, in_body);
     match found {
         Ok(session) => match caller.act_for(&session, in_body) {
             Err(_) if !caller.sees_all() => Err(no_session_token()),
@@ -63,6 +64,53 @@ pub fn without_reasons(error: Error) -> Error {
 }
 
 impl Caller {
+    /// Whose sessions the caller may see and end.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        self.identity.as_ref().map_or_else(Scope::all, |identity| identity.scope.clone())
+    }
+
+    /// One live session that the caller may look at.
+    ///
+    /// # Errors
+    /// Unknown or killed id; to who is limited to some apps, all others are unknown.
+    pub fn session(&self, app: &Shared, id: &str) -> Result<Arc<Session>> {
+        self.narrowed(app.monitor.session(id), app, id, None)
+    }
+
+    /// What was found, as who is limited to some apps may know it: another app's session, and
+    /// what was killed, are unknown, unless the caller owns it.
+    pub(super) fn narrowed(
+        &self,
+        found: Result<Arc<Session>>,
+        app: &Shared,
+        id: &str,
+        in_body: Option<&str>,
+    ) -> Result<Arc<Session>> {
+        let scope = self.scope();
+        let hidden = match &found {
+            Ok(session) => !scope.allows(&session.app),
+            Err(Error::Gone { .. }) => !scope.is_all(),
+            Err(_) => false,
+        };
+        if hidden && !self.owns(app, id, self.proof(in_body)) {
+            return Err(Error::NotFound(id.chars().take(128).collect()));
+        }
+        found
+    }
+
+    /// What a change of this session rests on. An administrator who is limited to some apps
+    /// acts on the very session that was looked at, and not on what may have its id by then.
+    #[must_use]
+    pub fn authority(&self, session: &Session, in_body: Option<&str>) -> Authority {
+        match self.proof(in_body) {
+            Proof::Trusted if !self.scope().is_all() => {
+                Authority::Proof(session.token.map_or(Proof::Missing, Proof::Token))
+            }
+            proof => Authority::Proof(proof),
+        }
+    }
+
     /// What the caller can show for a session: a token in the body counts as one in
     /// the header, since `sendBeacon` can send no header.
     #[must_use]
@@ -106,35 +154,33 @@ impl Caller {
     /// Whether the caller may know what became of this id.
     #[must_use]
     pub fn may_know(&self, app: &Shared, id: &str, in_body: Option<&str>) -> bool {
-        let owns = |proof: Proof| match proof {
-            Proof::Token(digest) => {
-                let registry = app.monitor.registry();
-                let live = registry.get(id);
-                live.is_some_and(|session| Authority::Proof(proof).holds_for(&session))
-                    || registry.was_owned_by(id, &digest)
-            }
-            Proof::Trusted => true,
-            Proof::Missing => false,
-        };
-        self.sees_all() || owns(self.proof(in_body))
+        self.sees_all() || self.owns(app, id, self.proof(in_body))
+    }
+
+    /// Whether this is the proof of owning the session that has this id, or had it.
+    fn owns(&self, app: &Shared, id: &str, proof: Proof) -> bool {
+        let Proof::Token(digest) = proof else { return false };
+        let registry = app.monitor.registry();
+        let live = registry.get(id);
+        live.is_some_and(|session| Authority::Proof(proof).holds_for(&session)) || registry.was_owned_by(id, &digest)
     }
 
     /// The address alone, for what a session does to itself: there is nobody else to name.
     #[must_use]
     pub fn address(&self) -> Actor {
-        Actor { by: None, from: Some(self.from.to_string().into()) }
+        Actor { from: Some(self.from.to_string().into()), ..Actor::default() }
     }
 
     /// Who the log says it was. From afar a name that the caller gives stands beside
     /// the token's, never in its place.
     #[must_use]
     pub fn actor(&self, said: Option<std::sync::Arc<str>>) -> Actor {
-        let by = match (&self.identity, said) {
+        let by = match (self.name(), said) {
             (None, Some(said)) => said,
             (None, None) => "local".into(),
-            (Some(identity), None) => identity.name.clone(),
-            (Some(identity), Some(said)) => format!("{said} ({})", identity.name).into(),
+            (Some(name), None) => name.clone(),
+            (Some(name), Some(said)) => format!("{said} ({name})").into(),
         };
-        Actor { by: Some(by), from: Some(self.from.to_string().into()) }
+        Actor { by: Some(by), from: Some(self.from.to_string().into()), scope: self.scope() }
     }
 }

@@ -137,22 +137,24 @@ async fn ping(
     status: Option<Status>,
 ) -> Result<(Response, Authority)> {
     let id: SessionId = fields::session_id(id)?;
+    if !caller.scope().allows(name) {
+        return Err(Error::Forbidden(format!("this token is limited to other apps than {name:?}")));
+    }
     let said = ReportBody { status: query.status.clone(), ..ReportBody::default() };
     let said = ReportBody { current_task: query.task.clone().map(Some), ..said }.cleaned().check()?;
     let report = Report { status: status.or(said.status), task: said.task, ..Report::default() };
     may_register(caller, app, &id, None)?;
-    let proof = match app.monitor.session(id.as_str()) {
+    let authority = match caller.session(app, id.as_str()) {
         Ok(session) => {
             caller.act_for(&session, None)?;
             if *session.app != *name {
                 return Err(Error::Invalid(format!("the session {id} belongs to the app {:?}", session.app)));
             }
-            caller.proof(None)
+            caller.authority(&session, None)
         }
         Err(gone @ Error::Gone { .. }) => return Err(gone),
-        Err(_) => make(app, caller, name, &id, query, &report).await?,
+        Err(_) => Authority::Proof(make(app, caller, name, &id, query, &report).await?),
     };
-    let authority = Authority::Proof(proof);
     let session = app.monitor.heartbeat(id.as_str(), Some(report), authority).await?;
     Ok((plain(if session.kill.is_some() { "KILL" } else { "OK" }), authority))
 }

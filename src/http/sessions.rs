@@ -15,7 +15,7 @@ use super::gate::Caller;
 use super::openapi::Refusals;
 use super::owner::{may_register, own, without_reasons};
 use super::path::Path;
-use crate::change::{Authority, Cause, Proof, Registration, Report, Tombstone};
+use crate::change::{Cause, Proof, Registration, Report, Tombstone};
 use crate::error::Result;
 use crate::monitor::Registered;
 use crate::session::SessionId;
@@ -102,6 +102,7 @@ impl RegisterBody {
             remote_addr: Some(caller.from.to_string().into()),
             proof: caller.proof(self.session_token.as_deref()),
             fresh_token,
+            scope: caller.scope(),
             registered_by: caller.identity.as_ref().map(|identity| identity.name.clone()),
             socket: None,
         };
@@ -250,7 +251,7 @@ pub(super) async fn heartbeat(
 /// Takes a heartbeat that the gate let through.
 pub(super) async fn beat(app: &Shared, caller: &Caller, id: &str, body: ReportBody) -> Answer {
     let session = own(app, caller, id, body.session_token.as_deref()).await?;
-    let authority = Authority::Proof(caller.proof(body.session_token.as_deref()));
+    let authority = caller.authority(&session, body.session_token.as_deref());
     let session = app.monitor.beat(session, Some(body.cleaned().check()?), authority).await?;
     let Some(kill) = &session.kill else {
         let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
@@ -269,7 +270,7 @@ pub(super) async fn status(
     Json(body): Json<ReportBody>,
 ) -> Answer {
     let session = own(&app, &caller, &id, body.session_token.as_deref()).await?;
-    let authority = Authority::Proof(caller.proof(body.session_token.as_deref()));
+    let authority = caller.authority(&session, body.session_token.as_deref());
     let report = body.cleaned().check_whole()?;
     if report == Report::default() {
         return Err(Problem::new(
@@ -312,12 +313,11 @@ pub(super) async fn end(
 
 async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, cause: Cause) -> Answer {
     let session = own(app, caller, id, token).await?;
-    let proof = caller.proof(token);
-    let actor = match proof {
+    let actor = match caller.proof(token) {
         Proof::Token(_) => caller.address(),
         _ => caller.actor(None),
     };
-    app.monitor.remove(session.id.clone(), cause, actor, Authority::Proof(proof)).await?;
+    app.monitor.remove(session.id.clone(), cause, actor, caller.authority(&session, token)).await?;
     Ok(said("deleted"))
 }
 
@@ -346,7 +346,7 @@ pub(super) async fn alive(
     Extension(caller): Extension<Caller>,
 ) -> Answer {
     let session = if caller.role_of_token() >= Some(Role::View) {
-        app.monitor.find(&id).await?
+        caller.narrowed(app.monitor.find(&id).await, &app, &id, None)?
     } else {
         own(&app, &caller, &id, None).await?
     };

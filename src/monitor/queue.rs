@@ -86,9 +86,12 @@ fn is_control(change: &Change) -> bool {
         | Change::KillDelivered(..)
         | Change::KillAcknowledged(..)
         | Change::RemoveSilent { .. }
+        | Change::LoggedIn(_)
         | Change::Send { .. } => true,
-        Change::Remove { cause, authority, .. } => {
-            *cause == Cause::Killed || matches!(authority, Authority::Proof(Proof::Trusted) | Authority::Server)
+        Change::Remove { cause, authority, actor, .. } => {
+            *cause == Cause::Killed
+                || actor.by.is_some()
+                || matches!(authority, Authority::Proof(Proof::Trusted) | Authority::Server)
         }
         _ => false,
     }

@@ -16,12 +16,13 @@ use super::protocol::{CloseCode, FRAME_MAX, Hello};
 use super::socket::{self, Gone};
 use super::{limited, upgraded};
 use crate::clock::millis;
-use crate::feed::{Feed, Joined, Published};
+use crate::feed::{Feed, Frames, Joined, JoinedWithin, Owed, Published};
 use crate::http::error::Answer;
 use crate::http::gate::Caller;
 use crate::http::{Shared, take_place};
 use crate::monitor::ended;
 use crate::per_address::AddressPlace;
+use crate::scope::Scope;
 use crate::timing::Timing;
 use crate::tokens::Role;
 use crate::wire::{SERVER, Seconds};
@@ -71,17 +72,66 @@ async fn watch(app: Shared, caller: Caller, position: Position, mut socket: WebS
 }
 
 type End = Option<(CloseCode, &'static str)>;
-type Receiver = tokio::sync::broadcast::Receiver<Published>;
+
+/// What comes: the frames of all, or those of somebody who is limited to some apps.
+enum Receiver {
+    All(tokio::sync::broadcast::Receiver<Published>),
+    Within(Frames),
+}
+
+impl Receiver {
+    async fn recv(&mut self) -> Result<Utf8Bytes, RecvError> {
+        match self {
+            Self::All(receiver) => receiver.recv().await.map(text),
+            Self::Within(frames) => frames.next().await,
+        }
+    }
+
+    fn try_recv(&mut self) -> Option<Utf8Bytes> {
+        match self {
+            Self::All(receiver) => receiver.try_recv().ok().map(text),
+            Self::Within(frames) => frames.try_next(),
+        }
+    }
+}
+
+/// What a dashboard gets when it joins.
+struct Start {
+    owed: Owed,
+    receiver: Receiver,
+    seq: u64,
+}
+
+impl From<Joined> for Start {
+    fn from(Joined { owed, receiver, seq }: Joined) -> Self {
+        Self { owed, receiver: Receiver::All(receiver), seq }
+    }
+}
+
+/// Joins anew, with a snapshot.
+async fn join(app: &Shared, scope: &Scope) -> Start {
+    let (feed, at_least) = (app.monitor.feed(), app.monitor.registry().seq());
+    if scope.is_all() {
+        return feed.join(at_least).await.into();
+    }
+    let JoinedWithin { owed, frames, seq } = feed.join_within(at_least, scope).await;
+    Start { owed, receiver: Receiver::Within(frames), seq }
+}
 
 async fn run(app: &Shared, caller: &Caller, position: &Position, socket: &mut WebSocket) -> Result<End, Gone> {
     let monitor = &app.monitor;
+    let scope = caller.scope();
+    // Who is limited to some apps gets a snapshot of these: the ring does not tell whose a
+    // session was before its id came back in another app.
     let resumed = match (&position.epoch, position.seq) {
-        (Some(epoch), Some(seq)) if **epoch == **monitor.registry().epoch() => monitor.feed().resume(seq),
+        (Some(epoch), Some(seq)) if scope.is_all() && **epoch == **monitor.registry().epoch() => {
+            monitor.feed().resume(seq)
+        }
         _ => None,
     };
     let joined = match resumed {
-        Some(joined) => joined,
-        None => monitor.feed().join(monitor.registry().seq()).await,
+        Some(joined) => joined.into(),
+        None => join(app, &scope).await,
     };
     socket::send(socket, Message::Text(hello(app, caller, joined.seq).into())).await?;
     let mut chances = Chances { taken: 0, last: Instant::now(), forgiven_after: monitor.timing().silence() };
@@ -96,7 +146,7 @@ async fn run(app: &Shared, caller: &Caller, position: &Position, socket: &mut We
         if !chances.take() {
             return Ok(Some((CloseCode::Lagging, "could not keep up; resume")));
         }
-        let joined = monitor.feed().join(monitor.registry().seq()).await;
+        let joined = join(app, &scope).await;
         receiver = deliver(socket, monitor.feed(), joined).await?;
     }
 }
@@ -122,8 +172,8 @@ impl Chances {
 
 /// Sends what it is owed; answers the receiver of what comes, or nothing where it has
 /// stopped reading meanwhile and so has to join anew.
-async fn deliver(socket: &mut WebSocket, feed: &Feed, joined: Joined) -> Result<Option<Receiver>, Gone> {
-    let Joined { mut owed, receiver, .. } = joined;
+async fn deliver(socket: &mut WebSocket, feed: &Feed, joined: Start) -> Result<Option<Receiver>, Gone> {
+    let Start { mut owed, receiver, .. } = joined;
     while let Some(frame) = owed.next() {
         let sending = socket::send(socket, Message::Text(frame));
         tokio::pin!(sending);
@@ -157,10 +207,10 @@ async fn follow(app: &Shared, socket: &mut WebSocket, mut receiver: Receiver) ->
         tokio::select! {
             published = receiver.recv() => match published {
                 Ok(published) => {
-                    socket::feed(socket, text(published)).await?;
+                    socket::feed(socket, published).await?;
                     // What is there already goes out with the same write.
-                    while let Ok(published) = receiver.try_recv() {
-                        socket::feed(socket, text(published)).await?;
+                    while let Some(published) = receiver.try_recv() {
+                        socket::feed(socket, published).await?;
                     }
                     socket::flush(socket).await?;
                 }

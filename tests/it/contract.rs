@@ -43,7 +43,7 @@ fn event(seq: u64, kind: Kind, session: Session) -> Event {
         at: Timestamp(seq as i64 * 1_000),
         kind,
         session: Arc::new(session),
-        actor: Actor { by: Some("bob".into()), from: Some("::1".into()) },
+        actor: Actor { by: Some("bob".into()), from: Some("::1".into()), ..Actor::default() },
         reason: Some("because".into()),
         cause: (kind == Kind::Removed).then_some(Cause::Ended),
         message: None,

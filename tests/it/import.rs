@@ -43,7 +43,7 @@ async fn the_originals_sessions_are_taken_over() {
     let told = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert!(told.contains("3 sessions imported") && told.contains("2 rows"), "{told}");
-    assert_eq!(std::fs::read(&old).expect("its bytes"), bytes, "the old file stays as it was");
+    assert!(std::fs::read(&old).expect("its bytes") == bytes, "the old file stays as it was");
 
     let server = Server::start_on(&db, "127.0.0.1:0", &[]).await;
     let one = server.get("/sessions/old-1").await;

@@ -20,6 +20,7 @@ mod gate;
 mod lifetime;
 mod metrics;
 mod rest;
+mod running;
 mod sockets;
 mod texts;
 mod torture;

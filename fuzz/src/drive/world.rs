@@ -44,10 +44,12 @@ fn secrets() -> &'static Secrets {
         let lines = tokens::read(&path).expect("readable").tokens;
         let token = |role: Role| lines.iter().find(|line| line.role == role).expect("there").token.clone();
         let admin = token(Role::Admin);
+        let browser = tokens.exchange(&admin).expect("an administrator may log in");
         let words = vec![
             ("$ingest", token(Role::Ingest)),
             ("$view", token(Role::View)),
-            ("$cookie", tokens.exchange(&admin).expect("an administrator may log in").0),
+            ("$cookie", browser.cookie),
+            ("$page", browser.page),
             ("$auth", format!("sessionwatch.auth.{}", URL_SAFE_NO_PAD.encode(&admin))),
             ("$admin", admin),
         ];
@@ -66,6 +68,7 @@ pub fn gate(loopback: bool, strict: bool) -> Gate {
         allow_hosts: vec!["monitor.example".to_owned()],
         allow_origins: vec!["https://app.example".to_owned()],
         proxies: Proxies::new(&[IpAddr::from([192, 0, 2, 1]).into()]),
+        people: sessionwatch::http::people::People::default(),
         tokens: secrets().tokens.clone(),
     }
 }

@@ -293,18 +293,22 @@ fn minute_row(row: &Row<'_>) -> rusqlite::Result<Minute> {
 pub(super) fn events(connection: &Connection, query: &Query) -> rusqlite::Result<Vec<Entry>> {
     let mut sql = String::from("SELECT * FROM events WHERE 1");
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
-    let mut condition = |sql: &mut String, text: &str, value: Box<dyn ToSql>| {
-        sql.push_str(text);
-        values.push(value);
-    };
     if let Some(id) = &query.session_id {
-        condition(&mut sql, " AND session_id = ?", Box::new(id.clone()));
+        sql.push_str(" AND session_id = ?");
+        values.push(Box::new(id.clone()));
     }
     if let Some(app) = &query.app_name {
-        condition(&mut sql, " AND app_name = ?", Box::new(app.clone()));
+        sql.push_str(" AND app_name = ?");
+        values.push(Box::new(app.clone()));
+    }
+    if let Some(apps) = query.scope.apps() {
+        let marks = vec!["?"; apps.len()].join(", ");
+        sql.push_str(&format!(" AND app_name IN ({marks})"));
+        values.extend(apps.iter().map(|app| Box::new(app.to_string()) as Box<dyn ToSql>));
     }
     if let Some(before) = query.before {
-        condition(&mut sql, " AND seq < ?", Box::new(i64::try_from(before).unwrap_or(i64::MAX)));
+        sql.push_str(" AND seq < ?");
+        values.push(Box::new(i64::try_from(before).unwrap_or(i64::MAX)));
     }
     if !query.kinds.is_empty() {
         let marks = vec!["?"; query.kinds.len()].join(", ");

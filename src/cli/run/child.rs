@@ -45,15 +45,21 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts `command` with our standard input, output and error.
+    /// Starts `command` with our standard input, output and error, and our environment; without our token unless told.
     ///
     /// # Errors
     /// The system's, where it cannot be started.
-    pub(super) fn spawn(command: &[OsString]) -> io::Result<Self> {
+    pub(super) fn spawn(command: &[OsString], pass_token: bool) -> io::Result<Self> {
         let (program, args) = command.split_first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         // Before the command starts, so that no signal finds us unprepared and leaves the command without us.
         let signals = Signals::new()?;
-        let process = Command::new(program).args(args).process_group(0).kill_on_drop(false).spawn()?;
+        let mut process = Command::new(program);
+        process.args(args).process_group(0).kill_on_drop(false);
+        if !pass_token {
+            // What it runs may be anybody's code, and the token registers sessions or more.
+            process.env_remove("SESSIONWATCH_TOKEN").env_remove("SESSIONWATCH_TOKEN_FILE");
+        }
+        let process = process.spawn()?;
         let pid = process
             .id()
             .and_then(|pid| Pid::from_raw(pid.cast_signed()))

@@ -18,7 +18,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::{client::Api, error::CliError, output::complain, server::ServerArgs, text::escape};
+use super::{
+    client::Api,
+    error::CliError,
+    output::complain,
+    server::{Role, ServerArgs},
+    text::escape,
+};
 
 mod child;
 mod link;
@@ -46,6 +52,9 @@ pub struct RunArgs {
     /// How long the command may take to end after SIGTERM before it gets SIGKILL
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = humantime::parse_duration)]
     kill_grace: Duration,
+    /// Hand our token on to the command, in SESSIONWATCH_TOKEN and SESSIONWATCH_TOKEN_FILE; without it the command gets neither
+    #[arg(long)]
+    pass_token: bool,
     /// Tell on standard error what happens between us and the monitor
     #[arg(long, short)]
     verbose: bool,
@@ -93,8 +102,9 @@ fn host() -> Option<String> {
 }
 
 pub(super) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
-    let api = Api::new(&args.server)?;
-    let child = match child::Child::spawn(&args.command) {
+    let server = ServerArgs { role: Role::Ingest, ..args.server.clone() };
+    let api = Api::new(&server)?;
+    let child = match child::Child::spawn(&args.command, args.pass_token) {
         Ok(child) => child,
         Err(error) => return Ok(cannot_start(&args.command, &error)),
     };

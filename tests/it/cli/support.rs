@@ -67,7 +67,7 @@ impl Server {
     }
 
     pub(super) fn api(&self) -> Api {
-        Api::new(&ServerArgs { server: self.url.clone(), token: None }).expect("the server's own address")
+        Api::new(&ServerArgs::open(&self.url)).expect("the server's own address")
     }
 
     /// A command line to this server; its output is captured, and it ends with the test.
@@ -126,9 +126,14 @@ impl Server {
         events.iter().map(told).collect()
     }
 
+    /// The file that the server keeps its tokens in.
+    pub(super) fn token_file(&self) -> PathBuf {
+        self.db.path().join("sessions.db.tokens")
+    }
+
     /// The server's own token for `role`, where it was started with `--strict`.
     pub(super) fn token(&self, role: &str) -> String {
-        let file = self.db.path().join("sessions.db.tokens");
+        let file = self.token_file();
         let text = std::fs::read_to_string(file).expect("the token file");
         let file: Value = serde_json::from_str(&text).expect("JSON");
         let tokens = file["tokens"].as_array().expect("tokens");
@@ -213,6 +218,7 @@ pub(super) fn cli_to(url: &str, args: &[&str]) -> Command {
         .env("SESSIONWATCH_SERVER", url)
         .env("USER", "tester")
         .env_remove("SESSIONWATCH_TOKEN")
+        .env_remove("SESSIONWATCH_TOKEN_FILE")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

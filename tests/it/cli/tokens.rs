@@ -31,6 +31,50 @@ async fn a_command_runs_unwatched_without_a_token_and_says_so_once() {
 }
 
 #[tokio::test]
+async fn a_token_comes_out_of_a_file_and_is_not_handed_to_the_command_unless_told() {
+    let (server, url) = strict().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (one, own) = (folder.path().join("sessionwatch.token"), server.token_file());
+    std::fs::write(&one, format!("{}\n", server.token("admin"))).expect("written");
+    let (one, own) = (one.to_str().expect("text"), own.to_str().expect("text"));
+    let with = |words: &[&str], name: &str, value: &str| {
+        let mut command = cli_to(&url, words);
+        command.env(name, value);
+        command
+    };
+    for mut command in [
+        cli_to(&url, &["ls", "--token-file", one]),
+        cli_to(&url, &["ls", "--token-file", own]),
+        with(&["ls"], "SESSIONWATCH_TOKEN_FILE", one),
+        with(&["ls"], "CREDENTIALS_DIRECTORY", folder.path().to_str().expect("text")),
+    ] {
+        let output = finish(&mut command).await;
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {}", stderr(&output));
+    }
+    let missing = finish(&mut cli_to(&url, &["ls", "--token-file", "/nowhere/token"])).await;
+    assert!(stderr(&missing).contains("/nowhere/token cannot be read"), "{}", stderr(&missing));
+    // The command is watched, and has the token only where it is meant to.
+    let words = |more: &'static [&'static str]| {
+        [
+            &["run", "--app", "job", "--verbose"],
+            more,
+            &["--", "sh", "-c", "echo ${SESSIONWATCH_TOKEN-none} ${SESSIONWATCH_TOKEN_FILE-none}"],
+        ]
+        .concat()
+    };
+    let run = async |more, name: &str, value: &str| {
+        let output = finish(&mut with(&words(more), name, value)).await;
+        assert!(!stderr(&output).contains("unwatched"), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let ingest = server.token("ingest");
+    assert_eq!(run(&[], "SESSIONWATCH_TOKEN", &ingest).await, "none none\n");
+    assert_eq!(run(&[], "SESSIONWATCH_TOKEN_FILE", own).await, "none none\n");
+    assert_eq!(run(&["--pass-token"], "SESSIONWATCH_TOKEN", &ingest).await, format!("{ingest} none\n"));
+    assert_eq!(run(&["--pass-token"], "SESSIONWATCH_TOKEN_FILE", own).await, format!("none {own}\n"));
+}
+
+#[tokio::test]
 async fn the_ingest_token_runs_and_the_admins_looks_and_kills() {
     let (server, url) = strict().await;
     let (ingest, admin) = (server.token("ingest"), server.token("admin"));

@@ -2,15 +2,19 @@
 //! meet who go around it, over real sockets.
 
 mod attacks;
+mod enforce;
 mod flood;
 mod limits;
 mod lists;
 mod matrix;
 mod nginx;
-mod remote;
-mod requests;
+mod people;
+pub mod remote;
+pub mod requests;
 mod rules;
+mod scope;
 mod stalled;
 mod strangers;
 mod takeover;
+mod token_file;
 pub mod wire;

@@ -46,6 +46,7 @@ pub fn registration(id: &SessionId) -> Registration {
         remote_addr: None,
         proof: Proof::Trusted,
         fresh_token: [1; 32],
+        scope: sessionwatch::scope::Scope::all(),
         registered_by: None,
         socket: None,
     }
