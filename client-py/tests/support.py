@@ -292,7 +292,10 @@ class Gate:
 
     def _addressed(self, data: bytes) -> bytes:
         """With the monitor's own address as the host, as it insists on."""
-        return data.replace(self.url.removeprefix("http://").encode(), f"127.0.0.1:{self._monitor.port}".encode())
+        port = self.url.rsplit(":", 1)[1]
+        for name in ("127.0.0.1", "localhost"):
+            data = data.replace(f"{name}:{port}".encode(), f"127.0.0.1:{self._monitor.port}".encode())
+        return data
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 
 import pytest
 
@@ -41,16 +42,40 @@ def test_a_task_shorter_than_a_blink_is_in_the_timeline(shared_monitor: Monitor,
     assert "blink" in [event.get("current_task") for event in shared_monitor.events(tracker.session_id)]
 
 
-def test_any_number_of_sessions_share_one_thread_and_one_socket(shared_monitor: Monitor, app_name):
+def test_any_number_of_sessions_share_one_thread_and_one_socket(shared_monitor: Monitor, app_name, capsys):
     with Gate(shared_monitor) as gate:
         before = set(threading.enumerate())
+        started = time.perf_counter()
         trackers = [SessionClient.get_tracker(f"{app_name}-{n}", server_url=gate.url) for n in range(200)]
+        made = time.perf_counter() - started
         for tracker in trackers:
             assert tracker.flush(10)
+        seen = time.perf_counter() - started
+        started = time.perf_counter()
+        for tracker in trackers:
+            for _ in range(10):
+                with tracker.task("work"):
+                    pass
+        worked = time.perf_counter() - started
+        assert all(tracker.flush(10) for tracker in trackers)
         new = set(threading.enumerate()) - before - gate.threads()
+        with capsys.disabled():
+            print(f"\n  200 sessions: get_tracker {made / 200 * 1e6:.0f} us each, all seen after {seen:.2f} s, a task {worked / 2000 * 1e6:.0f} us;"
+                  f" threads {len(new)}, connections {gate.accepted}")
         assert [(thread.name, thread.daemon) for thread in new] == [("sessionwatch", True)]
         assert gate.accepted == 1
         assert len(shared_monitor.sessions()) >= 200
+
+
+@pytest.mark.parametrize("websocket", [True, False], ids=["websocket", "http"])
+def test_no_transport_starts_another_thread(shared_monitor: Monitor, app_name, websocket):
+    """Nor does a look-up of a name: the monitor is asked for by one."""
+    with Gate(shared_monitor, websocket=websocket) as gate:
+        before = set(threading.enumerate())
+        tracker = SessionClient.get_tracker(app_name, server_url=gate.url.replace("127.0.0.1", "localhost"), heartbeat_interval=1)
+        assert tracker.flush(10)
+        new = set(threading.enumerate()) - before - gate.threads()
+        assert [thread.name for thread in new] == ["sessionwatch"]
 
 
 def test_the_thread_ends_with_the_last_session_and_comes_back(shared_monitor: Monitor, app_name):

@@ -76,8 +76,7 @@ def python_of(site_packages: Path) -> Path:
 
 
 def pyright(python: Path) -> list[str]:
-    folder = ROOT / "target/pyright"
-    command = folder / "node_modules/.bin/pyright"
+    command = HERE / "typed/node_modules/.bin/pyright"
     if not command.exists():
         pytest.skip("pyright is not installed; script/test installs it")
     return [str(command), "--pythonpath", str(python)]

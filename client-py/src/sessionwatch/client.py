@@ -221,10 +221,11 @@ class SessionClient:
             self._begin_anew()  # a page that the browser had put aside is back
         self._session.start()
 
-    def page_ended(self) -> None:
-        """The page is closed, or its framework has forgotten it; a host calls it."""
-        if self._session.over is None:
-            self._session.end("closed")
+    def page_ended(self, forgotten: bool = True) -> None:
+        """The page is closed, or its framework has forgotten it; a host calls it. Only a forgotten one never comes back."""
+        if forgotten:
+            registry.remove(self)
+        self._session.end("closed")
 
     def forget_with(self, page: object) -> None:
         """End the session, at the latest, when `page` is collected."""

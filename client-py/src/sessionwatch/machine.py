@@ -228,7 +228,7 @@ class Machine:
             self._effect("refused", entry, detail)
         elif status == 410:  # ended by an administrator while we were away: there is nothing left to acknowledge
             if entry.kill is None:
-                entry.kill = Kill(reason=frame.get("reason") or detail or None)
+                entry.kill = Kill(frame.get("kill_id"), frame.get("reason"), frame.get("by"))
                 self._effect("kill", entry, entry.kill)
             self._done(entry)
         elif status == 423:

@@ -19,7 +19,7 @@ class Session:
     def __init__(self, engine: Optional[Engine], host: Host, presence: Presence, calls: Callbacks) -> None:
         self.host, self.presence = host, presence
         self._engine, self._callbacks = engine, calls
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: a signal handler may come in between
         self._terminating = False
         self._app_name = str(presence.fields["app_name"])
         self._first_id = self.session_id = host.session_id(self._app_name, 0)

@@ -123,7 +123,7 @@ class BokehHost(LoopHost):
 
         def went(code: Optional[int]) -> None:
             if code in PAGE_CLOSED:
-                tracker.page_ended()
+                tracker.page_ended(forgotten=False)
             elif not tracker.killed:
                 tracker.set_visibility("suspended")
 

@@ -21,7 +21,7 @@ from ..values import KILL_REASON, log
 from .base import Host
 
 #: The first and the last release of Bokeh with which the tests have been run, as (major, minor).
-TESTED = ((3, 4), (3, 9))
+TESTED = ((3, 4), (3, 10))
 
 #: Module, class or None, and the names that are used of it.
 NAMES = (
