@@ -323,7 +323,6 @@ async fn a_close_is_answered_by_a_close_on_both_sockets() {
 /// Firefox cuts off the last words of a tab that is closed, but says by the code that it goes.
 #[tokio::test]
 async fn a_page_that_goes_away_ends_its_session_unless_it_may_come_back() {
-    use tokio_tungstenite::tungstenite::protocol::CloseFrame;
     let server = Server::start(&[]).await;
     for (id, client, persisted, code) in [
         ("page", "js/0.1.0", false, 1001),
