@@ -139,6 +139,18 @@ pub struct Config {
     /// local programs
     #[arg(long, env = "SESSIONWATCH_TRUST_PROXY", value_delimiter = ',', value_parser = network, value_name = "ADDRESS")]
     pub trust_proxy: Vec<IpNet>,
+    /// The header by which a proxy of --trust-proxy names whom it has logged in, like X-Forwarded-User
+    #[arg(long, env = "SESSIONWATCH_AUTH_HEADER", requires = "trust_proxy", value_name = "HEADER")]
+    pub auth_header: Option<String>,
+    /// The header by which it names their groups, separated by commas, like X-Forwarded-Groups
+    #[arg(long, env = "SESSIONWATCH_AUTH_GROUPS_HEADER", requires = "auth_header", value_name = "HEADER")]
+    pub auth_groups_header: Option<String>,
+    /// Who of them may do everything: users, or group:NAME, with * for any characters; repeat for several
+    #[arg(long, env = "SESSIONWATCH_ADMINS", requires = "auth_header", value_delimiter = ',', value_name = "WHO")]
+    pub admins: Vec<String>,
+    /// Who of them may look, written like --admins
+    #[arg(long, env = "SESSIONWATCH_VIEWERS", requires = "auth_header", value_delimiter = ',', value_name = "WHO")]
+    pub viewers: Vec<String>,
     /// Listen on the network without TLS: everybody on the way can read the tokens
     #[arg(long, env = "SESSIONWATCH_INSECURE_HTTP")]
     pub insecure_http: bool,

@@ -31,6 +31,7 @@ pub mod ws;
 pub mod places;
 pub mod heads;
 pub mod server;
+pub mod import_command;
 pub mod cli;
 pub mod demo;
 pub mod token_command;

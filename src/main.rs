@@ -12,6 +12,8 @@ use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::cli;
 use sessionwatch::config::Config;
 use sessionwatch::demo::{DemoArgs, populate};
+use sessionwatch::http::people::People;
+use sessionwatch::import_command::{self, ImportCommand};
 use sessionwatch::logging;
 use sessionwatch::monitor::ended;
 use sessionwatch::server::Server;
@@ -36,6 +38,8 @@ enum Command {
     Demo(Demo),
     /// List, rotate or revoke the tokens that remote access takes
     Token(TokenCommand),
+    /// Take over the sessions of the old monitor's database
+    Import(ImportCommand),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -57,6 +61,13 @@ async fn main() -> ExitCode {
         Some(Command::Serve(config)) => serve(&config).await,
         Some(Command::Demo(demo)) => show(&demo).await,
         Some(Command::Client(command)) => cli::execute(command).await,
+        Some(Command::Import(command)) => match import_command::run(&command).await {
+            Ok(text) => {
+                tell(&text);
+                ExitCode::SUCCESS
+            }
+            Err(why) => fail(&why),
+        },
         Some(Command::Token(command)) => match token_command::run(&command) {
             Ok(done) => {
                 tell(&done.text);
@@ -113,6 +124,7 @@ async fn start(config: &Config) -> Result<Server, String> {
     config.base()?;
     config.allowed_origins()?;
     config.check_exposure()?;
+    People::new(config)?;
     let store = Sqlite::open(&config.db).await.map_err(|error| error.to_string())?;
     Server::bind(config, Arc::new(store) as Arc<dyn Backend>).await
 }

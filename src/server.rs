@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::credentials::{Readers, check_private};
 use crate::heads::{HEAD_WITHIN, Heads, IDLE_WITHIN, Turns};
 use crate::http::gate::Gate;
+use crate::http::people::People;
 use crate::http::proxies::Proxies;
 use crate::http::{App, Front, Shared};
 use crate::monitor::{Monitor, ended};
@@ -83,6 +84,7 @@ impl Server {
             allow_hosts: allowed_hosts(config, address),
             allow_origins: config.allowed_origins()?,
             proxies: Proxies::new(&config.trust_proxy),
+            people: People::new(config)?,
             tokens,
         };
         let app = Arc::new(App {
@@ -90,6 +92,7 @@ impl Server {
             gate,
             sockets: PerAddress::new(config.max_per_address),
             streams: PerAddress::new(config.max_per_address),
+            lists: Default::default(),
         });
         let connections = PerAddress::new(config.max_per_address);
         let trusts_local_programs = config.trusts_local_programs();

@@ -1,4 +1,4 @@
-// What the page asks of the server over HTTP. Errors carry the server's own words.
+// The HTTP requests of the page. An error carries the `detail` that the server gave.
 
 import { keepPageSecret, pageHeaders } from './page-secret.js';
 
@@ -38,7 +38,7 @@ async function request(method, path, body) {
   try {
     content = text ? JSON.parse(text) : null;
   } catch {
-    // A proxy's page, say: the status alone has to do.
+    // No JSON, perhaps the page of a proxy: only the status is known.
   }
   if (!answer.ok)
     throw new CommandError(answer.status, content?.detail ?? content?.title ?? `${answer.status} ${answer.statusText}`);
@@ -69,19 +69,19 @@ export function events(query) {
 }
 
 /**
- * Does `work` for every item, a few at a time; one failing does not stop the others.
+ * Does `work` for every item, a few at the same time.
  * @param {any[]} items
- * @param {number} lanes how many at a time
- * @param {(item) => Promise<void>} work
+ * @param {number} parallel how many at the same time
+ * @param {(item) => Promise<void>} work must not reject
  */
-export async function spread(items, lanes, work) {
+export async function spread(items, parallel, work) {
   let next = 0;
-  const lane = async () => {
+  const worker = async () => {
     while (next < items.length) {
       const item = items[next];
       next += 1;
       await work(item);
     }
   };
-  await Promise.all(Array.from({ length: Math.min(lanes, items.length) }, lane));
+  await Promise.all(Array.from({ length: Math.min(parallel, items.length) }, worker));
 }

@@ -1,6 +1,6 @@
-// The socket itself, in a thread of its own. A browser hands a message over in pieces of 64 KiB and sends no more
-// until each was taken; on the page's own thread every piece would wait for whatever is being sorted or drawn.
-// Frames go on to the page as text, untouched; `connection.js` decides everything.
+// The socket, in a worker. A browser passes a message on in pieces of 64 KiB and reads no further until each is taken;
+// on the page's own thread every piece would wait for sorting and drawing. Frames go to the page as text;
+// `connection.js` decides everything.
 
 let current = null;
 

@@ -1,4 +1,4 @@
-// What a session is, apart from its connection: status, tasks, kill, messages, the end.
+// The session apart from its connection: status, tasks, kill, messages, end.
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
@@ -215,6 +215,16 @@ test('ended while the socket is away, the end goes out over HTTP with the sessio
     assert.deepEqual({ url, method, body, keepalive }, {
       url: 'http://monitor.test/sw/sessions/id-1/end', method: 'POST', body: '{"session_token":"secret"}', keepalive: true,
     });
+  } finally { request.mock.restore(); }
+});
+
+test('an id of the server is one part of a path, whatever it holds', async () => {
+  const { session, socket } = await online({ server: 'http://monitor.test/sw' });
+  const request = mock.method(globalThis, 'fetch', async () => new Response());
+  try {
+    socket.register('../x?y#z/ä').fail();
+    session.end();
+    assert.equal(request.mock.calls[0].arguments[0], 'http://monitor.test/sw/sessions/..%2Fx%3Fy%23z%2F%C3%A4/end');
   } finally { request.mock.restore(); }
 });
 

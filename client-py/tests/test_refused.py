@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import http.server
 import json
-import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -186,13 +185,10 @@ print("seen", SessionClient.get_tracker("app", server_url={monitor.url!r}).flush
         process.wait_for_line("seen True")
 
 
-@pytest.mark.parametrize("owner", ["somebody", "the same app"])
-def test_a_session_that_is_somebody_elses_takes_another_id(shared_monitor: Monitor, app_name, owner, monkeypatch):
-    app_name = re.sub(r"[^a-z_]", "_", app_name)
+def test_a_session_that_is_somebody_elses_takes_another_id(shared_monitor: Monitor, app_name, monkeypatch):
     monkeypatch.setattr("sessionwatch.hosts.base.Host.session_id", lambda host, app, attempt: f"{app_name}.{attempt}")
-    owner = app_name if owner == "the same app" else owner
-    status, _ = shared_monitor.ask("PUT", f"/sessions/{app_name}.0", {"app_name": owner})
+    status, _ = shared_monitor.ask("PUT", f"/sessions/{app_name}.0", {"app_name": "somebody"})
     assert status == 201
     tracker = tracker_for(shared_monitor, app_name)
     assert tracker.flush(10) and tracker.session_id == f"{app_name}.1"
-    assert shared_monitor.session(f"{app_name}.0")["app_name"] == owner
+    assert shared_monitor.session(f"{app_name}.0")["app_name"] == "somebody"

@@ -1,66 +1,105 @@
-//! Sessions as CSV that a spreadsheet can open without being told what to do by it.
+//! Sessions as CSV (RFC 4180) that a spreadsheet can open without being told what to do by it.
+
+use std::borrow::Cow;
 
 use crate::clock::Timestamp;
 use crate::session::{Session, Visibility};
 
-const HEAD: &str = "session_id,app_name,user_id,start_time,last_heartbeat,duration_seconds,status,current_task,\
-is_stale,kill_requested,reported_status,task_started_at,connected,visibility,heartbeat_interval,client,remote_addr,\
-meta,kill_id,kill_requested_by,kill_reason";
+const HEAD: [&str; 21] = [
+    "session_id",
+    "app_name",
+    "user_id",
+    "start_time",
+    "last_heartbeat",
+    "duration_seconds",
+    "status",
+    "current_task",
+    "is_stale",
+    "kill_requested",
+    "reported_status",
+    "task_started_at",
+    "connected",
+    "visibility",
+    "heartbeat_interval",
+    "client",
+    "remote_addr",
+    "meta",
+    "kill_id",
+    "kill_requested_by",
+    "kill_reason",
+];
 
-/// The table, head line first, lines ended by CR LF (RFC 4180).
-pub(super) fn sessions<'a>(sessions: impl Iterator<Item = &'a Session>, now: Timestamp) -> String {
-    let mut out = String::from(HEAD);
-    out.push_str("\r\n");
-    for session in sessions {
-        let kill = session.kill.as_deref();
-        let cells: [&str; 21] = [
-            session.id.as_str(),
-            &session.app,
-            session.user.as_deref().unwrap_or_default(),
-            &session.started_at.to_string(),
-            &session.pulse.wall().to_string(),
-            &session.duration_seconds(now).to_string(),
-            session.shown_status(),
-            session.task.as_deref().unwrap_or_default(),
-            &session.stale.to_string(),
-            &kill.is_some().to_string(),
-            session.status.as_str(),
-            &session.task_started_at.map(|at| at.to_string()).unwrap_or_default(),
-            &session.connected().to_string(),
-            session.visibility.map_or("", Visibility::as_str),
-            &session.heartbeat_interval.to_string(),
-            session.client.as_deref().unwrap_or_default(),
-            session.remote_addr.as_deref().unwrap_or_default(),
-            session.meta.as_deref().unwrap_or("{}"),
-            kill.map_or("", |kill| &kill.kill_id),
-            kill.map_or("", |kill| &kill.requested_by),
-            kill.and_then(|kill| kill.reason.as_deref()).unwrap_or_default(),
-        ];
-        for (index, cell) in cells.into_iter().enumerate() {
-            if index > 0 {
-                out.push(',');
-            }
-            push_cell(&mut out, cell);
-        }
-        out.push_str("\r\n");
+/// Lines of the table, with the head line where they are the first; lines end by CR LF.
+pub(super) fn sessions<'a>(sessions: impl Iterator<Item = &'a Session>, now: Timestamp, first: bool) -> String {
+    let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    // Writing into a Vec does not fail, and every line has the cells of the head.
+    if first {
+        let _ = table.write_record(HEAD);
     }
-    out
+    for session in sessions {
+        let _ = table.write_record(line(session, now).iter().map(|cell| guarded(cell).into_owned()));
+    }
+    String::from_utf8(table.into_inner().unwrap_or_default()).unwrap_or_default()
 }
 
-/// One cell. What a spreadsheet would take for a formula gets an apostrophe in front
-/// (OWASP, CSV injection).
-fn push_cell(out: &mut String, cell: &str) {
-    let harmful = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    if !harmful && !cell.contains(['"', ',', '\n', '\r']) {
-        out.push_str(cell);
-        return;
+fn line(session: &Session, now: Timestamp) -> [Cow<'_, str>; 21] {
+    let kill = session.kill.as_deref();
+    let text = |text: Option<&'_ std::sync::Arc<str>>| text.map(ToString::to_string).unwrap_or_default().into();
+    [
+        session.id.as_str().into(),
+        (*session.app).into(),
+        session.user.as_deref().unwrap_or_default().into(),
+        session.started_at.to_string().into(),
+        session.pulse.wall().to_string().into(),
+        session.duration_seconds(now).to_string().into(),
+        session.shown_status().into(),
+        session.task.as_deref().unwrap_or_default().into(),
+        session.stale.to_string().into(),
+        kill.is_some().to_string().into(),
+        session.status.as_str().into(),
+        session.task_started_at.map(|at| at.to_string()).unwrap_or_default().into(),
+        session.connected().to_string().into(),
+        session.visibility.map_or("", Visibility::as_str).into(),
+        session.heartbeat_interval.to_string().into(),
+        session.client.as_deref().unwrap_or_default().into(),
+        session.remote_addr.as_deref().unwrap_or_default().into(),
+        session.meta.as_deref().unwrap_or("{}").into(),
+        text(kill.map(|kill| &kill.kill_id)),
+        text(kill.map(|kill| &kill.requested_by)),
+        text(kill.and_then(|kill| kill.reason.as_ref())),
+    ]
+}
+
+/// A cell in which a spreadsheet finds no formula (OWASP, CSV injection): an apostrophe
+/// stands before every sign that would begin one. That is at the start, behind blanks, and
+/// behind what another country's spreadsheet takes for the end of a cell. The page's
+/// `web/lib/csv.js` does the same; `tests/vectors/csv-cells.json` holds both to it.
+fn guarded(cell: &str) -> Cow<'_, str> {
+    let harmful = |rest: &str| rest.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']);
+    let ends_cell = |c: char| matches!(c, ';' | '\t' | '\r' | '\n');
+    if !cell.starts_with(['\t', '\r', '\n']) && !harmful(cell) && !cell.contains(ends_cell) {
+        return Cow::Borrowed(cell);
     }
-    out.push('"');
-    if harmful {
+    let mut out = String::with_capacity(cell.len() + 2);
+    let mut rest = cell;
+    // A tab or a return in front is itself a trick to hide what stands behind it.
+    let mut marked = rest.starts_with(['\t', '\r', '\n']);
+    if marked {
         out.push('\'');
     }
-    out.push_str(&cell.replace('"', "\"\""));
-    out.push('"');
+    loop {
+        let end = rest.find(ends_cell).map_or(rest.len(), |at| at + 1);
+        let (part, next) = rest.split_at(end);
+        if !marked && harmful(part) {
+            out.push('\'');
+        }
+        marked = false;
+        out.push_str(part);
+        if next.is_empty() {
+            return Cow::Owned(out);
+        }
+        rest = next;
+    }
 }
 
 #[cfg(test)]
@@ -68,16 +107,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formulas_are_made_harmless_and_quotes_doubled() {
-        let cell = |text: &str| {
-            let mut out = String::new();
-            push_cell(&mut out, text);
-            out
-        };
-        assert_eq!(cell("plain"), "plain");
-        assert_eq!(cell("a,\"b\""), "\"a,\"\"b\"\"\"");
-        for start in ["=", "+", "-", "@", "\t", "\r"] {
-            assert_eq!(cell(&format!("{start}1")), format!("\"'{start}1\""));
+    fn formulas_are_made_harmless_as_on_the_page() {
+        let vectors: Vec<(String, String)> =
+            serde_json::from_str(include_str!("../../tests/vectors/csv-cells.json")).expect("pairs");
+        assert!(vectors.len() > 20);
+        for (cell, expected) in vectors {
+            assert_eq!(guarded(&cell), expected, "{cell:?}");
         }
     }
 }

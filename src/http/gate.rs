@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::cookie;
 use super::error::Problem;
+use super::people::{People, Person};
 use super::proxies::{Proxies, is_forwarded};
 use crate::secret;
 use crate::session::Digest;
@@ -61,6 +62,8 @@ pub struct Gate {
     pub allow_origins: Vec<String>,
     /// Proxies whose word on the client's address and scheme is taken.
     pub proxies: Proxies,
+    /// Whom such a proxy logs in.
+    pub people: People,
     /// The valid secrets.
     pub tokens: Arc<Tokens>,
 }
@@ -70,6 +73,8 @@ pub struct Gate {
 pub struct Caller {
     /// By which token or cookie, if by one.
     pub identity: Option<Identity>,
+    /// Whom the proxy has logged in, where no token came; never on routes of apps.
+    pub person: Option<Person>,
     /// A secret that is none of ours: perhaps a session's.
     pub session_token: Option<Digest>,
     /// The request came from this machine, straight to a server that only it can reach.
@@ -91,6 +96,7 @@ pub struct Caller {
 static X_SESSIONWATCH: HeaderName = HeaderName::from_static("x-sessionwatch");
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The subprotocol that both sockets speak.
@@ -145,23 +151,41 @@ impl Gate {
         let proxied = self.proxies.trust(peer);
         let secure = self.tls || (proxied && text(headers, &X_FORWARDED_PROTO) == Some("https"));
         // A proxy that we were told of speaks for strangers, even where it adds no header.
-        let straight = !proxied && !is_forwarded(headers, version);
+        let straight = !proxied && !is_forwarded(headers, version) && !self.people.named_in(headers);
         let local = self.loopback && peer.is_loopback() && !self.strict && straight;
         let origin = text(headers, &header::ORIGIN);
         let site = text(headers, &SEC_FETCH_SITE);
+        let (identity, session_token) = self.identify(access, headers, secure);
+        let told = proxied && self.people.are_told() && !access.is_ingest();
+        let (identity, person) = if told {
+            // Who has logged out at the proxy is out, whatever cookie of ours is left.
+            let by_token = identity.filter(|identity| identity.cookie.is_none());
+            let person = if by_token.is_none() { self.people.who(headers)? } else { None };
+            (by_token, person)
+        } else {
+            (identity, None)
+        };
+        // A proxy may send its own token along.
+        let session_token = session_token.filter(|_| person.is_none());
         let cors = if access.is_ingest() {
             self.check_ingest(origin, site, host, secure)?
         } else if access == Access::Health {
             None
         } else {
+            // After a login elsewhere the browser is led back to the page, which shows nothing yet.
+            let led_back = told && access == Access::Page && *method == Method::GET && is_new_page(headers);
+            let site = site.filter(|_| !led_back);
             check_control(origin, site, headers, method, host, secure)?;
+            if person.is_some() && is_write(method) {
+                expect_own_page(headers)?;
+            }
             None
         };
         // What somebody typed into the address bar (`none`) is no page's doing.
         let from_page = origin.is_some() || site.is_some_and(|site| site != "none");
-        let (identity, session_token) = self.identify(access, headers, secure);
         Ok(Caller {
             identity,
+            person,
             session_token,
             local,
             plain_local: local && !from_page,
@@ -253,7 +277,7 @@ impl Gate {
 /// # Errors
 /// 401 without a token that it takes, 403 with one of too small a role.
 pub fn authorize(access: Access, mut caller: Caller) -> Result<Caller, Problem> {
-    let role = caller.identity.as_ref().map(|identity| identity.role);
+    let role = caller.shown_role();
     let needed = match access {
         Access::Script | Access::Page | Access::Health => return Ok(caller),
         // The route itself compares the session's own token.
@@ -274,8 +298,11 @@ pub fn authorize(access: Access, mut caller: Caller) -> Result<Caller, Problem> 
         }
         Some(role) => Err(Problem::new(
             StatusCode::FORBIDDEN,
-            format!("a token with the role {} may not do this; it takes {}", role.as_str(), needed.as_str()),
+            format!("the role {} may not do this; it takes {}", role.as_str(), needed.as_str()),
         )),
+        None if let Some(person) = &caller.person => {
+            Err(Problem::new(StatusCode::FORBIDDEN, format!("{} is neither in --admins nor in --viewers", person.name)))
+        }
         None if caller.local && !wrong => Ok(caller),
         // Who resumes a session shows that session's token instead.
         None if access == Access::Register && caller.session_token.is_some() => Ok(caller),
@@ -297,10 +324,22 @@ impl Caller {
         self.identity.as_ref().map(|identity| identity.role)
     }
 
+    /// What the token or the proxy's login allows.
+    fn shown_role(&self) -> Option<Role> {
+        self.role_of_token().or(self.person.as_ref().and_then(|person| person.role))
+    }
+
+    /// Who it is, by the token or the proxy's login.
+    #[must_use]
+    pub fn name(&self) -> Option<&Arc<str>> {
+        let token = self.identity.as_ref().map(|identity| &identity.name);
+        token.or(self.person.as_ref().map(|person| &person.name))
+    }
+
     /// Whether it is an administrator who has shown it.
     #[must_use]
     pub fn is_admin(&self) -> bool {
-        self.identity.as_ref().is_some_and(|identity| identity.role == Role::Admin)
+        self.shown_role() == Some(Role::Admin)
     }
 }
 
@@ -342,12 +381,28 @@ fn check_control(
             );
         }
     }
-    let writes = !matches!(*method, Method::GET | Method::HEAD);
     let from_browser = origin.is_some() || site.is_some() || headers.contains_key(header::COOKIE);
-    if writes && from_browser && text(headers, &X_SESSIONWATCH) != Some("1") {
-        return refuse(StatusCode::FORBIDDEN, "a browser has to send X-Sessionwatch: 1 with this request");
+    if is_write(method) && from_browser {
+        expect_own_page(headers)?;
     }
     Ok(())
+}
+
+fn is_write(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// A header that no form can send, and no script of another origin without a preflight.
+fn expect_own_page(headers: &HeaderMap) -> Result<(), Problem> {
+    if text(headers, &X_SESSIONWATCH) == Some("1") {
+        return Ok(());
+    }
+    refuse(StatusCode::FORBIDDEN, "a browser has to send X-Sessionwatch: 1 with this request")
+}
+
+/// Whether a browser opens this as a page of its own, not within another.
+fn is_new_page(headers: &HeaderMap) -> bool {
+    text(headers, &SEC_FETCH_MODE) == Some("navigate") && text(headers, &SEC_FETCH_DEST) == Some("document")
 }
 
 /// Splits `name:port`; an IPv6 address keeps its brackets.

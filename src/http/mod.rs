@@ -11,12 +11,14 @@ pub mod gate;
 mod health;
 mod kills;
 mod list;
+pub mod listing;
 mod login;
 mod messages;
 mod openapi;
 pub mod owner;
 mod pages;
 mod path;
+pub mod people;
 mod ping;
 pub mod proxies;
 pub mod sessions;
@@ -49,6 +51,8 @@ pub struct App {
     pub sockets: PerAddress,
     /// Open event streams by address.
     pub streams: PerAddress,
+    /// Lists of sessions that are on their way.
+    pub lists: listing::Lists,
 }
 
 /// A place for one more of `what` from this address.

@@ -175,11 +175,11 @@ impl Caller {
     /// the token's, never in its place.
     #[must_use]
     pub fn actor(&self, said: Option<std::sync::Arc<str>>) -> Actor {
-        let by = match (&self.identity, said) {
+        let by = match (self.name(), said) {
             (None, Some(said)) => said,
             (None, None) => "local".into(),
-            (Some(identity), None) => identity.name.clone(),
-            (Some(identity), Some(said)) => format!("{said} ({})", identity.name).into(),
+            (Some(name), None) => name.clone(),
+            (Some(name), Some(said)) => format!("{said} ({name})").into(),
         };
         Actor { by: Some(by), from: Some(self.from.to_string().into()), scope: self.scope() }
     }

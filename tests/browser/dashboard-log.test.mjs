@@ -1,5 +1,4 @@
-// One session in detail, the sessions that ended, the audit log, messages to users, and
-// the login where the server asks for one.
+// The details of a session, the ended sessions, the audit log, messages to users, and the login.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -14,6 +14,7 @@ mod support;
 mod cli;
 mod contract;
 mod documents;
+mod import;
 mod layers;
 mod gate;
 mod lifetime;

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { defaults, read, write } from '../address.js';
 import { Kills, killOf, steps, verdict } from '../kills.js';
 import { backoff } from '../lib/backoff.js';
-import { cell, csv, tabbed } from '../lib/csv.js';
+import { cell, csv, guarded, tabbed } from '../lib/csv.js';
 import { ago, count, elapsed, plural, printable, took } from '../lib/format.js';
 import { scrollFor, windowOf } from '../lib/virtual.js';
 import { Row } from '../row.js';
@@ -61,6 +62,16 @@ test('cells that a spreadsheet would run are made harmless, numbers stay numbers
     'a,b\r\nx,1\r\n"y,z",\r\n',
   );
   assert.equal(tabbed(['a\tb', null, 3]), 'a‹U+0009›b\t\t3');
+});
+
+test('formulas are made harmless as the server does it', () => {
+  const vectors = JSON.parse(readFileSync(new URL('../../tests/vectors/csv-cells.json', import.meta.url), 'utf8'));
+  assert.ok(vectors.length > 20);
+  for (const [text, expected] of vectors) {
+    assert.equal(guarded(text), expected);
+    assert.equal(cell(text).replace(/^"|"$/g, '').replaceAll('""', '"'), printable(expected));
+  }
+  assert.equal(tabbed(['=1', 2]), "'=1\t2");
 });
 
 test('only the lines in view and a few around them exist', () => {

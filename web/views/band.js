@@ -1,5 +1,5 @@
-// The last hour at a glance, or as much of it as there is a record of: sessions by state, stacked, with marks for kills and for
-// starts of the server. Dragging over it chooses a range of time.
+// A chart of the last hour, or of as much of it as there is a record of: sessions by state, stacked, with marks for
+// kills and for starts of the server. Dragging over it filters by a range of time.
 
 import { withValues } from '../query.js';
 import { el, setAttribute, svg } from '../lib/dom.js';
@@ -114,7 +114,7 @@ export class BandView {
     this.#brush.setAttribute('width', 0);
     const { view } = this.#dashboard;
     const key = view.page === 'live' ? 'started' : 'at';
-    // A press without a drag takes the range away again.
+    // A press without a drag removes the range.
     const values = high - low < 30_000 ? [] : [`${localMinute(low)}..${localMinute(high + 59_999)}`];
     this.#dashboard.show({ query: withValues(view.query, key, values) });
   }
@@ -133,7 +133,7 @@ export class BandView {
         const value = minute[state];
         if (value === 0) return;
         const left = Math.max(0, this.#x(minute.time));
-        // A minute reaches to the next one, so that no hairline stands between two of them.
+        // Each minute overlaps the next one a little, so that no thin line is seen between them.
         const right = Math.min(WIDTH, this.#x(Math.min(minute.time + MINUTE * 1.02, this.#end)));
         const low = HEIGHT - (floor[i] / highest) * (HEIGHT - 4);
         const high = HEIGHT - ((floor[i] + value) / highest) * (HEIGHT - 4);

@@ -25,10 +25,14 @@ RESERVED_STATUSES = frozenset({"stale", "killed", "expired", "ended"})
 #: What a page's visibility may be.
 VISIBILITIES = frozenset({"visible", "hidden", "frozen", "suspended"})
 
-# Format characters that scripts need: the joiners, and marks that enclose the digits after them.
-_NEEDED_FORMATS = frozenset("\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
-# Characters that show nothing although Unicode counts them as letters, marks or symbols.
-_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+# Format characters that show: marks that enclose the digits after them.
+_SHOWN_FORMATS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+# Characters that show nothing although Unicode counts them as letters, marks, symbols, or not at all.
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufffb"
+                        "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]")
+_JOINERS = frozenset("\u200c\u200d")
+_SELECTORS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_KEYCAP = "\u20e3"
 _LARGEST_INTEGER = 2**63 - 1
 _PLAIN = re.compile(r"[ -~]*\Z")
 
@@ -44,8 +48,18 @@ def text(value: object, most: int = NAME_MAX) -> str:
         raw = raw[: most * 8]  # enough for any cut below, and no work for a text of megabytes
         # Two halves that belong together become one character; a half alone becomes U+FFFD.
         raw = raw.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        raw = "".join(" " if _is_deceptive(character) else character for character in raw)
-    return raw.strip()[:most].rstrip(" \u200d")
+    while True:
+        cut = _shown(raw).strip()[:most].strip()
+        if cut == raw:
+            return cut
+        raw = cut  # what stood between two others may stand beside a space now, or at the end
+
+
+def _shown(raw: str) -> str:
+    if _PLAIN.match(raw):
+        return raw
+    around = ["", *raw, ""]
+    return "".join(" " if _is_deceptive(*around[at - 1: at + 2]) else around[at] for at in range(1, len(around) - 1))
 
 
 def _as_text(value: object) -> str:
@@ -57,11 +71,18 @@ def _as_text(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-def _is_deceptive(character: str) -> bool:
-    if character in _INVISIBLE or "\U000e0000" <= character <= "\U000e0fff":
-        return True
+def _is_deceptive(before: str, character: str, after: str) -> bool:
+    if character in _JOINERS:  # they shape emoji and the scripts from Hebrew on, and nothing shows of them elsewhere
+        return not (_is_shaped(before) and _is_shaped(after))
+    if _SELECTORS.match(character):
+        return not (_is_shaped(before) or after == _KEYCAP)
     category = unicodedata.category(character)
-    return category in ("Cc", "Zl", "Zp") or (category == "Cf" and character not in _NEEDED_FORMATS)
+    return bool(_INVISIBLE.match(character)) or category in ("Cc", "Zl", "Zp") or (
+        category == "Cf" and character not in _SHOWN_FORMATS)
+
+
+def _is_shaped(neighbour: str) -> bool:
+    return neighbour >= "\u0590" and neighbour not in _JOINERS and not _SELECTORS.match(neighbour)
 
 
 def optional(value: object) -> Optional[str]:

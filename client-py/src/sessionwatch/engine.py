@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set, Tuple
 
 from . import settings
 from .belonging import start_unnoted
-from .machine import Effect, Machine
+from .entry import Effect
+from .machine import Machine
 from .over_http import Again, HttpTransport
 from .transport import Away, NoWebSocket, Refused, Transport
 from .values import Frame, log

@@ -76,16 +76,17 @@ class HttpTransport:
             headers["Authorization"] = f"Bearer {self._token}"
         path = f"{self._base}/sessions/{quote(session_id, safe='')}{verb}"
         data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-        for attempt in (1, 2):  # a kept-alive connection may have been closed meanwhile
-            try:
-                self._connection.request(method, path, data, headers)
-                response = self._connection.getresponse()
-                received = response.read()
-                break
-            except (http.client.HTTPException, OSError) as error:
+        try:
+            response, received = self._exchange(method, path, data, headers)
+        except (http.client.HTTPException, OSError) as error:
+            self._connection.close()
+            if isinstance(error, TimeoutError):
+                raise Away(str(error)) from error
+            try:  # a kept-alive connection may have been closed meanwhile
+                response, received = self._exchange(method, path, data, headers)
+            except (http.client.HTTPException, OSError) as again:
                 self._connection.close()
-                if attempt == 2 or isinstance(error, TimeoutError):
-                    raise Away(str(error) or type(error).__name__) from error
+                raise Away(str(again) or type(again).__name__) from again
         if response.status in (502, 503, 504):
             raise Away(f"HTTP {response.status}")
         try:
@@ -93,6 +94,11 @@ class HttpTransport:
         except ValueError:
             answer = None
         return response.status, answer if isinstance(answer, dict) else {}
+
+    def _exchange(self, method: str, path: str, data: bytes, headers: Dict[str, str]) -> Tuple[http.client.HTTPResponse, bytes]:
+        self._connection.request(method, path, data, headers)
+        response = self._connection.getresponse()
+        return response, response.read()
 
     async def close(self) -> None:
         self._connection.close()

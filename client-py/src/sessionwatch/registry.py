@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Deque, Dict, Optional, Tuple
 
-from . import belonging, settings
+from . import belonging, forked, hosts, settings
 from .engine import Engine
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ class Registry:
         """In the child: nothing of the parent's is touched."""
         self.lock = threading.RLock()
         belonging.after_fork()
+        if hosts.serves_pages:
+            hosts.serves_pages = False
+            forked.take_own_signals()
         inherited, self.engines = list(self.engines.values()), {}
         for engine in inherited:
             engine.abandon()

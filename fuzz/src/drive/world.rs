@@ -68,6 +68,7 @@ pub fn gate(loopback: bool, strict: bool) -> Gate {
         allow_hosts: vec!["monitor.example".to_owned()],
         allow_origins: vec!["https://app.example".to_owned()],
         proxies: Proxies::new(&[IpAddr::from([192, 0, 2, 1]).into()]),
+        people: sessionwatch::http::people::People::default(),
         tokens: secrets().tokens.clone(),
     }
 }
@@ -89,6 +90,7 @@ impl World {
             gate: gate(true, false),
             sockets: PerAddress::new(256),
             streams: PerAddress::new(256),
+            lists: Default::default(),
         });
         let front = Front::new(&app, base);
         Self { app, front, words: Vec::new() }

@@ -8,6 +8,7 @@
 mod checkpoints;
 mod files;
 mod forget;
+pub mod original;
 mod rows;
 mod schema;
 
@@ -71,6 +72,7 @@ impl Sqlite {
         let writer = connect(path, OpenFlags::default(), vfs).await.map_err(|error| failed(explain(&error)))?;
         let prepared = writer
             .call(|connection| {
+                schema::refuse_original(connection)?;
                 prepare(connection).map_err(|error| explain(&error))?;
                 checkpoints::by_hand(connection);
                 schema::migrate(connection)

@@ -1,5 +1,5 @@
-// One page in one of the three browsers. A driver offers the same few verbs for each browser (`Driver`); what a test asks
-// of a page is built from them here, once.
+// One page in one of the three browsers. A driver offers the same few verbs for each browser (`Driver`); what a test
+// asks of a page is built from them here, once.
 
 import assert from 'node:assert/strict';
 import { until } from '../client-pages.mjs';

@@ -1,5 +1,5 @@
-// WebKit, as Debian packages it: WebKitGTK's MiniBrowser, driven by Selenium over WebDriver. It has no headless mode, so
-// it gets a screen in memory (Xvfb).
+// WebKit, as Debian packages it: WebKitGTK's MiniBrowser, driven by Selenium over WebDriver. It has no headless mode,
+// so it gets a screen in memory (Xvfb).
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

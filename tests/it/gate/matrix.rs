@@ -81,6 +81,7 @@ fn bench(mode: Mode) -> Bench {
         allow_hosts: vec!["monitor.example".to_owned()],
         allow_origins: vec!["https://app.example".to_owned()],
         proxies: Proxies::default(),
+        people: sessionwatch::http::people::People::default(),
         tokens: Arc::new(tokens),
     };
     Bench { gate, secrets, _folder: folder }

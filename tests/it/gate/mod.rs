@@ -4,8 +4,10 @@
 mod attacks;
 mod flood;
 mod limits;
+mod lists;
 mod matrix;
 mod nginx;
+mod people;
 pub mod remote;
 pub mod requests;
 mod rules;

@@ -149,11 +149,11 @@ async fn a_proxy_that_hides_itself_is_named_or_the_server_is_strict() {
     }
 }
 
-/// The first block of this language in a page of `docs/`.
-pub fn snippet(page: &str, language: &str) -> String {
+/// A block of this language in a page of `docs/`, counted from 0.
+pub fn snippet(page: &str, language: &str, index: usize) -> String {
     let path = format!("{}/docs/{page}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).expect("the page is there");
-    let block = text.split(&format!("```{language}\n")).nth(1).and_then(|rest| rest.split("```").next());
+    let block = text.split(&format!("```{language}\n")).nth(index + 1).and_then(|rest| rest.split("```").next());
     block.expect("the block is there").to_owned()
 }
 
@@ -161,7 +161,7 @@ pub fn snippet(page: &str, language: &str) -> String {
 async fn the_snippet_of_the_deployment_page_works() {
     let server = Server::start(&["--trust-proxy", "127.0.0.1", "--allow-host", "monitor.example.com"]).await;
     let tls = format!("{}/tests/it/gate/tls/test-only", env!("CARGO_MANIFEST_DIR"));
-    let text = snippet("deploy.md", "nginx")
+    let text = snippet("deploy.md", "nginx", 0)
         .replace("127.0.0.1:8000", &format!("127.0.0.1:{}", server.port))
         .replace("listen 443 ssl", "listen 127.0.0.1:$PORT ssl")
         .replace("/etc/ssl/monitor.pem", &format!("{tls}.cert.pem"))

@@ -53,7 +53,9 @@ def page() -> Optional[Host]:
 
 def present() -> Host:
     """Where the calling code lives: a page, also in what that page has started, or else the process."""
+    global serves_pages
     if (host := page()) is not None:
+        serves_pages = True
         if not isinstance(host, Nowhere):
             belonging.note_page(host)
         return host
@@ -63,5 +65,7 @@ def present() -> Host:
     return Host() if noted is None else _nowhere
 
 
+#: Whether this process has had a page.
+serves_pages = False
 _nowhere = Nowhere()
 belonging.install(page)

@@ -7,7 +7,7 @@ import contextlib
 import html
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
 
 from ..values import Message
 from . import bokeh_private as private
@@ -43,7 +43,8 @@ def current() -> Optional[Host]:
     # In a thread curdoc() is whichever page happens to run on the loop: nothing to go by. It does tell that Panel's
     # liveness check tries a script out for no page at all.
     launching = private.launching()
-    for tried in (document, curdoc()) if launching else ():
+    candidates: Tuple[Any, ...] = (document, curdoc()) if launching else ()
+    for tried in candidates:
         if tried in launching and tried.session_context is None:
             return _of_document.setdefault(tried, Nowhere(tried))
     return _host_of(document, running)

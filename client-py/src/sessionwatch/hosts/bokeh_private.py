@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import inspect
 import re
+import socket
 import sys
+import time
 from collections import OrderedDict
 from typing import Any, Callable, ContextManager, Iterator, Optional, Set, Tuple
 
@@ -41,6 +43,7 @@ ATTRIBUTES = (
     ("bokeh.server.connection", ("self._socket",)),
     ("bokeh.server.contexts", ("self._sessions", "self._session_contexts", "application_context")),
     ("bokeh.server.views.ws", ("self.connection", "self.application.client_lost")),
+    ("tornado.websocket", ("self.ws_connection", "self.stream", "self.close_code")),
 )
 
 PANEL_ATTRIBUTES = (("panel.io.state", ("_curdoc", "_launching", "def set_curdoc")),)
@@ -149,10 +152,32 @@ async def end(document: Any, bokeh_id: str) -> None:
 
 async def _close(handler: Any) -> None:
     """Close a page's WebSocket: Tornado's handler, or the one of bokeh_fastapi."""
-    socket = handler if hasattr(handler, "close") else handler._socket
-    closing = socket.close(1001, KILL_REASON)
+    stream = getattr(getattr(handler, "ws_connection", None), "stream", None)
+    if stream is not None and not stream.closed():
+        task = asyncio.ensure_future(_hang_up(stream, stream.socket.dup()))
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+    websocket = handler if hasattr(handler, "close") else handler._socket
+    closing = websocket.close(1001, KILL_REASON)
     if inspect.isawaitable(closing):
         await closing
+
+
+async def _hang_up(stream: Any, connection: socket.socket) -> None:
+    """End the TCP connection once the closing handshake is over.
+
+    Tornado only closes its file. Where the page's code has forked workers, each of them has that file open as well, and
+    the browser would wait for the end of the connection until they have all ended.
+    """
+    with connection:
+        until = time.monotonic() + settings.PAGE_FAREWELL
+        while not stream.closed() and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+_tasks: Set[asyncio.Future[None]] = set()
 
 
 async def _stop_reconnecting(document: Any, connection: Any) -> None:
