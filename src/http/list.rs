@@ -17,7 +17,6 @@ use super::openapi::Refusals;
 use super::path::Path;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::scope::Scope;
 use crate::session::{Session, SessionId};
 use crate::wire::SessionJson;
 
@@ -36,10 +35,6 @@ pub(super) struct ListQuery {
     limit: Option<usize>,
     /// Behind this place, which `next` of the answer before told.
     after: Option<String>,
-    /// Whose sessions the caller may see.
-    #[serde(skip)]
-    #[param(ignore)]
-    scope: Scope,
 }
 
 impl ListQuery {
@@ -55,8 +50,7 @@ impl ListQuery {
     pub(super) fn fits(&self, session: &Session, needle: Option<&str>) -> bool {
         let is =
             |asked: &Option<String>, value: Option<&str>| asked.as_deref().is_none_or(|asked| value == Some(asked));
-        self.scope.allows(&session.app)
-            && is(&self.app_name, Some(&session.app))
+        is(&self.app_name, Some(&session.app))
             && is(&self.user_id, session.user.as_deref())
             && is(&self.status, Some(session.shown_status()))
             && needle.is_none_or(|needle| contains(session, needle))
@@ -92,9 +86,8 @@ pub(super) async fn list(
     headers: HeaderMap,
     query: std::result::Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Answer {
-    let Query(mut query) =
+    let Query(query) =
         query.map_err(|error| Error::Invalid(format!("the query has the wrong shape: {}", error.body_text())))?;
-    query.scope = caller.scope();
     let after = query.after.as_deref().map(parse_cursor).transpose()?;
     let as_csv = headers
         .get(header::ACCEPT)
@@ -105,7 +98,8 @@ pub(super) async fn list(
     let now = app.monitor.clock().now().wall;
     let epoch = app.monitor.registry().epoch().clone();
     let format = if as_csv { Format::Csv } else { Format::Json };
-    Ok(Listing { view, query, after, now, epoch, format }.answer(place).await)
+    let scope = caller.scope();
+    Ok(Listing { view, scope, query, after, now, epoch, format }.answer(place).await)
 }
 
 /// `GET /sessions/{id}`

@@ -20,6 +20,7 @@ use super::error::{Answer, Problem};
 use super::list::ListQuery;
 use crate::clock::Timestamp;
 use crate::registry::View;
+use crate::scope::Scope;
 use crate::session::{Session, SessionId};
 use crate::wire::SessionJson;
 
@@ -67,6 +68,8 @@ pub(super) enum Format {
 /// A list that was asked for, of one exact position.
 pub(super) struct Listing {
     pub(super) view: View,
+    /// The apps whose sessions the caller may see.
+    pub(super) scope: Scope,
     pub(super) query: ListQuery,
     pub(super) after: Option<(Timestamp, SessionId)>,
     pub(super) now: Timestamp,
@@ -112,11 +115,12 @@ impl Listing {
     /// The answer, whose body is made as it is read.
     pub(super) async fn answer(self, place: OwnedSemaphorePermit) -> Response {
         let needle = self.query.needle();
-        let counting = (self.view.clone(), self.query.clone(), needle.clone());
+        let counting = (self.view.clone(), self.scope.clone(), self.query.clone(), needle.clone());
         // Every session is looked at for this, so it is done beside the async threads.
         let count = move || {
-            let (view, query, needle) = counting;
-            view.sessions().filter(|session| query.fits(session, needle.as_deref())).count()
+            let (view, scope, query, needle) = counting;
+            let fits = |session: &&Arc<Session>| scope.allows(&session.app) && query.fits(session, needle.as_deref());
+            view.sessions().filter(fits).count()
         };
         let total = if self.view.len() > PIECE {
             tokio::task::spawn_blocking(count).await.unwrap_or_default()
@@ -208,10 +212,12 @@ impl Progress {
 
     /// The next sessions that fit, at most so many.
     fn rows(&self, most: usize) -> Vec<Arc<Session>> {
-        let Listing { view, query, after, .. } = &self.listing;
+        let Listing { view, scope, query, after, .. } = &self.listing;
         let from = self.last.as_ref().map(|last| (last.started_at, last.id.clone())).or_else(|| after.clone());
         let take = |rows: &mut dyn Iterator<Item = &Arc<Session>>| {
-            rows.filter(|session| query.fits(session, self.needle.as_deref())).take(most).cloned().collect()
+            let fits =
+                |session: &&Arc<Session>| scope.allows(&session.app) && query.fits(session, self.needle.as_deref());
+            rows.filter(fits).take(most).cloned().collect()
         };
         match from {
             Some((at, id)) => take(&mut view.sessions_after(at, id)),

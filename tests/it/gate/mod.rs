@@ -2,6 +2,7 @@
 //! meet who go around it, over real sockets.
 
 mod attacks;
+mod enforce;
 mod flood;
 mod limits;
 mod lists;
