@@ -18,6 +18,9 @@ pub(super) struct Job {
     pub(super) reply: Option<oneshot::Sender<Result<Outcome>>>,
 }
 
+/// There is no place, or nobody writes any more.
+pub(super) struct NoPlace;
+
 /// The end that changes are put into.
 #[derive(Clone)]
 pub(super) struct Sender {
@@ -39,16 +42,14 @@ pub(super) fn queue() -> (Sender, Jobs) {
 }
 
 impl Sender {
-    /// Waits for a place; the job comes back when the writer is gone.
-    pub(super) async fn send(&self, job: Job) -> std::result::Result<(), Job> {
-        self.lane(&job.change).send(job).await.map_err(|error| error.0)
+    /// Waits for a place; fails when the writer is gone.
+    pub(super) async fn send(&self, job: Job) -> std::result::Result<(), NoPlace> {
+        self.lane(&job.change).send(job).await.map_err(|_| NoPlace)
     }
 
     /// Takes a place if there is one.
-    pub(super) fn try_send(&self, job: Job) -> std::result::Result<(), Job> {
-        self.lane(&job.change).try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job) => job,
-        })
+    pub(super) fn try_send(&self, job: Job) -> std::result::Result<(), NoPlace> {
+        self.lane(&job.change).try_send(job).map_err(|_| NoPlace)
     }
 
     fn lane(&self, change: &Change) -> &mpsc::Sender<Job> {

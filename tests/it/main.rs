@@ -6,6 +6,7 @@
     dead_code,
     clippy::unwrap_used,
     clippy::large_futures,
+    clippy::print_stdout,
     reason = "a test is no library, and fails by panicking"
 )]
 
