@@ -239,6 +239,10 @@ pub enum Change {
         /// Who asks.
         actor: Actor,
     },
+    /// Somebody has logged in, which the log keeps.
+    LoggedIn(Actor),
+    /// Changes nothing: asks whether the writer answers.
+    Probe,
     /// A client has shown a note.
     MessageDelivered(SessionId, Arc<str>, Authority),
 }
@@ -267,13 +271,15 @@ pub enum Kind {
     KillAcknowledged,
     /// It is no longer live.
     Removed,
+    /// Somebody logged in; of no session.
+    LoggedIn,
     /// A socket opened or closed: seen on dashboards, not in the log.
     Connection,
 }
 
 impl Kind {
     /// All kinds that stand in the log.
-    pub const LOGGED: [Self; 10] = [
+    pub const LOGGED: [Self; 11] = [
         Self::Registered,
         Self::StatusChanged,
         Self::MessageSent,
@@ -284,6 +290,7 @@ impl Kind {
         Self::KillDelivered,
         Self::KillAcknowledged,
         Self::Removed,
+        Self::LoggedIn,
     ];
 
     /// The word for it.
@@ -300,6 +307,7 @@ impl Kind {
             Self::KillDelivered => "kill_delivered",
             Self::KillAcknowledged => "kill_acknowledged",
             Self::Removed => "removed",
+            Self::LoggedIn => "logged_in",
             Self::Connection => "connection",
         }
     }
@@ -319,7 +327,7 @@ impl Kind {
     /// Whether the session is another one afterwards.
     #[must_use]
     pub fn changes_session(self) -> bool {
-        !matches!(self, Self::MessageSent | Self::MessageDelivered)
+        !matches!(self, Self::MessageSent | Self::MessageDelivered | Self::LoggedIn)
     }
 }
 

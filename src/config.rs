@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
+use crate::credentials;
 use crate::decide::Limits;
 use crate::timing::Timing;
 
@@ -21,23 +22,6 @@ pub enum LogFormat {
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 500ms, 30s, 2m, 24h or 30d"))
-}
-
-/// A network as `--trust-proxy` takes it: an address, or an address with the length of
-/// its prefix.
-///
-/// # Errors
-/// It is neither, or it is every address there is.
-pub fn network(text: &str) -> Result<IpNet, String> {
-    let network: Option<IpNet> =
-        text.parse().ok().or_else(|| text.parse().ok().map(|a: IpAddr| a.to_canonical().into()));
-    match network {
-        Some(network) if network.prefix_len() == 0 => {
-            Err("that is every address there is; name the proxy's own, or its network".to_owned())
-        }
-        Some(network) => Ok(network),
-        None => Err("write it like 192.0.2.7, 10.0.0.0/8, 2001:db8::7 or fd00::/8".to_owned()),
-    }
 }
 
 fn size(text: &str) -> Result<u64, String> {
@@ -55,6 +39,23 @@ fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = text[..text.len() - unit.len()].parse().map_err(|_| wrong())?;
     number.checked_mul(factor).ok_or_else(wrong)
+}
+
+/// A network as `--trust-proxy` takes it: an address, or an address with the length of
+/// its prefix.
+///
+/// # Errors
+/// It is neither, or it is every address there is.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let network: Option<IpNet> =
+        text.parse().ok().or_else(|| text.parse().ok().map(|a: IpAddr| a.to_canonical().into()));
+    match network {
+        Some(network) if network.prefix_len() == 0 => {
+            Err("that is every address there is; name the proxy's own, or its network".to_owned())
+        }
+        Some(network) => Ok(network),
+        None => Err("write it like 192.0.2.7, 10.0.0.0/8, 2001:db8::7 or fd00::/8".to_owned()),
+    }
 }
 
 /// What `sessionwatch serve` takes.
@@ -155,17 +156,15 @@ pub struct Config {
     pub insecure_http: bool,
 }
 
-/// The token file: the one that was named, else the one beside the database.
+/// The token file: the one that was named, else systemd's, else the one beside the database.
 #[must_use]
 pub fn token_path(named: Option<&Path>, db: &Path) -> PathBuf {
-    named.map_or_else(
-        || {
-            let mut name = db.as_os_str().to_owned();
-            name.push(".tokens");
-            PathBuf::from(name)
-        },
-        Path::to_owned,
-    )
+    let beside = || {
+        let mut name = db.as_os_str().to_owned();
+        name.push(".tokens");
+        PathBuf::from(name)
+    };
+    named.map(Path::to_owned).or_else(|| credentials::named(credentials::TOKENS)).unwrap_or_else(beside)
 }
 
 impl Config {
@@ -256,7 +255,7 @@ impl Config {
     #[must_use]
     pub fn public_url(&self, address: SocketAddr, base: &str) -> String {
         let behind_proxy = !self.trust_proxy.is_empty();
-        let scheme = if self.tls_cert.is_some() || behind_proxy { "https" } else { "http" };
+        let scheme = if self.tls().is_some() || behind_proxy { "https" } else { "http" };
         let host = match self.allow_host.first() {
             Some(name) if behind_proxy || name.contains(':') => name.clone(),
             Some(name) => format!("{name}:{}", address.port()),
@@ -272,12 +271,22 @@ impl Config {
         token_path(self.token_file.as_deref(), &self.db)
     }
 
+    /// Certificate chain and private key to serve HTTPS with: those that were named, else
+    /// systemd's, if there are any.
+    #[must_use]
+    pub fn tls(&self) -> Option<(PathBuf, PathBuf)> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
+            _ => credentials::named(credentials::TLS_CERT).zip(credentials::named(credentials::TLS_KEY)),
+        }
+    }
+
     /// Refuses what would be unsafe without having been asked for.
     ///
     /// # Errors
     /// A sentence that says what to add.
     pub fn check_exposure(&self) -> Result<(), String> {
-        if self.loopback() || self.tls_cert.is_some() || !self.trust_proxy.is_empty() || self.insecure_http {
+        if self.loopback() || self.tls().is_some() || !self.trust_proxy.is_empty() || self.insecure_http {
             return Ok(());
         }
         Err(format!(

@@ -52,6 +52,31 @@ pub struct Draft<'a> {
     events: Vec<Event>,
 }
 
+/// What stands for a session in an event that is of none.
+fn nobody(now: Now) -> Session {
+    Session {
+        id: SessionId::none(),
+        app: "".into(),
+        user: None,
+        started_at: now.wall,
+        pulse: Arc::new(Pulse::new(now.wall, now.mono)),
+        status: Status::default(),
+        status_since: now.wall,
+        task: None,
+        task_started_at: None,
+        visibility: None,
+        heartbeat_interval: 0.0,
+        client: None,
+        remote_addr: None,
+        meta: None,
+        kill: None,
+        token: None,
+        stale: false,
+        socket: None,
+        registered_by: None,
+    }
+}
+
 /// How many sessions there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -130,6 +155,11 @@ impl<'a> Draft<'a> {
                 }
                 Ok(Outcome::Count(silent.len()))
             }
+            Change::LoggedIn(actor) => {
+                self.push(Kind::LoggedIn, nobody(now), actor.clone(), now);
+                Ok(Outcome::Done)
+            }
+            Change::Probe => Ok(Outcome::Done),
             Change::GoStale(id) => Ok(self.go_stale(id, now)),
             Change::Recover(id) => Ok(self.recover(id, now)),
             Change::Expire(id) => Ok(self.expire(id, now)),

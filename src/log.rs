@@ -17,9 +17,9 @@ pub struct Entry {
     pub at: Timestamp,
     /// What, as the contract names it.
     pub kind: String,
-    /// Of which session.
+    /// Of which session; empty for what is of none.
     pub session_id: String,
-    /// Of which app.
+    /// Of which app; empty for what is of none.
     pub app_name: String,
     /// Of which user.
     pub user_id: Option<String>,
@@ -89,7 +89,7 @@ impl Details {
                 details.start_time = Some(session.started_at.to_string());
                 details.duration_seconds = Some(session.duration_seconds(event.at));
             }
-            Kind::Stale | Kind::Connection => {}
+            Kind::Stale | Kind::LoggedIn | Kind::Connection => {}
         }
         details
     }

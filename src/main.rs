@@ -1,6 +1,6 @@
 //! The `sessionwatch` command: arguments, logging, open the store, serve.
 
-use std::io::IsTerminal as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,14 +10,15 @@ use clap::{Args, Parser, Subcommand};
 use sessionwatch::backend::Backend;
 use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::cli;
-use sessionwatch::config::{Config, LogFormat};
+use sessionwatch::config::Config;
 use sessionwatch::demo::{DemoArgs, populate};
 use sessionwatch::http::people::People;
+use sessionwatch::import_command::{self, ImportCommand};
+use sessionwatch::logging;
 use sessionwatch::monitor::ended;
 use sessionwatch::server::Server;
 use sessionwatch::token_command::{self, TokenCommand};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// A push-based, real-time monitor of live user sessions
 #[derive(Parser)]
@@ -37,6 +38,8 @@ enum Command {
     Demo(Demo),
     /// List, rotate or revoke the tokens that remote access takes
     Token(TokenCommand),
+    /// Take over the sessions of the old monitor's database
+    Import(ImportCommand),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -58,10 +61,18 @@ async fn main() -> ExitCode {
         Some(Command::Serve(config)) => serve(&config).await,
         Some(Command::Demo(demo)) => show(&demo).await,
         Some(Command::Client(command)) => cli::execute(command).await,
-        Some(Command::Token(command)) => match token_command::run(&command) {
+        Some(Command::Import(command)) => match import_command::run(&command).await {
             Ok(text) => {
                 tell(&text);
                 ExitCode::SUCCESS
+            }
+            Err(why) => fail(&why),
+        },
+        Some(Command::Token(command)) => match token_command::run(&command) {
+            Ok(done) => {
+                tell(&done.text);
+                let _ = write!(std::io::stderr(), "{}", done.note);
+                if done.untaken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
             }
             Err(why) => fail(&why),
         },
@@ -80,7 +91,7 @@ async fn show(demo: &Demo) -> ExitCode {
     config.db = folder.path().join("demo.db");
     (config.heartbeat_interval, config.stale_after, config.expire_after) =
         (Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(100));
-    log(config.log_format);
+    logging::start(config.log_format);
     let server = match start(&config).await {
         Ok(server) => server,
         Err(why) => return fail(&why),
@@ -89,35 +100,25 @@ async fn show(demo: &Demo) -> ExitCode {
     let monitor = server.monitor().clone();
     let mut ending = monitor.ending();
     let life = populate(server.url(), demo.cast.sessions, async move { ended(&mut ending).await });
-    tokio::join!(server.run(asked_to_end()), life);
-    ExitCode::SUCCESS
-}
-
-fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
+    let (served, ()) = tokio::join!(server.run(asked_to_end()), life);
+    served.map_or_else(|why| fail(&why), |()| ExitCode::SUCCESS)
 }
 
 async fn serve(config: &Config) -> ExitCode {
-    log(config.log_format);
-    match start(config).await {
+    logging::start(config.log_format);
+    let served = match start(config).await {
         Ok(server) => {
             announce(&server);
-            server.run(asked_to_end()).await;
-            ExitCode::SUCCESS
+            server.run(asked_to_end()).await
         }
-        Err(why) => fail(&why),
-    }
+        Err(why) => Err(why),
+    };
+    served.map_or_else(|why| fail(&why), |()| ExitCode::SUCCESS)
 }
 
 async fn start(config: &Config) -> Result<Server, String> {
+    // The database, its WAL and its lock are nobody else's to read.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // What is wrong with the arguments is said before anything is made on the disk.
     config.timing()?;
     config.base()?;
@@ -128,24 +129,25 @@ async fn start(config: &Config) -> Result<Server, String> {
     Server::bind(config, Arc::new(store) as Arc<dyn Backend>).await
 }
 
-#[expect(clippy::print_stdout, reason = "the first line is for whoever started the server")]
 fn announce(server: &Server) {
     // In one write, so that who waits for the first line has the second one too.
     let link = server.link().map_or_else(String::new, |link| format!("\nlog in, once, with {link}"));
     let note = server.trusts_local_programs().then_some(
         "\nprograms on this machine need no token; whatever forwards the network to this port needs --trust-proxy or --strict",
     );
-    println!("sessionwatch is listening on {}{link}{}", server.url(), note.unwrap_or_default());
+    tell(&format!("sessionwatch is listening on {}{link}{}\n", server.url(), note.unwrap_or_default()));
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
+/// Says it to who started the program. Nobody may be there to read it: that ends nothing,
+/// while `print!` would panic.
 fn tell(text: &str) {
-    print!("{text}");
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-#[expect(clippy::print_stderr, reason = "a refusal to start is told to who started it, not to the log")]
+/// A refusal to start is told to who started it, not to the log.
 fn fail(why: &str) -> ExitCode {
-    eprintln!("sessionwatch: {why}");
+    let _ = writeln!(std::io::stderr(), "sessionwatch: {why}");
     ExitCode::FAILURE
 }
 

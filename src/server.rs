@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::credentials::{Readers, check_private};
 use crate::heads::{HEAD_WITHIN, Heads, IDLE_WITHIN, Turns};
 use crate::http::gate::Gate;
 use crate::http::people::People;
@@ -45,8 +46,8 @@ pub struct Server {
     tls: Option<TlsAcceptor>,
     public: String,
     token_link: Option<String>,
-    trusts_local_programs: bool,
     connections: PerAddress,
+    trusts_local_programs: bool,
 }
 
 impl Server {
@@ -62,18 +63,16 @@ impl Server {
             format!("cannot listen on {}: {error}; is another server running there?", config.listen)
         })?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
-        let tls = match (&config.tls_cert, &config.tls_key) {
-            (Some(cert), Some(key)) => Some(tls(cert, key)?),
-            _ => None,
-        };
+        let tls = config.tls().map(|(cert, key)| tls(&cert, &key)).transpose()?;
         let needs_tokens = !config.loopback() || config.strict || !config.trust_proxy.is_empty();
         if config.insecure_http && !config.loopback() && tls.is_none() {
             tracing::warn!("listening on the network without TLS: everybody on the way can read tokens and sessions");
         }
         // On a local server too: what a proxy forwards takes a token there as well.
         let tokens = Arc::new(Tokens::open(&config.token_path())?);
-        let token_link = needs_tokens.then(|| tokens.issue_once());
+        let token_link = if needs_tokens { tokens.issue_once() } else { None };
         let public = config.public_url(address, &base);
+        tokens.acknowledge(&public);
         let monitor = Monitor::start(backend, timing, Clock::system(), config.limits())
             .await
             .map_err(|error| error.to_string())?;
@@ -93,10 +92,11 @@ impl Server {
             gate,
             sockets: PerAddress::new(config.max_per_address),
             streams: PerAddress::new(config.max_per_address),
+            lists: Default::default(),
         });
         let connections = PerAddress::new(config.max_per_address);
         let trusts_local_programs = config.trusts_local_programs();
-        Ok(Self { listener, app, base, tls, public, token_link, trusts_local_programs, connections })
+        Ok(Self { listener, app, base, tls, public, token_link, connections, trusts_local_programs })
     }
 
     /// Where it can be reached, with the real port.
@@ -127,15 +127,20 @@ impl Server {
 
     /// Serves until `shutdown`, then closes every socket with 1012, finishes what is
     /// under way and leaves the store.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// A task that has to live as long as the server has ended: it cannot go on.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
         let Self { listener, app, base, tls, connections: by_address, .. } = self;
         app.monitor.keep();
-        let watcher = tokio::spawn(watch_tokens(app.gate.tokens.clone(), app.monitor.ending()));
+        let supervisor = app.monitor.supervisor();
+        let watching = watch_tokens(app.gate.tokens.clone(), app.monitor.ending());
+        let watcher = supervisor.spawn("the watcher of the tokens", watching);
         let front = Front::new(&app, &base);
         let mut connections = JoinSet::new();
         let places = Places::of_this_process();
         tokio::pin!(shutdown);
-        loop {
+        let served = loop {
             tokio::select! {
                 accepted = accept(&listener, &places) => match accepted {
                     Ok((stream, peer)) => {
@@ -146,9 +151,13 @@ impl Server {
                     Err(error) => pause_after(&error).await,
                 },
                 Some(_) = connections.join_next() => {}
-                () = &mut shutdown => break,
+                () = &mut shutdown => break Ok(()),
+                ended = supervisor.one_ended() => {
+                    tracing::error!(task = ended, "a task has ended that has to live as long as the server; ending too");
+                    break Err(format!("{ended} has ended, without which the server cannot go on; start it again"));
+                }
             }
-        }
+        };
         drop(listener);
         app.monitor.end();
         let finish = async { while connections.join_next().await.is_some() {} };
@@ -158,6 +167,7 @@ impl Server {
             tracing::warn!("the store took too long to leave; nothing acknowledged is lost");
         }
         watcher.abort();
+        served
     }
 }
 
@@ -269,14 +279,16 @@ where
 async fn watch_tokens(tokens: Arc<Tokens>, mut ending: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(TOKENS_EVERY);
     loop {
+        // A clock that is set may say another time meanwhile, but not for long.
+        let expiry = tokens.next_expiry().map_or(TOKENS_EVERY * 2, |left| left.min(TOKENS_EVERY * 2));
         tokio::select! {
             _ = ticks.tick() => {}
+            () = tokio::time::sleep(expiry) => {}
             () = ended(&mut ending) => return,
         }
-        match tokens.reload() {
-            Ok(true) => tracing::info!("the tokens have changed; who came with an old one is sent away"),
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "the tokens stay as they were"),
+        tokens.expire();
+        if tokens.reload() {
+            tracing::info!("the tokens have changed; who came with an old one is sent away");
         }
     }
 }
@@ -296,7 +308,9 @@ fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, String> {
         |path: &Path, error: &dyn std::fmt::Display| format!("{} cannot be used for TLS: {error}", path.display());
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).map_err(|error| read(cert, &error))?;
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| read(key, &error))?;
+    let key_file = std::fs::File::open(key).map_err(|error| read(key, &error))?;
+    check_private(key, &key_file, "the key that TLS rests on", Readers::GroupOfRoot)?;
+    let key_der = PrivateKeyDer::from_pem_reader(key_file).map_err(|error| read(key, &error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -1,15 +1,17 @@
-//! `sessionwatch token list|rotate|revoke`: works on the token file, which a running
-//! server looks at twice a second. Whoever can read that file is the administrator.
+//! `sessionwatch token …`: works on the token file, which a running server looks at twice
+//! a second. Whoever can change that file is the administrator.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use crate::clock::Clock;
 use crate::config::token_path;
 use crate::fields;
-use crate::tokens::{self, Changed, File, Role};
+use crate::secret;
+use crate::tokens::{self, Changed, File, Line, Link, Role, Taken};
 
 /// What `sessionwatch token` takes.
 #[derive(Clone, Debug, Args)]
@@ -32,6 +34,19 @@ enum What {
         #[arg(long)]
         changes: bool,
     },
+    /// Make a further token
+    Add {
+        /// What the log calls whoever uses it
+        name: String,
+        /// What it may do: ingest, view or admin
+        #[arg(long, value_parser = role)]
+        role: Role,
+        #[command(flatten)]
+        limits: Limits,
+        /// Why, for the record
+        #[arg(long)]
+        reason: Option<String>,
+    },
     /// Give a token a new secret; who came with the old one is sent away within a second
     Rotate {
         /// Its name; one that is not there is made
@@ -39,6 +54,9 @@ enum What {
         /// What a token that is made may do: ingest, view or admin; its name by default
         #[arg(long, value_parser = role)]
         role: Option<Role>,
+        /// How long the new secret is valid, such as 30d; without it a token that expires may do so no later than before
+        #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+        expires: Option<Duration>,
         /// Why, for the record
         #[arg(long)]
         reason: Option<String>,
@@ -51,6 +69,22 @@ enum What {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Print a link that logs one browser in, once, within 15 minutes, at the running server
+    Link {
+        /// The token that it logs in with; an unlimited administrator's by default
+        name: Option<String>,
+    },
+}
+
+/// What a token is limited to.
+#[derive(Clone, Debug, Default, Args)]
+struct Limits {
+    /// It sees and ends sessions of this app only; repeat for several
+    #[arg(long = "app", value_name = "APP")]
+    apps: Vec<String>,
+    /// How long it is valid, such as 12h or 30d; for ever without it
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    expires: Option<Duration>,
 }
 
 fn role(word: &str) -> Result<Role, String> {
@@ -58,11 +92,21 @@ fn role(word: &str) -> Result<Role, String> {
     known.ok_or_else(|| "it is ingest, view or admin".to_owned())
 }
 
-/// Does it; answers what is to be shown.
+/// What is to be shown, and whether all was done that was asked.
+pub struct Done {
+    /// For standard output.
+    pub text: String,
+    /// For standard error: what became of it at the running server.
+    pub note: String,
+    /// A running server has not taken the change.
+    pub untaken: bool,
+}
+
+/// Does it.
 ///
 /// # Errors
 /// A sentence for who asked.
-pub fn run(command: &TokenCommand) -> Result<String, String> {
+pub fn run(command: &TokenCommand) -> Result<Done, String> {
     let path = token_path(command.token_file.as_deref(), &command.db);
     if !path.exists() {
         return Err(format!(
@@ -70,28 +114,107 @@ pub fn run(command: &TokenCommand) -> Result<String, String> {
             path.display()
         ));
     }
-    let mut file = tokens::read(&path)?;
+    let shown = |text: String| Ok(Done { text, note: String::new(), untaken: false });
     match &command.what {
-        What::List { changes: false } => return Ok(list(&file)),
-        What::List { changes: true } => return Ok(changes(&file)),
-        What::Rotate { name, role, reason } => rotate(&mut file, name, *role, reason.as_deref())?,
-        What::Revoke { name, reason } => revoke(&mut file, name, reason.as_deref())?,
+        What::List { changes: false } => shown(list(&tokens::read(&path)?)),
+        What::List { changes: true } => shown(changes(&tokens::read(&path)?)),
+        What::Link { name } => link(&path, name.as_deref()),
+        What::Add { name, role, limits, reason } => {
+            change(&path, |file| add(file, name, *role, limits, reason.as_deref()))
+        }
+        What::Rotate { name, role, expires, reason } => {
+            change(&path, |file| rotate(file, name, *role, *expires, reason.as_deref()))
+        }
+        What::Revoke { name, reason } => change(&path, |file| revoke(file, name, reason.as_deref())),
     }
-    tokens::write(&path, &file)?;
-    Ok(list(&file))
 }
 
-fn rotate(file: &mut File, name: &str, role: Option<Role>, reason: Option<&str>) -> Result<(), String> {
+/// Changes the file, and waits until a running server has taken it.
+fn change(path: &Path, change: impl FnOnce(&mut File) -> Result<(), String>) -> Result<Done, String> {
+    let (file, digest) = tokens::update(path, |file| {
+        file.link = None;
+        change(file)
+    })?;
+    let taken = tokens::wait(path, &digest);
+    let note = match &taken {
+        Taken::By(url) => format!("The running server at {url} has taken it.\n"),
+        Taken::NobodyRuns => "No running server goes by this file; one that starts will.\n".to_owned(),
+        Taken::NotYet => format!(
+            "The file is changed, but the running server has NOT taken it: see its log, and whether its user can read {}; until then it goes by what it read before.\n",
+            path.display()
+        ),
+    };
+    Ok(Done { text: list(&file), note, untaken: taken == Taken::NotYet })
+}
+
+fn link(path: &Path, name: Option<&str>) -> Result<Done, String> {
+    let (text, digest) = secret::fresh();
+    let (_, written) = tokens::update(path, |file| {
+        let may = |line: &&Line| match name {
+            Some(name) => line.name == name,
+            None => line.role == Role::Admin && line.apps.is_none(),
+        };
+        let Some(line) = file.tokens.iter().find(may) else {
+            return Err(name.map_or_else(
+                || "there is no administrator's token that is not limited to apps; name another one".to_owned(),
+                |name| format!("there is no token {name}; `sessionwatch token list` shows those that there are"),
+            ));
+        };
+        if line.role == Role::Ingest {
+            return Err(format!("{} is an ingest token, which logs nobody in", line.name));
+        }
+        let name = line.name.clone();
+        file.link = Some(Link { name: name.clone(), digest: tokens::hex(&digest) });
+        record(file, "link", &name, None)
+    })?;
+    match tokens::wait(path, &written) {
+        Taken::By(url) => {
+            Ok(Done { text: format!("{url}/#t={text}\n"), note: "It works once, for 15 minutes.\n".to_owned(), untaken: false })
+        }
+        Taken::NobodyRuns => Err("no running server goes by this token file, so that a link would lead nowhere; start it, or name the right file with --db or --token-file".to_owned()),
+        Taken::NotYet => Err(format!("the running server has not taken the link; see its log, and whether its user can read {}", path.display())),
+    }
+}
+
+fn add(file: &mut File, name: &str, role: Role, limits: &Limits, reason: Option<&str>) -> Result<(), String> {
     fields::text("the name", name, fields::CLIENT_MAX).map_err(|error| error.to_string())?;
+    if file.tokens.iter().any(|line| line.name == name) {
+        return Err(format!("there is a token {name} already; rotate or revoke it, or take another name"));
+    }
+    for app in &limits.apps {
+        fields::text("--app", app, fields::NAME_MAX).map_err(|error| error.to_string())?;
+    }
+    file.tokens.push(Line {
+        apps: Some(limits.apps.clone()).filter(|apps| !apps.is_empty()),
+        expires: limits.expires.map(from_now),
+        ..Line::fresh(name, role)
+    });
+    record(file, "made", name, reason)
+}
+
+fn from_now(time: Duration) -> String {
+    Clock::system().now().wall.plus(time).to_string()
+}
+
+fn rotate(
+    file: &mut File,
+    name: &str,
+    role: Option<Role>,
+    expires: Option<Duration>,
+    reason: Option<&str>,
+) -> Result<(), String> {
+    fields::text("the name", name, fields::CLIENT_MAX).map_err(|error| error.to_string())?;
+    let expires = expires.map(from_now);
     let there = file.tokens.iter_mut().find(|line| line.name == name);
     let what = match (there, role.or_else(|| self::role(name).ok())) {
         (Some(line), _) if role.is_none_or(|role| role == line.role) => {
-            *line = tokens::fresh(name, line.role);
+            line.token = secret::fresh().0;
+            line.expires = expires.or_else(|| line.expires.take());
             "rotated"
         }
         (Some(line), _) => return Err(format!("{name} has the role {}; revoke it first", line.role.as_str())),
         (None, Some(role)) => {
-            file.tokens.push(tokens::fresh(name, role));
+            file.tokens.push(Line { expires, ..Line::fresh(name, role) });
             "made"
         }
         (None, None) => return Err(format!("there is no token {name}; say --role to make one")),
@@ -130,7 +253,14 @@ fn list(file: &File) -> String {
     let width = file.tokens.iter().map(|line| line.name.chars().count()).max().unwrap_or(0).max(4);
     let mut text = format!("{:width$}  ROLE    TOKEN\n", "NAME");
     for line in &file.tokens {
-        let _ = writeln!(text, "{:width$}  {:6}  {}", line.name, line.role.as_str(), line.token);
+        let _ = write!(text, "{:width$}  {:6}  {}", line.name, line.role.as_str(), line.token);
+        if let Some(expires) = &line.expires {
+            let _ = write!(text, "  until {expires}");
+        }
+        for app in line.apps.iter().flatten() {
+            let _ = write!(text, "  app {app:?}");
+        }
+        text.push('\n');
     }
     text
 }
@@ -150,12 +280,12 @@ mod tests {
 
     #[test]
     fn what_is_revoked_is_gone_and_what_is_rotated_is_another() {
-        let tokens = Role::ALL.map(|role| tokens::fresh(role.as_str(), role)).to_vec();
-        let mut file = File { tokens, changes: Vec::new() };
+        let tokens = Role::ALL.map(|role| Line::fresh(role.as_str(), role)).to_vec();
+        let mut file = File { tokens, ..File::default() };
         let before = file.tokens.clone();
-        rotate(&mut file, "admin", None, Some("left the team")).expect("rotated");
+        rotate(&mut file, "admin", None, None, Some("left the team")).expect("rotated");
         revoke(&mut file, "view", None).expect("revoked");
-        rotate(&mut file, "jobs", Some(Role::Ingest), None).expect("made");
+        rotate(&mut file, "jobs", Some(Role::Ingest), None, None).expect("made");
         let names: Vec<_> = file.tokens.iter().map(|line| (&*line.name, line.role)).collect();
         assert_eq!(names, [("ingest", Role::Ingest), ("admin", Role::Admin), ("jobs", Role::Ingest)]);
         assert_eq!(file.tokens[0], before[0]);
@@ -164,8 +294,24 @@ mod tests {
         assert_eq!(told, [("rotated", Some("left the team")), ("revoked", None), ("made", None)]);
 
         assert!(revoke(&mut file, "view", None).is_err(), "it is gone already");
-        assert!(rotate(&mut file, "jobs", Some(Role::Admin), None).is_err(), "a role does not grow");
-        assert!(rotate(&mut file, "other", None, None).is_err(), "of which role?");
-        assert!(rotate(&mut file, "admin", None, Some("a\u{202e}b")).is_err());
+        assert!(rotate(&mut file, "jobs", Some(Role::Admin), None, None).is_err(), "a role does not grow");
+        assert!(rotate(&mut file, "other", None, None, None).is_err(), "of which role?");
+        assert!(rotate(&mut file, "admin", None, None, Some("a\u{202e}b")).is_err());
+    }
+
+    #[test]
+    fn a_further_token_has_its_limits_and_keeps_them_when_it_is_rotated() {
+        let mut file = File::first();
+        let limits = Limits { apps: vec!["risk".to_owned()], expires: Some(Duration::from_secs(3_600)) };
+        add(&mut file, "ana", Role::Admin, &limits, None).expect("added");
+        let line = file.tokens.last().expect("there").clone();
+        assert!(line.scope().allows("risk") && !line.scope().allows("ops"));
+        assert!(line.expires().is_ok_and(|expires| expires.is_some()));
+        rotate(&mut file, "ana", None, None, None).expect("rotated");
+        let rotated = file.tokens.last().expect("there");
+        assert!(rotated.token != line.token && rotated.apps == line.apps && rotated.expires == line.expires);
+        assert!(add(&mut file, "ana", Role::View, &Limits::default(), None).is_err(), "the name is taken");
+        let odd = Limits { apps: vec!["a\u{202e}b".to_owned()], expires: None };
+        assert!(add(&mut file, "bob", Role::View, &odd, None).is_err());
     }
 }

@@ -1,13 +1,13 @@
-// What an administrator does, and what is kept of it: a kill is noted before it is
-// asked for, and everything said about it afterwards comes from the feed.
+// The actions of an administrator: kill requests and messages. A kill is noted here before its request goes out; what
+// became of it comes from the feed alone.
 
 import * as commands from './commands.js';
 
-/** At most this many requests at a time, fewer than browsers open to one host. */
-const LANES = 5;
+/** How many requests run at the same time: fewer than a browser opens to one host. */
+const PARALLEL = 5;
 
 /**
- * Asks for the end of `rows`, each by its own request.
+ * Sends a kill request for each of `rows`.
  * @param {import('./dashboard.js').Dashboard} dashboard
  * @param {import('./row.js').Row[]} rows
  * @param {{ reason: string, by: string }} why
@@ -15,13 +15,13 @@ const LANES = 5;
 export async function killRows(dashboard, rows, why) {
   for (const row of rows) dashboard.kills.ask(row, why.reason, dashboard.now());
   dashboard.dispatchEvent(new Event('kills'));
-  await commands.spread(rows, LANES, async row => {
+  await commands.spread(rows, PARALLEL, async row => {
     try {
       await commands.killSession(row.id, why);
-      // Who was asked before is not told of anew by the feed: where it stands is known already.
+      // The feed sends no change for a session that was asked to end before: its row has the state already.
       if (row.state === 'ending') dashboard.kills.update([row], dashboard.now());
     } catch (error) {
-      // Gone already: the feed says so, and how.
+      // 404 and 410: the session is gone, and the feed says how it ended.
       if (error.status !== 404 && error.status !== 410) dashboard.kills.refuse(row.id, error.message);
       else if (!dashboard.store.rows.get(row.id)?.ended) dashboard.kills.refuse(row.id, 'it is gone already');
     }
@@ -29,7 +29,7 @@ export async function killRows(dashboard, rows, why) {
   });
 }
 
-/** Asks for the end of every session of an app, in one request. */
+/** Sends one kill request for all sessions of an app. */
 export async function killApp(dashboard, app, why) {
   const rows = dashboard.rowsOfApp(app).filter(row => row.state !== 'ending');
   for (const row of rows) dashboard.kills.ask(row, why.reason, dashboard.now());
@@ -46,8 +46,8 @@ export async function killApp(dashboard, app, why) {
  * @typedef {object} Delivery what became of a message to one session
  * @property {{ id: string, app: string, user: string }} row
  * @property {string|null} error the server's words, where it refused
- * @property {boolean} sent it went out; whether it arrived is another matter
- * @property {string|null} deliveredAt when the client said that it is shown
+ * @property {boolean} sent it went out; that does not say that it arrived
+ * @property {string|null} deliveredAt when the client acknowledged it
  */
 
 const delivery = (row, entry) => ({
@@ -59,27 +59,27 @@ const delivery = (row, entry) => ({
 
 /**
  * Sends a message to the users of `rows`, each by its own request.
- * @param {(outcome: Delivery[]) => void} told called as they come in
+ * @param {(outcome: Delivery[]) => void} onDelivery called as they come in
  */
-export async function messageRows(rows, what, told) {
-  await commands.spread(rows, LANES, async row => {
+export async function messageRows(rows, what, onDelivery) {
+  await commands.spread(rows, PARALLEL, async row => {
     try {
       const { sent, deliveries } = await commands.messageSession(row.id, what);
       const entry = deliveries?.find(each => each.session_id === row.id);
-      told([{ ...delivery(row, entry), sent: sent > 0 }]);
+      onDelivery([{ ...delivery(row, entry), sent: sent > 0 }]);
     } catch (error) {
-      told([{ row, error: error.message, sent: false, deliveredAt: null }]);
+      onDelivery([{ row, error: error.message, sent: false, deliveredAt: null }]);
     }
   });
 }
 
 /**
- * Sends a message to everyone of an app, in one request, which also reaches those who came a moment ago.
- * @param {(outcome: Delivery[]) => void} told
+ * Sends one message to all sessions of an app, those that registered a moment ago included.
+ * @param {(outcome: Delivery[]) => void} onDelivery
  * @throws {commands.CommandError} when the server refused all of it
  */
-export async function messageApp(dashboard, app, what, told) {
+export async function messageApp(dashboard, app, what, onDelivery) {
   const { deliveries } = await commands.messageApp(app, what);
   const rowOf = id => dashboard.store.rows.get(id) ?? { id, app, user: '' };
-  told(deliveries.map(entry => delivery(rowOf(entry.session_id), entry)));
+  onDelivery(deliveries.map(entry => delivery(rowOf(entry.session_id), entry)));
 }

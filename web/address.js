@@ -1,5 +1,5 @@
-// The view's state ⇄ the page's address, so that a link shows the same view. What is
-// as by default stays out of the address; what cannot be read falls back to it.
+// The state of the view in the address of the page, so that a link shows the same view. Defaults are left out; a value
+// that cannot be read is replaced by its default.
 
 import { COLUMNS, DEFAULT_COLUMNS, DEFAULT_SORT } from './columns.js';
 import { GROUPINGS } from './grouping.js';
@@ -41,7 +41,7 @@ export function read(search) {
   return state;
 }
 
-/** @returns {string} a search part, `?…`, or `?` alone when everything is as by default */
+/** @returns {string} the query of an address, `?…`; `?` alone when everything has its default */
 export function write(state) {
   const params = new URLSearchParams();
   if (state.page !== 'live') params.set('page', state.page);
@@ -52,7 +52,7 @@ export function write(state) {
   if (state.columns.join() !== DEFAULT_COLUMNS.join()) params.set('columns', state.columns.join());
   if (state.session) params.set('session', state.session);
   if (state.wall) params.set('wall', '1');
-  // Kept legible: these stand for themselves in a query, and a link is read by people.
+  // These characters need no escape in a query, and people read links.
   return `?${params.toString().replaceAll('%3A', ':').replaceAll('%2C', ',').replaceAll('%22', '"')}`;
 }
 

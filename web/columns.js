@@ -1,10 +1,9 @@
-// The columns of the live table: what each says, sorts by and writes to CSV. The
-// views decide how a cell looks; everything that is said stands here.
+// The columns of the live table: the text of each, its order, and its value in CSV. How a cell looks is up to the
+// views.
 
-import { ago, elapsed, localTime, printable } from './lib/format.js';
+import { ago, elapsed, localTime, plural, printable } from './lib/format.js';
 
 const word = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
-// Rows without a value come last in either direction, which the sign undoes in `comparator`.
 const byText = get => (a, b) => {
   const x = get(a);
   const y = get(b);
@@ -17,15 +16,15 @@ const iso = time => (time ? new Date(time).toISOString() : '');
  * @typedef {object} Column
  * @property {string} title
  * @property {string} track its width, as a grid track
- * @property {(row, now: number) => string} text what the cell says
+ * @property {(row, now: number) => string} text the text of the cell
  * @property {(row, now: number) => any} value what CSV holds, when it is not the text
- * @property {(row, now: number) => string} [hover] the exact thing, for the title
+ * @property {(row, now: number) => string} [hover] the exact value, shown as the title
  * @property {(a, b) => number} [compare]
- * @property {(row) => boolean} [missing] rows that come last whichever way it is sorted
+ * @property {(row) => boolean} [missing] rows without a value, which come last in both directions
  * @property {boolean} [down] whether the first press sorts largest first
  * @property {boolean} [ticks] whether the text changes with time alone
  * @property {boolean} [beats] whether a heartbeat can move the row
- * @property {string} [filter] the qualifier that selects what the cell says
+ * @property {string} [filter] the qualifier of the filter that selects the cell's value
  */
 
 /** @type {Record<string, Column>} */
@@ -81,7 +80,7 @@ export const COLUMNS = {
     compare: byNumber(missedBeats),
     down: true,
     text: (row, now) => row.strip(now),
-    hover: (row, now) => stripWords(row.strip(now), row.interval),
+    hover: (row, now) => stripWords(row.strip(now), row.due),
   },
   beat: {
     title: 'Last beat',
@@ -175,14 +174,14 @@ export const COLUMNS = {
 export const DEFAULT_COLUMNS = ['state', 'app', 'user', 'task', 'elapsed', 'beats', 'beat', 'age'];
 export const DEFAULT_SORT = [{ key: 'state', down: false }];
 
-/** How many of the last beats were missed, without those overdue by now. */
+/** How many of the last beats were missed. Beats that are overdue now are not counted. */
 function missedBeats(row) {
   let came = 0;
   for (let bits = row.beats; bits > 0; bits >>= 1) came += bits & 1;
   return row.beatsKnown - came;
 }
 
-/** Running under its own word is shown by that word. */
+/** A running session is shown by the word that it reported. */
 function stateWord(row) {
   return row.state === 'running' ? row.reported : row.state;
 }
@@ -194,20 +193,26 @@ export function metaText(row) {
     .join(' ');
 }
 
-/** What the strip of beats says to someone who cannot see it. */
-export function stripWords(strip, interval) {
+/**
+ * The strip of beats in words, for a screen reader.
+ * @param {string} strip as `Row.strip` gives it
+ * @param {number|null} due how often a heartbeat is due, in ms; null when none is
+ */
+export function stripWords(strip, due) {
   const known = [...strip].filter(beat => beat !== '.');
   const missed = known.filter(beat => beat === '0').length;
-  const every = `one each ${elapsedWords(interval)}`;
+  if (due === null) return `${plural(known.length, 'ping')} seen, none is due at a fixed time`;
+  const every = `one each ${elapsedWords(due)}`;
   if (known.length === 0) return `no heartbeats seen, ${every} is due`;
-  return missed === 0
-    ? `the last ${known.length} heartbeats came, ${every}`
-    : `${missed} of the last ${known.length} heartbeats missed, ${every}`;
+  if (missed > 0) return `${missed} of the last ${plural(known.length, 'heartbeat')} missed, ${every}`;
+  return known.length === 1
+    ? `the last heartbeat came, ${every}`
+    : `the last ${known.length} heartbeats came, ${every}`;
 }
 
 const elapsedWords = span => (span < 1000 ? `${span} ms` : `${Math.round(span / 100) / 10} s`);
 
-/** The text of a cell as it may be shown: inert, and nothing hidden in it. */
+/** The text of a cell, with the characters spelled out that cannot be seen. */
 export const cellText = (column, row, now) =>
   column === COLUMNS.beats ? column.text(row, now) : printable(column.text(row, now));
 
@@ -246,13 +251,13 @@ export function comparator(sort, group = null) {
 /** Whether a heartbeat alone can move a row under this order. */
 export const movesWithBeats = sort => sort.some(({ key }) => COLUMNS[key].beats);
 
-/** The sort after a press on a column's heading: alone, or with shift as a further one. */
+/** The sort after a press on a heading. `further` (shift) adds the column to the sort that there is. */
 export function pressed(sort, key, further) {
   const at = sort.findIndex(entry => entry.key === key);
   const first = Boolean(COLUMNS[key].down);
   const turned = at < 0 ? { key, down: first } : { key, down: !sort[at].down };
   if (!further) {
-    // The third press in a row goes back to the order that puts problems first.
+    // The third press brings back the default order, which puts problems first.
     if (at === 0 && sort.length === 1 && sort[0].down !== first) return DEFAULT_SORT;
     return [turned];
   }

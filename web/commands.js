@@ -1,4 +1,6 @@
-// What the page asks of the server over HTTP. Errors carry the server's own words.
+// The HTTP requests of the page. An error carries the `detail` that the server gave.
+
+import { keepPageSecret, pageHeaders } from './page-secret.js';
 
 const HEADERS = { 'x-sessionwatch': '1' };
 
@@ -19,19 +21,24 @@ async function request(method, path, body) {
   try {
     answer = await fetch(new URL(path, document.baseURI), {
       method,
-      headers: body === undefined ? HEADERS : { ...HEADERS, 'content-type': 'application/json' },
+      headers: {
+        ...HEADERS,
+        ...pageHeaders(),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: 'no-store',
     });
   } catch {
     throw new CommandError(0, 'the server cannot be reached');
   }
+  keepPageSecret(answer);
   const text = await answer.text();
   let content = null;
   try {
     content = text ? JSON.parse(text) : null;
   } catch {
-    // A proxy's page, say: the status alone has to do.
+    // No JSON, perhaps the page of a proxy: only the status is known.
   }
   if (!answer.ok)
     throw new CommandError(answer.status, content?.detail ?? content?.title ?? `${answer.status} ${answer.statusText}`);
@@ -62,19 +69,19 @@ export function events(query) {
 }
 
 /**
- * Does `work` for every item, a few at a time; one failing does not stop the others.
+ * Does `work` for every item, a few at the same time.
  * @param {any[]} items
- * @param {number} lanes how many at a time
- * @param {(item) => Promise<void>} work
+ * @param {number} parallel how many at the same time
+ * @param {(item) => Promise<void>} work must not reject
  */
-export async function spread(items, lanes, work) {
+export async function spread(items, parallel, work) {
   let next = 0;
-  const lane = async () => {
+  const worker = async () => {
     while (next < items.length) {
       const item = items[next];
       next += 1;
       await work(item);
     }
   };
-  await Promise.all(Array.from({ length: Math.min(lanes, items.length) }, lane));
+  await Promise.all(Array.from({ length: Math.min(parallel, items.length) }, worker));
 }

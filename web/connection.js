@@ -1,13 +1,14 @@
-// The one socket to the server: opened, resumed, opened again for ever, and the truth
-// about it told to the badge. Frames are handed on as text; nothing is decoded here. The
-// socket lives in a worker (`socket.js`).
+// The socket of the page: opened, resumed, opened again after each loss. Frames are passed on as text and not decoded
+// here. The socket itself is in a worker (`socket.js`).
 
 import { backoff } from './lib/backoff.js';
+import { pageHeaders, pageSecret } from './page-secret.js';
 
-/** Nothing heard for this long: ask whether the server is still there, since a dead network closes nothing. */
+/** After this long without a frame, in ms, the server is probed: a network that fails silently closes no socket. */
 const SILENCE = 30_000;
+/** How long a probe may take, in ms. */
 const PROBE = 5_000;
-/** A connection that lasted this long was a good one, and the next wait starts small again. */
+/** After a connection that lasted this long, in ms, the waits between attempts start small again. */
 const STABLE = 5_000;
 
 /**
@@ -17,7 +18,7 @@ const STABLE = 5_000;
 export class Connection extends EventTarget {
   #url;
   #position;
-  /** The number of the socket that counts, 0 when there is none; what others still say is not heard. */
+  /** The number of the current socket, 0 when there is none. Messages of earlier sockets are ignored. */
   #socket = 0;
   #opened = 0;
   #isOpen = false;
@@ -37,7 +38,7 @@ export class Connection extends EventTarget {
     this.retryAt = 0;
     /** When the connection was lost, 0 while it is not, in ms since 1970. */
     this.lostAt = 0;
-    this.#thread(); // it starts while the page is being built
+    this.#thread(); // The worker starts while the page is being built.
   }
 
   /** Connects, at the beginning and again after a login. */
@@ -47,10 +48,10 @@ export class Connection extends EventTarget {
     this.#connect();
   }
 
-  /** Something was missed: asks again from where the picture is still whole. */
+  /** Connects again, from the last position that is complete, because a frame was missed. */
   resync() {
     this.#close();
-    // Once is at once; a server that keeps leaving gaps is not to be asked in a circle.
+    // The second time in a short while it waits first: a server that leaves gaps again and again is not to be flooded.
     const again = Date.now() - this.#resyncedAt < STABLE;
     this.#resyncedAt = Date.now();
     if (again) this.#lost(1006, true);
@@ -85,7 +86,7 @@ export class Connection extends EventTarget {
     this.#opened += 1;
     this.#socket = this.#opened;
     this.#isOpen = false;
-    this.#thread().postMessage({ open: this.#socket, url: url.href });
+    this.#thread().postMessage({ open: this.#socket, url: url.href, page: pageSecret() });
   }
 
   #thread() {
@@ -94,7 +95,7 @@ export class Connection extends EventTarget {
     worker.onmessage = ({ data }) => {
       if (data.number === this.#socket) this.#hear(data);
     };
-    // It could not be loaded, so there is no server: the next attempt loads it again.
+    // The worker's script could not be loaded, so the server is away. The next attempt loads it again.
     worker.onerror = () => {
       worker.terminate();
       this.#worker = null;
@@ -147,7 +148,7 @@ export class Connection extends EventTarget {
       this.#tell('denied');
       return;
     }
-    if (this.#socket) return; // someone connected while we asked
+    if (this.#socket) return; // `retry` connected in the meantime
     const wait = backoff(this.#attempt);
     this.#attempt += 1;
     this.retryAt = Date.now() + wait;
@@ -155,12 +156,13 @@ export class Connection extends EventTarget {
     this.#tell('waiting');
   }
 
-  /** A refused handshake shows only 1006: an ordinary request tells whether it was for want of a login. */
+  /** Whether a login is missing. A refused handshake shows the page only code 1006, so a plain request has to tell. */
   async #refused() {
     try {
       const answer = await fetch(new URL('./sessions?limit=0', document.baseURI), {
         signal: AbortSignal.timeout(PROBE),
         cache: 'no-store',
+        headers: pageHeaders(),
       });
       return answer.status === 401 || answer.status === 403;
     } catch {

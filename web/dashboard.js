@@ -1,26 +1,25 @@
-// What the page knows and shows, without the page: the store and everything derived
-// from it, the view's state, the selection, and how the line to the server is. Views
-// read it and call its methods; it touches neither the DOM nor the socket.
+// The state of the page without its DOM: the store and all that is derived from it, the view, the selection, and the
+// state of the connection. Views read it and call its methods.
 
 import { comparator, movesWithBeats } from './columns.js';
 import { ALL, Facets } from './facets.js';
 import { sessionFilter } from './fields.js';
 import { GROUPINGS, linesOf } from './grouping.js';
+import { Inbox } from './inbox.js';
 import { Kills } from './kills.js';
 import { Ordering } from './ordering.js';
 import { Store } from './store.js';
+import { Waiting } from './waiting.js';
 
-/** Reading takes at most this part of a step, so that what was read is sorted meanwhile and can be seen. */
+/** The share of a step that may go into reading frames. The rest sorts the rows, so that they can be shown. */
 const READING = 0.6;
-/** Regrouping may take at most this part of the time. */
+/** The share of the time that may go into grouping. */
 const REGROUP_SHARE = 0.1;
 
 export class Dashboard extends EventTarget {
-  #inbox = [];
-  #read = 0;
+  #inbox = new Inbox();
   #filter = sessionFilter('');
-  #waiting = new Set();
-  #homes = { version: -1, index: new Int32Array(0) };
+  #waiting;
   #linesVersion = -1;
   #linesAfter = 0;
   #filteredAt = 0;
@@ -30,10 +29,11 @@ export class Dashboard extends EventTarget {
     super();
     this.view = view;
     this.viewVersion = 0;
-    /** The server's clock minus this machine's, in ms; small differences count as none. */
+    /** The server's clock minus this machine's, in ms; 0 for differences under half a second. */
     this.skew = 0;
     this.store = new Store({ now: () => this.now() });
     this.ordering = new Ordering(this.store.slots);
+    this.#waiting = new Waiting(this.ordering, this.store.slots);
     this.facets = new Facets();
     this.kills = new Kills();
     /** @type {Set<string>} ids of ticked rows */
@@ -46,8 +46,6 @@ export class Dashboard extends EventTarget {
     this.dataVersion = 0;
     this.paused = false;
     this.held = false;
-    /** Rows that would appear, leave or move if they did not have to hold still. */
-    this.wouldMove = new Set();
     this.line = { state: 'connecting', retryAt: 0, lostAt: 0 };
     this.server = { name: '', role: 'view', epoch: null };
     /** How long the last change took from the server to this page, in ms, null before the first. */
@@ -60,7 +58,7 @@ export class Dashboard extends EventTarget {
     return Date.now() + this.skew;
   }
 
-  /** True while what is shown is the server's truth. */
+  /** True while the rows are what the server has. */
   get live() {
     return this.line.state === 'open' && this.store.whole;
   }
@@ -69,17 +67,21 @@ export class Dashboard extends EventTarget {
     return this.live && this.server.role === 'admin';
   }
 
+  /** Rows that would appear, leave or move if they did not have to hold still. */
+  get wouldMove() {
+    return this.#waiting.wouldMove;
+  }
+
   get unknownQualifiers() {
     return this.#filter.unknown;
   }
 
-  // The line to the server
+  // The connection
 
   setLine(line) {
     if (line.state === 'connecting') {
-      // What the old socket still brought is told again after the resume.
-      this.#inbox = [];
-      this.#read = 0;
+      // The server sends these changes again after the resume.
+      this.#inbox.clear();
     }
     this.line = line;
     this.dispatchEvent(new Event('line'));
@@ -87,41 +89,31 @@ export class Dashboard extends EventTarget {
 
   /** Takes one frame as text; `step` will read it. */
   take(text) {
-    this.#inbox.push(text);
+    this.#inbox.add(text);
   }
 
   get busy() {
     return (
-      this.#read < this.#inbox.length ||
-      !this.ordering.settled ||
-      this.store.pending ||
-      this.#linesVersion !== this.ordering.version
+      !this.#inbox.empty || !this.ordering.settled || this.store.pending || this.#linesVersion !== this.ordering.version
     );
   }
 
-  /** True while there is work that the next frame alone would not do. */
+  /** True while there is more work than one animation frame does. */
   get behind() {
-    return this.#read < this.#inbox.length || !this.ordering.settled;
+    return !this.#inbox.empty || !this.ordering.settled;
   }
 
   /**
-   * One step forward: reads frames, and brings everything derived up to date, for about `budget` ms.
-   * @returns {boolean} false when the feed has a gap: resynchronise
+   * Reads frames and brings everything that is derived from them up to date, for about `budget` ms.
+   * @returns {boolean} false when a frame is missing: the connection has to resync
    */
   step(budget) {
     const start = performance.now();
     const expired = () => performance.now() - start > budget;
     let whole = true;
-    while (this.#read < this.#inbox.length && whole) {
-      const frame = JSON.parse(this.#inbox[this.#read]);
-      this.#inbox[this.#read] = undefined;
-      this.#read += 1;
-      whole = this.#receive(frame);
+    while (!this.#inbox.empty && whole) {
+      whole = this.#receive(this.#inbox.take());
       if (performance.now() - start > budget * READING) break;
-    }
-    if (this.#read === this.#inbox.length && this.#read > 0) {
-      this.#inbox = [];
-      this.#read = 0;
     }
     this.#apply(expired);
     return whole;
@@ -163,62 +155,13 @@ export class Dashboard extends EventTarget {
       this.kills.update(changed, now);
     }
     const moving = movesWithBeats(this.view.sort) && beaten.length > 0 ? [...changed, ...beaten] : changed;
-    if (still && this.ordering.length > 0) this.#wait(moving);
-    else this.#place(moving);
+    if (still && this.ordering.length > 0) this.#waiting.hold(moving);
+    else this.#waiting.release(moving);
     if (this.#filter.timed && this.ordering.settled && now - this.#filteredAt > 1000 && !still) this.#refilter();
     this.ordering.work(expired);
     this.#regroup();
-    // A slot may hold another row only when neither the order nor the lines name it any more.
+    // A slot may be reused only when neither the order nor the lines refer to it any more.
     if (this.ordering.settled && this.#linesVersion === this.ordering.version) this.store.recycle();
-  }
-
-  #place(rows) {
-    if (this.#waiting.size > 0) {
-      for (const row of rows) this.#waiting.add(row);
-      rows = [...this.#waiting];
-      this.#waiting.clear();
-      this.wouldMove.clear();
-    }
-    if (rows.length > 0) this.ordering.update(rows);
-  }
-
-  /** Rows hold still: what changed is kept for later, and it is counted what would move. */
-  #wait(rows) {
-    const { ordering } = this;
-    if (!ordering.settled) {
-      // The reader asked for another order, so nothing holds still until it is there; and it must know what changed.
-      ordering.update(rows);
-      return;
-    }
-    for (const row of rows) {
-      if (row.gone) {
-        this.#waiting.delete(row);
-        this.wouldMove.delete(row);
-        ordering.update([row]); // not in view
-        continue;
-      }
-      this.#waiting.add(row);
-      const inside = ordering.has(row.slot);
-      const stays =
-        inside === ordering.matches(row) && (!inside || ordering.atHome(row, this.#home(row), this.#leaves));
-      if (stays && !row.ended) this.wouldMove.delete(row);
-      else this.wouldMove.add(row);
-    }
-  }
-
-  #leaves = row => row === undefined || this.wouldMove.has(row);
-
-  #home(row) {
-    const { ordering } = this;
-    if (this.#homes.version !== ordering.version) {
-      const index =
-        this.#homes.index.length >= this.store.slots.length
-          ? this.#homes.index
-          : new Int32Array(this.store.slots.length * 2);
-      for (let i = 0; i < ordering.length; i += 1) index[ordering.order[i]] = i;
-      this.#homes = { version: ordering.version, index };
-    }
-    return this.#homes.index[row.slot];
   }
 
   #regroup() {
@@ -245,12 +188,12 @@ export class Dashboard extends EventTarget {
     this.dispatchEvent(new Event('hold'));
   }
 
-  /** Lets the waiting updates in once, though the table holds still. */
+  /** Applies the waiting updates once, while the table goes on holding still. */
   catchUp() {
     this.store.sweep();
     const { changed } = this.store.drain();
     for (const row of changed) this.facets.update(row, this.#filter.mask(row, this.now()));
-    this.#place(changed);
+    this.#waiting.release(changed);
     this.#linesAfter = 0;
     this.#regroup();
     this.dispatchEvent(new Event('hold'));
@@ -258,10 +201,11 @@ export class Dashboard extends EventTarget {
 
   // The view
 
-  /** Changes part of the view's state. */
+  /** Changes part of the view's state. Another page closes the details, unless the patch opens some. */
   show(patch) {
     const before = this.view;
-    this.view = { ...before, ...patch };
+    const leaves = Object.hasOwn(patch, 'page') && patch.page !== before.page;
+    this.view = { ...before, ...(leaves && { session: null }), ...patch };
     this.viewVersion += 1;
     const changes = key => Object.hasOwn(patch, key) && JSON.stringify(before[key]) !== JSON.stringify(this.view[key]);
     if (changes('query') || changes('sort') || changes('group')) {
@@ -276,7 +220,6 @@ export class Dashboard extends EventTarget {
     this.#filter = sessionFilter(wall && query === '' ? 'status:stale,ending' : query);
     const { mask } = this.#filter;
     this.#waiting.clear();
-    this.wouldMove.clear();
     this.#linesAfter = 0;
     this.ordering.reorder({
       compare: comparator(sort, group ? (GROUPINGS[group].order ?? GROUPINGS[group].key) : null),
@@ -284,7 +227,7 @@ export class Dashboard extends EventTarget {
       visit: this.#recount,
     });
     this.#filteredAt = this.now();
-    // Small tables are sorted before the next frame is drawn; only large ones take slices.
+    // Small tables are sorted at once; only large ones are sorted in slices.
     const start = performance.now();
     this.ordering.work(() => performance.now() - start > 5);
     this.#regroup();
@@ -297,10 +240,10 @@ export class Dashboard extends EventTarget {
     this.ordering.reorder({ visit: this.#recount });
   }
 
-  /** Live rows that pass the filter; ended ones that linger are not counted. */
+  /** How many live rows pass the filter. Ended rows that are still shown are not counted. */
   get matching() {
     let ended = 0;
-    for (const row of this.store.ghosts) if (this.ordering.has(row.slot)) ended += 1;
+    for (const row of this.store.lingering) if (this.ordering.has(row.slot)) ended += 1;
     return this.ordering.length - ended;
   }
 
@@ -322,7 +265,7 @@ export class Dashboard extends EventTarget {
     return line >= 0 ? this.store.slots[line] : this.lines.groups[-line - 1];
   }
 
-  /** Where a row or group stands now, -1 when it is not shown: gone, filtered out, or folded away. */
+  /** The line of a row or group, -1 when it is not shown: gone, filtered out, or folded. */
   indexOfLine(line) {
     const { lines, length, groups } = this.lines;
     const value = line.by
@@ -335,7 +278,7 @@ export class Dashboard extends EventTarget {
 
   // Rows and the selection
 
-  /** Live rows in the order of the table, those in folded groups included. */
+  /** The live rows in the order of the table, with those in folded groups. */
   *matchingRows() {
     const { order, length } = this.ordering;
     for (let i = 0; i < length; i += 1) {

@@ -1,9 +1,8 @@
-// The columns of the event log, and of the sessions that ended, which are its
-// `removed` events.
+// The columns of the audit log, and of the ended sessions, which are its `removed` events.
 
 import { elapsed, localTime, printable, shortTime, took } from './lib/format.js';
 
-/** What happened, as people say it. */
+/** The kinds of events, in words. */
 export const KINDS = {
   registered: 'registered',
   status_changed: 'status',
@@ -15,9 +14,10 @@ export const KINDS = {
   kill_delivered: 'kill delivered',
   kill_acknowledged: 'kill acknowledged',
   removed: 'removed',
+  logged_in: 'logged in',
 };
 
-/** Everything else that an event tells, in one line. */
+/** The other fields of an event, in one line. */
 export function detail(event) {
   switch (event.kind) {
     case 'registered':
@@ -93,7 +93,7 @@ export const eventText = (key, event, now) => printable(EVENT_COLUMNS[key].text(
 export const eventValue = (key, event, now) => (EVENT_COLUMNS[key].value ?? EVENT_COLUMNS[key].text)(event, now);
 
 /**
- * What of a session's life its events tell: the lane of states, tasks, silences and the kill's steps.
+ * The life of a session, from its events: its states over time, its tasks, the steps of its kill.
  * @param {object[]} events oldest first
  * @param {number} now
  * @returns {{ start: number, end: number, ended: boolean, spans: { from: number, to: number, state: string, task: string|null }[],
@@ -112,7 +112,7 @@ export function life(events, now) {
     if (state.status !== 'idle') return 'running';
     return state.visibility && state.visibility !== 'visible' ? 'hidden' : 'idle';
   };
-  const turn = (at, next) => {
+  const change = (at, next) => {
     const last = spans.at(-1);
     if (last) last.to = at;
     state = { ...state, ...next };
@@ -128,7 +128,7 @@ export function life(events, now) {
     switch (event.kind) {
       case 'registered':
       case 'status_changed':
-        turn(at, {
+        change(at, {
           status: event.status ?? state.status,
           task: event.current_task ?? null,
           visibility: event.visibility ?? state.visibility,
@@ -136,15 +136,15 @@ export function life(events, now) {
         });
         break;
       case 'stale':
-        turn(at, { stale: true });
+        change(at, { stale: true });
         break;
       case 'recovered':
-        turn(at, { stale: false });
+        change(at, { stale: false });
         break;
       case 'kill_requested':
         asked = at;
         steps.push({ at, kind: event.kind, after: 0 });
-        turn(at, { ending: true });
+        change(at, { ending: true });
         break;
       case 'kill_delivered':
       case 'kill_acknowledged':
@@ -153,7 +153,7 @@ export function life(events, now) {
       case 'removed':
         ended = at;
         if (asked) steps.push({ at, kind: event.kind, after: at - asked });
-        turn(at, {});
+        change(at, {});
         break;
       default:
     }

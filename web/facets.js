@@ -1,15 +1,15 @@
-// How many sessions each app, status and user has, under the rest of the filter:
-// choosing one app must not make the other apps' counts vanish. Kept up to date row by
-// row: what a row last added is remembered, and taken back exactly.
+// How many sessions each app, status and user has. A facet counts the rows that pass the rest of the filter, so that
+// choosing one app leaves the counts of the other apps. Counts are kept row by row: each row remembers what it was
+// counted as, and that is taken back when it changes.
 
 export const FACETS = ['app', 'status', 'user'];
 
-/** The parts of a filter: bit 0 is everything that is no facet, then one bit for each of FACETS. */
+/** The parts of a filter as bits: bit 0 for all that belongs to no facet, then one bit for each of FACETS. */
 export const REST = 1;
 export const FACET_BIT = { app: 2, status: 4, user: 8 };
 export const ALL = 15;
 
-/** What a row has for each facet, and where it notes what it last added to the counts. */
+/** The field of a row that each facet counts, and the field in which the row remembers what it was counted as. */
 const VALUE = { app: 'app', status: 'state', user: 'user' };
 const COUNTED = { app: 'countedApp', status: 'countedStatus', user: 'countedUser' };
 
@@ -49,7 +49,7 @@ export class Facets {
    * The largest values of a facet, largest first; among equals by name.
    * @param {'app'|'status'|'user'} facet
    * @param {number} limit
-   * @param {Iterable<string>} [always] values that are listed even when they count 0
+   * @param {Iterable<string>} [always] values that are listed even when their count is 0
    * @returns {{ value: string, count: number }[]}
    */
   top(facet, limit, always = []) {

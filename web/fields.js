@@ -1,9 +1,9 @@
-// What the filter's qualifiers mean, for live rows and for events of the log.
+// The qualifiers of the filter, for live rows and for events of the log.
 
 import { compile } from './query.js';
 import { ALL, FACET_BIT, REST } from './facets.js';
 
-/** Running under its own word (`status:uploading`) is still `running`. */
+/** A session that reports a word of its own (`uploading`) matches that word and `running`. */
 const statusOf = row => {
   if (row.ended) return ['ended', row.state];
   return row.state === 'running' ? ['running', row.reported] : row.state;

@@ -1,9 +1,9 @@
-// What stands in the table, line by line: rows, and above each group its heading.
-// Lines are integers, a slot for a row and -(index + 1) for a group.
+// The lines of the table: rows, and above each group its heading. A line is an integer: the slot of a row, or
+// -(index + 1) of a group.
 
 import { STATES } from './states.js';
 
-/** What the table can be grouped by; the groups stand in the order of `order`, or else of their names. */
+/** What the table can be grouped by. Groups are sorted by `order`, or else by name. */
 export const GROUPINGS = {
   app: { title: 'App', key: row => row.app },
   user: { title: 'User', key: row => row.user },

@@ -1,5 +1,5 @@
-// The event log, page by page from the newest, with what happened since put in front.
-// No DOM: the view asks for events and is told when there are more.
+// The audit log, loaded in pages from the newest event on; later events are added in front. It knows no DOM: the view
+// reads `events` and listens for `change`.
 
 import { events as ask } from './commands.js';
 import { EVENT_PAGES } from './event-columns.js';
@@ -7,9 +7,11 @@ import { eventFilter } from './fields.js';
 import { parse } from './query.js';
 
 const PAGE = 500;
-/** A filter that the server does not know looks at most this far back by itself. */
+/** How many events are loaded for a filter that the page applies itself, without anybody scrolling. */
 const FAR = 5000;
+/** With fewer matches than this, more events are loaded. */
 const ENOUGH = 100;
+/** How many events are kept. */
 const MOST = 20_000;
 /** New events are asked for at most this often, in ms. */
 const PACE = 1500;
@@ -43,7 +45,7 @@ export class History extends EventTarget {
     return this.#loading;
   }
 
-  /** Shows `page` under `query`; asks the server anew only when what it can filter by itself has changed. */
+  /** Shows `page` under `query`. Asks the server only when the part of the filter that the server applies has changed. */
   show(page, query) {
     if (this.#asked !== null && page === this.page && query === this.query) return;
     this.page = page;
@@ -64,7 +66,7 @@ export class History extends EventTarget {
     this.#load(undefined);
   }
 
-  /** The part of the filter that the server does: kinds, one app, one session. */
+  /** The part of the filter that the server applies: kinds, one app, one session. */
   #serverQuery() {
     const { terms } = parse(this.query);
     const only = key => {
@@ -101,7 +103,7 @@ export class History extends EventTarget {
     if (this.error === null) this.#enough();
   }
 
-  /** More, when the filter leaves little of what was loaded. */
+  /** Loads more when few of the loaded events match. */
   #enough() {
     if (this.events.length < ENOUGH && this.loaded.length < FAR) this.older();
   }
@@ -110,7 +112,7 @@ export class History extends EventTarget {
     if (this.#next !== null && !this.#loading) this.#load(this.#next);
   }
 
-  /** Puts in front what happened since. @param {number} version changes when anything happened */
+  /** Adds new events in front. @param {number} version changes with every event */
   async refresh(version) {
     if (this.#loading || performance.now() - this.#freshAt < PACE) return;
     if (version === this.#seen && this.error === null) return;
@@ -128,20 +130,20 @@ export class History extends EventTarget {
       const fresh = answer.events.filter(event => event.seq > newest);
       if (fresh.length === 0) return;
       if (fresh.length === answer.events.length && answer.next !== null) {
-        // More happened than one page holds: start again from the newest.
+        // There are more new events than one page holds: begin again with the newest.
         this.loaded = answer.events;
         this.#next = answer.next;
       } else {
         this.loaded = [...fresh, ...this.loaded];
         if (this.loaded.length > MOST) {
-          // A log that is watched for days: the oldest are asked for again when someone scrolls there.
+          // After days of watching there are too many. The oldest are loaded again when somebody scrolls there.
           this.loaded = this.loaded.slice(0, MOST / 2);
           this.#next = this.loaded.at(-1).seq;
         }
       }
       this.#filter();
     } catch {
-      // The badge tells that the server is away.
+      // The badge says that the server is away.
     }
   }
 

@@ -1,6 +1,5 @@
-// What became of each kill asked for or seen here. A kill is told by its steps, by the
-// server's clock; nothing counts as done before the server has said that the session
-// is gone, and past `confirm_by` it is called what it is: unconfirmed.
+// The kills that this page asked for, each with its steps by the server's clock. A kill is done only when the server
+// says that the session is gone. After `confirm_by` it is unconfirmed.
 
 import { took } from './lib/format.js';
 
@@ -19,9 +18,9 @@ export class Kills {
     this.version = 0;
   }
 
-  /** Notes that this page asks for the end of `row`. */
+  /** Notes that this page sends a kill request for `row`. */
   ask(row, reason, now) {
-    this.all.delete(row.id); // another try stands at the end again
+    this.all.delete(row.id); // Another try goes to the end of the list.
     this.all.set(row.id, {
       id: row.id,
       app: row.app,
@@ -50,7 +49,7 @@ export class Kills {
     this.version += 1;
   }
 
-  /** Takes what changed rows say about the kills that are followed. */
+  /** Updates the kills of rows that changed. */
   update(rows, now) {
     for (const row of rows) {
       const kill = this.all.get(row.id);
@@ -61,7 +60,7 @@ export class Kills {
     this.tick(now);
   }
 
-  /** Lets time pass: a kill past its `confirm_by` is unconfirmed until it is gone after all. */
+  /** Updates the states that change with time: after `confirm_by` a kill is unconfirmed. */
   tick(now) {
     for (const kill of this.all.values()) {
       const state = stateAt(kill, now);
@@ -72,7 +71,7 @@ export class Kills {
     }
   }
 
-  /** Those that did not end, and will not by themselves: for another try. */
+  /** The kills that failed, for another try. */
   failed() {
     return [...this.all.values()].filter(({ state }) => state === 'unconfirmed' || state === 'refused');
   }
@@ -84,12 +83,12 @@ export class Kills {
 }
 
 function follow(kill, row) {
-  const told = row.kill;
-  if (told) {
-    kill.requestedAt = Date.parse(told.requested_at) || 0;
-    kill.deliveredAt = told.delivered_at ? Date.parse(told.delivered_at) : 0;
-    kill.acknowledgedAt = told.acknowledged_at ? Date.parse(told.acknowledged_at) : 0;
-    kill.confirmBy = told.confirm_by ? Date.parse(told.confirm_by) : 0;
+  const steps = row.kill;
+  if (steps) {
+    kill.requestedAt = Date.parse(steps.requested_at) || 0;
+    kill.deliveredAt = steps.delivered_at ? Date.parse(steps.delivered_at) : 0;
+    kill.acknowledgedAt = steps.acknowledged_at ? Date.parse(steps.acknowledged_at) : 0;
+    kill.confirmBy = steps.confirm_by ? Date.parse(steps.confirm_by) : 0;
     kill.connected = row.connected;
   }
   if (row.ended) {
@@ -107,7 +106,7 @@ function stateAt(kill, now) {
   return kill.deliveredAt ? 'delivered' : 'requested';
 }
 
-/** The same for a row, whoever asked for its end. */
+/** The kill of a row, whoever asked for it. */
 export function killOf(row, now) {
   const kill = {
     state: 'asking',
@@ -123,7 +122,7 @@ export function killOf(row, now) {
   return kill;
 }
 
-/** Whether a session was asked to end and nobody has said in time that it did. */
+/** Whether a session was asked to end and did not in time. */
 export const isUnconfirmed = (row, now) => row.state === 'ending' && killOf(row, now).state === 'unconfirmed';
 
 /**
@@ -149,7 +148,7 @@ export function steps(kill) {
   return list;
 }
 
-/** One sentence for where a kill stands. */
+/** The state of a kill in words. */
 export function verdict(kill, now) {
   switch (kill.state) {
     case 'asking':

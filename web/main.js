@@ -1,6 +1,5 @@
-// Wires the page: the socket's frames into the dashboard, the dashboard into the views,
-// the view's state into the address. Everything is drawn from one place, at most once
-// per animation frame, and not at all while the page is hidden.
+// Connects the parts: frames of the socket go into the dashboard, its state into the views, the view into the address.
+// Everything is drawn from here, at most once for each animation frame, and not while the page is hidden.
 
 import { read, write } from './address.js';
 import * as commands from './commands.js';
@@ -8,12 +7,13 @@ import { Connection } from './connection.js';
 import { Dashboard } from './dashboard.js';
 import { Page } from './views/page.js';
 
-/** How long one frame may read and sort before it draws, in ms: well under what a frame has. */
+/** How long one animation frame may read and sort before it draws, in ms. A frame has 16 ms. */
 const FRAME = 5;
-/** What is more than that goes on between frames, in tasks of this many ms: the page answers between any two of them. */
+/** More work is done between frames, in tasks of this many ms. Input is handled between two tasks. */
 const SLICE = 8;
-/** A hidden page reads once in HIDDEN_EVERY ms, and as long as it takes: nobody waits for a frame. */
+/** How often a hidden page reads, in ms. */
 const HIDDEN_EVERY = 1000;
+/** How long it may read then, in ms. It draws nothing, so it may take longer. */
 const HIDDEN = 500;
 
 const dashboard = new Dashboard({ view: read(location.search) });
@@ -46,7 +46,7 @@ function draw() {
   goOn();
 }
 
-// A message to oneself comes after whatever waits already, input and frames included; timers would wait 4 ms.
+// A message to oneself is handled after the input and the frames that wait already. A timer would wait 4 ms.
 const { port1: soon, port2: here } = new MessageChannel();
 let going = false;
 function goOn() {
@@ -70,7 +70,7 @@ const page = new Page(dashboard, {
   },
 });
 
-// Without animation frames the socket itself keeps the pace: its messages are not throttled.
+// A hidden page gets no animation frames, so it reads when a frame of the socket comes: those are not throttled.
 let hiddenAt = 0;
 function readHidden() {
   if (performance.now() - hiddenAt < HIDDEN_EVERY) return;
@@ -93,12 +93,12 @@ setInterval(() => {
   else ask();
 }, 1000);
 
-// The address follows the view, and the view follows the way back.
+// The address follows the view; going back in the browser changes the view.
 let addressed = write(dashboard.view);
 dashboard.addEventListener('view', () => {
   const address = write(dashboard.view);
   if (address !== addressed) {
-    // A detail or another page is a step to come back from; a filter being typed is not.
+    // Details and another page are entries of the browser's history; each letter of a filter is not.
     const before = read(addressed);
     const isStep =
       before.page !== dashboard.view.page ||
@@ -114,14 +114,14 @@ addEventListener('popstate', () => {
 });
 
 async function start() {
-  // A link printed by the server carries a word that is good for one login; it must not stay in the address.
+  // The link that the server prints carries a secret for one login. It must not stay in the address.
   const once = new URLSearchParams(location.hash.slice(1)).get('t');
   if (once) {
     history.replaceState(null, '', location.pathname + location.search);
     try {
       await commands.login(once);
     } catch {
-      // Used or too old: the form asks for a token.
+      // It was used already, or is too old: the form asks for a token.
     }
   }
   connection.start();

@@ -1,11 +1,14 @@
-// The rows that pass the filter, in order, as slots. A few changed rows are taken out
-// and merged back in (one pass over an array of integers); a new filter or sort order,
-// or very many changed rows, are worked off in slices, while the old order stays in view.
+// The rows that pass the filter, in order, as an array of slots. A few changed rows are taken out and merged back in,
+// in one pass. A new filter or order, or very many changed rows, is a rebuild, which is done in slices; the old order
+// stays in view until it is finished.
 
+/** How many rows are sorted in one go. */
 const RUN = 512;
+/** How many rows are looked at before a rebuild may pause. */
 const CHUNK = 1024;
+/** How far `atHome` looks. */
 const REACH = 64;
-/** More changed rows than this at once are merged in by slices: sorting them takes longer than a frame has. */
+/** More changed rows than this are merged in slices, since sorting them takes longer than one animation frame. */
 const MANY = 1000;
 
 export class Ordering {
@@ -15,7 +18,7 @@ export class Ordering {
   #touched;
   #rebuild = null;
   #late = new Set();
-  /** By slot, the rows of #late: what they were sorted by is no longer so. */
+  /** By slot, the rows of #late: they are sorted by values that they no longer have. */
   #moved;
 
   /** @param {(import('./row.js').Row|undefined)[]} slots the store's rows by slot */
@@ -43,9 +46,9 @@ export class Ordering {
   }
 
   /**
-   * Asks for a new filter and order; `work` then does it.
+   * Begins a rebuild with a new filter and order; `work` does it.
    * @param {{ matches?: (row) => boolean, compare?: (a, b) => number, visit?: (row) => void }} how
-   *   `visit` is shown every row once, in the same pass as the filter
+   *   `visit` is called with every row once, in the same pass as the filter
    */
   reorder({ matches = this.matches, compare = this.compare, visit = null } = {}) {
     this.matches = matches;
@@ -78,7 +81,7 @@ export class Ordering {
     return late;
   }
 
-  /** All rows, filtered and sorted. */
+  /** The rebuild from all rows: filters and sorts them. */
   *#anew(visit) {
     const slots = this.#slots;
     const count = slots.length;
@@ -96,7 +99,7 @@ export class Ordering {
     this.#replace(yield* this.#sorted(passing.subarray(0, length)));
   }
 
-  /** The order there is, with `rows` where they belong now. */
+  /** The rebuild from the present order: takes `rows` out and merges them back in. */
   *#mergedIn(rows) {
     this.#reserve(this.#slots.length);
     const changed = new Uint8Array(this.#slots.length);
@@ -115,7 +118,7 @@ export class Ordering {
     this.#replace(merged.subarray(0, yield* this.#join(kept, incoming, merged)));
   }
 
-  /** `list` sorted: in runs, then two and two of them merged. */
+  /** Sorts `list`: short runs first, then always two of them are merged. */
   *#sorted(list) {
     const bySlot = (a, b) => this.compare(this.#slots[a], this.#slots[b]);
     let runs = [];
@@ -139,8 +142,8 @@ export class Ordering {
   }
 
   /**
-   * Merges two sorted lists into `out` and answers how long it is. Rows that changed since they were sorted are left
-   * out, or everything behind them would be merged at the wrong place; they come back when the rebuild is done.
+   * Merges two sorted lists into `out` and returns its length. Rows that changed since they were sorted are left out,
+   * because rows after them would be merged at the wrong place; they are added when the rebuild is finished.
    */
   *#join(left, right, out) {
     const slots = this.#slots;
@@ -172,7 +175,7 @@ export class Ordering {
   }
 
   /**
-   * Moves rows that changed to where they belong now; very many of them when `work` is called.
+   * Moves changed rows to their place. Very many of them are moved by `work`.
    * @param {import('./row.js').Row[]} rows
    */
   update(rows) {
@@ -217,7 +220,7 @@ export class Ordering {
       }
     }
     incoming.sort(this.compare);
-    // From the end, so that `kept` may be the very array that is written.
+    // From the end on, so that `kept` and `out` may be the same array.
     const out = this.order;
     let end = length;
     let write = length + incoming.length;
@@ -243,11 +246,11 @@ export class Ordering {
   }
 
   /**
-   * Whether `row` would still stand where it stands at `index`, between the nearest rows that stay themselves.
-   * @param {(row) => boolean} leaves which rows do not count, because they are about to move
+   * Whether `row` keeps its place at `index`: whether it is in order with the nearest rows that do not move.
+   * @param {(row) => boolean} leaves whether a row is about to move, so that it does not count
    */
   atHome(row, index, leaves) {
-    // Looking further than this costs more than an exact count of what waits is worth.
+    // An exact count of what waits is not worth looking further.
     const first = Math.max(0, index - REACH);
     const last = Math.min(this.length - 1, index + REACH);
     let before = index - 1;

@@ -1,9 +1,7 @@
 // The filter language: words, and qualifiers such as
 //   app:risk status:running,stale user:ana task:"Q4 report" meta.env:prod silent:>5m -app:demo
-// Words must all be found somewhere in a row. A qualifier with several values
-// (commas) wants one of them, a leading minus wants none. `*` stands for anything.
-// Parsing, changing and compiling only; what the qualifiers mean for live sessions and
-// for events stands in `fields.js`.
+// All words must be found somewhere in a row. A qualifier with several values (commas) matches one of them; a leading
+// minus excludes. `*` matches anything. The qualifiers of live sessions and of events are in `fields.js`.
 
 const UNITS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
@@ -29,7 +27,7 @@ export function parse(text) {
   return { terms };
 }
 
-/** Each token is a list of characters, of which those in quotes are marked. */
+/** Splits at spaces. A token is a list of characters, each with whether it was quoted. */
 function tokens(text) {
   const found = [];
   let current = [];
@@ -90,14 +88,14 @@ export function format({ terms }) {
     .join(' ');
 }
 
-/** The values that `key:` asks for, without those it excludes. */
+/** The values of `key:`, without those that are excluded. */
 export function valuesOf(text, key) {
   return parse(text)
     .terms.filter(term => term.key === key && !term.not)
     .flatMap(term => term.values);
 }
 
-/** The query with `key` asking for exactly these values, in the place where it stood; none removes it. */
+/** The query with exactly these values for `key`, in its old place. Without values `key` is removed. */
 export function withValues(text, key, values) {
   const { terms } = parse(text);
   const at = terms.findIndex(term => term.key === key && !term.not);
@@ -112,7 +110,7 @@ export function toggled(text, key, value) {
   return withValues(text, key, values.includes(value) ? values.filter(other => other !== value) : [...values, value]);
 }
 
-/** The query without rows whose `key` is `value`. */
+/** The query that also excludes `value` of `key`. */
 export function without(text, key, value) {
   const { terms } = parse(text);
   const left = terms.filter(term => term.key !== key || !term.values.includes(value));
@@ -128,7 +126,7 @@ export function without(text, key, value) {
  *   `span` a duration, `time` an instant with an instant
  * @param {(row) => Iterable<string|null>} words what free words are looked for in
  * @returns {{ tests: { key: string|null, test: (row, now: number) => boolean }[], timed: boolean, unknown: string[] }}
- *   `timed` when the answer changes with time alone; `unknown` names qualifiers that do not exist or values that cannot be read
+ *   `timed` when the result changes with time alone; `unknown` lists qualifiers that do not exist and values that cannot be read
  */
 export function compile(text, fields, words) {
   const tests = [];
@@ -198,7 +196,7 @@ function whole(value) {
   return text => pattern.test(String(text ?? '').toLowerCase());
 }
 
-/** `>5m`, `<=2h`, `5m..1h`, or `5m`, which means at least as much. */
+/** `>5m`, `<=2h`, `5m..1h`, or `5m`, which means at least 5 minutes. */
 function interval(value, read) {
   const [from, to] = value.split('..');
   if (to !== undefined) {

@@ -1,24 +1,27 @@
-// One line of the live table: what the server last said of a session, kept small. There may be a hundred thousand of
-// them, so the decoded frame is let go: texts that many sessions share are shared, instants are small numbers, and
-// what `GET /sessions/{id}` would say is put together again when somebody asks for it.
+// One row of the live table: what the server last said of a session. There may be 100,000 of them, so a row is small:
+// the decoded frame is not kept, equal texts are stored once, times are small numbers, and the JSON of the session is
+// put together again when it is asked for.
 
 import { STATE_RANK, stateOf } from './states.js';
 
+/** How many beats the strip shows. */
 const STRIP = 8;
 const STRIP_MASK = (1 << STRIP) - 1;
 
 /**
- * Instants are kept as ms from when the page was opened: within twelve days of it they are numbers that the engine
- * holds without a box of their own; further away they cost more and are just as right.
+ * Times are kept in ms since the page was opened. Within twelve days of it these are 31-bit integers, which a
+ * JavaScript engine stores without an object of their own; beyond that they take more memory and are still right.
  */
 const OPENED = Date.now();
-/** In place of an instant: there is none. It lies where no instant is and needs no box either. */
+/** Stands for no time. It is a 31-bit integer too. */
 const NEVER = -(2 ** 30);
+/** A time in ms since 1970 (or 0) as it is kept. */
 const kept = time => (time ? time - OPENED : NEVER);
-const told = time => (time === NEVER ? 0 : time + OPENED);
+/** A kept time in ms since 1970, 0 for none. */
+const fromKept = time => (time === NEVER ? 0 : time + OPENED);
 const iso = time => (time ? new Date(time).toISOString() : null);
 
-/** Texts that are there already, so that equal ones are one. Forgotten as a whole before they cost more than they save. */
+/** The texts seen so far, so that equal texts are stored once. Emptied when there are too many. */
 const texts = new Map();
 const TEXTS = 10_000;
 function shared(text) {
@@ -29,6 +32,9 @@ function shared(text) {
   texts.set(text, text);
   return text;
 }
+
+/** The client that the server notes for jobs that report by `/ping`. */
+const PING = 'ping';
 
 const NO_META = Object.freeze({});
 function hasKeys(object) {
@@ -51,7 +57,7 @@ export class Row {
     this.task = '';
     this.state = 'idle';
     this.rank = 0;
-    /** The word that the client reported, whatever became of it since. */
+    /** The status that the client reported last. */
     this.reported = '';
     this.stale = false;
     this.connected = false;
@@ -59,19 +65,19 @@ export class Row {
     this.client = null;
     this.addr = null;
     this.meta = NO_META;
-    /** The kill's steps as the server tells them, once one was asked for. */
+    /** The kill with its steps, as the server sends it; null before one is requested. */
     this.kill = null;
-    /** How often it promised a heartbeat, in ms. */
+    /** The heartbeat interval, in ms. */
     this.interval = 30_000;
-    /** When the row appeared on a page that was already watching, for the glow; 0 if it was there before. */
+    /** When the row appeared, so that it can glow; 0 when it was there before the page. */
     this.bornAt = 0;
-    /** `{cause, at, by, reason}` once the session is gone; the row then only waits to be swept. */
+    /** `{cause, at, by, reason}` once the session has ended. The row is then shown for a while and removed. */
     this.ended = null;
-    /** True once no view may show the row any more. */
+    /** True when the row is removed and must not be shown any more. */
     this.gone = false;
     this.generation = 0;
     this.dirty = false;
-    /** What this row last added to each facet's counts. */
+    /** What the row was last counted as by each facet (see facets.js). */
     this.countedApp = null;
     this.countedStatus = null;
     this.countedUser = null;
@@ -82,31 +88,36 @@ export class Row {
     this.describe(session, now);
   }
 
-  /** When the session began, in ms since 1970, as all times are. */
+  /** When the session began, in ms since 1970. */
   get start() {
-    return told(this.#start);
+    return fromKept(this.#start);
   }
 
-  /** When its task began, 0 without one. */
+  /** When its task began, in ms since 1970; 0 without a task. */
   get taskStart() {
-    return told(this.#taskStart);
+    return fromKept(this.#taskStart);
   }
 
-  /** Since when it has reported what it reports. */
+  /** Since when its status is what it is, in ms since 1970. */
   get statusSince() {
-    return told(this.#statusSince);
+    return fromKept(this.#statusSince);
   }
 
-  /** Its last sign of life. */
+  /** Its last heartbeat or other sign of life, in ms since 1970. */
   get beat() {
-    return told(this.#beat);
+    return fromKept(this.#beat);
+  }
+
+  /** How often a heartbeat is due, in ms; null for a job that reports by `/ping` when it has something to say. */
+  get due() {
+    return this.client === PING ? null : this.interval;
   }
 
   /** Takes the server's newest description. */
   describe(session, now) {
     this.version += 1;
     const last = Date.parse(session.last_heartbeat);
-    // Since when it is idle: as the server says; else as seen here, which is at least true.
+    // Without `status_since` of the server: since when this page has seen the status.
     if (session.status_since) this.#statusSince = kept(Date.parse(session.status_since));
     else if (this.#statusSince === NEVER) this.#statusSince = kept(now);
     else if (this.reported !== session.reported_status) this.#statusSince = kept(last);
@@ -130,8 +141,9 @@ export class Row {
   }
 
   /**
-   * Notes a heartbeat at `time`. The strip keeps eight promised beats, newest in the lowest bit: 1 came, 0 was
-   * missed. Signs of life between two promised beats (a status, a quick ping) are one beat, not many.
+   * Notes a heartbeat at `time`. The strip holds the last eight beats that were due, the newest in the lowest bit: 1
+   * came, 0 was missed. Several signs of life within one interval are one beat. Where no beat is due, each sign of life
+   * is a beat and none can be missed.
    */
   heard(time) {
     if (!(time > this.beat)) return;
@@ -144,20 +156,22 @@ export class Row {
       return;
     }
     const gap = this.#beat - this.#beatCounted;
-    if (gap < this.interval * 0.5) return;
-    const missed = Math.min(STRIP, Math.max(0, Math.round(gap / this.interval) - 1));
+    const { due } = this;
+    if (due !== null && gap < due * 0.5) return;
+    const missed = due === null ? 0 : Math.min(STRIP, Math.max(0, Math.round(gap / due) - 1));
     this.beats = ((this.beats << (missed + 1)) | 1) & STRIP_MASK;
     this.beatsKnown = Math.min(STRIP, this.beatsKnown + missed + 1);
     this.#beatCounted = this.#beat;
   }
 
   /**
-   * The strip as of `now`, oldest first, with the beats that are overdue by now already counted as missed.
+   * The strip at `now`, oldest first. Beats that are overdue count as missed.
    * @returns {string} eight of `.` (before this page watched), `1` (came) and `0` (missed)
    */
   strip(now) {
     const reference = this.ended ? Math.min(now, this.ended.at) : now;
-    const overdue = Math.min(STRIP, Math.max(0, Math.floor((reference - this.beat) / this.interval - 0.5)));
+    const { due } = this;
+    const overdue = due === null ? 0 : Math.min(STRIP, Math.max(0, Math.floor((reference - this.beat) / due - 0.5)));
     const bits = (this.beats << overdue) & STRIP_MASK;
     const known = Math.min(STRIP, this.beatsKnown + overdue);
     let text = '';

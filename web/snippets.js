@@ -1,5 +1,4 @@
-// How an app joins, with this server's own address, ready to paste; and the command
-// that ends a session.
+// Code to paste, with this server's address: how an app registers its first session, and the command that ends one.
 
 const shell = text => `'${text.replaceAll("'", "'\\''")}'`;
 

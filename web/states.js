@@ -1,7 +1,7 @@
-// The five states a live session can be in, each exclusive of the others. They are
-// not a wire field: the server derives the same ones for `GET /stats`.
+// The five states of a live session, of which it has exactly one. They are no field of the protocol; the server derives
+// the same ones for `GET /stats`.
 
-/** In the order in which the header tells them. */
+/** In the order of the header. */
 export const STATES = ['idle', 'running', 'hidden', 'stale', 'ending'];
 
 /** Problems first: the order of the state column, and of the table by default. */

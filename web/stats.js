@@ -1,21 +1,41 @@
-// The counts that the server keeps a minute for 24 hours: asked for when the page has
-// become whole, and carried on from the feed, so that nothing is ever polled.
+// Counts for each minute of the last hour. They are asked for once the rows are complete, and continued from the feed,
+// so that nothing is polled.
 
 import { stats } from './commands.js';
 import { STATES } from './states.js';
 
 const MINUTE = 60_000;
+/** After a request that failed while the page is live, the next one follows this much later, in ms. */
+const RETRY = 3_000;
+/** The spans that the charts may have, in minutes: each has whole minutes at its quarters. */
+const SPANS = [4, 8, 20, 40];
+
+/**
+ * How much time the charts show: the whole of `longest` once there is a record of it, and less after a first start, so
+ * that what is known fills them.
+ * @param {{ time: number }[]} minutes oldest first
+ * @param {number} now in ms
+ * @param {number} longest in ms
+ * @returns {number} in ms
+ */
+export function chartSpan(minutes, now, longest) {
+  const known = minutes.length > 0 ? now - minutes[0].time : 0;
+  const enough = SPANS.map(span => span * MINUTE).find(span => span >= known);
+  return Math.min(enough ?? longest, longest);
+}
 
 export class Stats extends EventTarget {
   #span;
   #asking = false;
+  /** When the server was asked last, in ms of `performance.now()`. */
+  #askedAt = -Infinity;
   #store;
   #ended = 0;
   #kills = 0;
 
   /**
    * @param {import('./store.js').Store} store
-   * @param {number} minutes how far back
+   * @param {number} minutes how far back they go
    */
   constructor(store, minutes = 60) {
     super();
@@ -23,15 +43,21 @@ export class Stats extends EventTarget {
     this.#span = minutes;
     /** Oldest first: the server's minutes with `time` in ms. Replaced as a whole, never changed. */
     this.minutes = [];
-    /** When the server was started, in ms, within reach. */
+    /** The starts of the server within that time, in ms since 1970. */
     this.restarts = [];
     this.endedIn24h = null;
   }
 
-  /** Asks the server, which also knows of the time before this page and between its connections. */
+  /** How much time the charts show, in ms. @param {number} now the server's time in ms */
+  chartSpan(now) {
+    return chartSpan(this.minutes, now, this.#span * MINUTE);
+  }
+
+  /** Asks the server, which knows the time before this page and between its connections too. */
   async refresh() {
     if (this.#asking) return;
     this.#asking = true;
+    this.#askedAt = performance.now();
     try {
       const answer = await stats(this.#span);
       this.minutes = answer.minutes.map(minute => ({ ...minute, time: Date.parse(minute.at) }));
@@ -41,14 +67,14 @@ export class Stats extends EventTarget {
       this.#kills = this.#store.killsSeen;
       this.dispatchEvent(new Event('change'));
     } catch {
-      // The badge tells that the server is away; the next connection asks again.
+      // Asked again by `advance`, or by the next connection.
     } finally {
       this.#asking = false;
     }
   }
 
   /**
-   * Carries the newest minute on from what the feed told, and begins the next one when it is time.
+   * Updates the newest minute from the feed, and begins the next one when its time has come.
    * @param {number} now the server's time in ms
    */
   advance(now) {
@@ -56,6 +82,7 @@ export class Stats extends EventTarget {
     const ended = endedSeen - this.#ended;
     const kills = killsSeen - this.#kills;
     const last = this.minutes.at(-1);
+    if (this.endedIn24h === null && performance.now() - this.#askedAt > RETRY) this.refresh();
     if (!last || this.endedIn24h === null) return;
     const time = Math.floor(now / MINUTE) * MINUTE;
     const same = last.time >= time;

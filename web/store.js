@@ -1,18 +1,17 @@
-// What the server has told: snapshot, changes and beats become rows. Nothing here
-// knows the page or the socket; `receive` takes a decoded frame and says whether the
-// picture still has no gap.
+// The rows, from the frames of the server: snapshot, changes and beats. It knows neither the page nor the socket;
+// `receive` takes a decoded frame and says whether one is missing before it.
 //
-// The rules of the feed, which `GET /sessions` at the same epoch and seq must agree with:
-//  - a snapshot replaces everything, but part by part: what it names is at least as new as what is here, so
-//    each part is shown at once, and only the last part removes what no part named;
-//  - changes that start where we stand are applied; those that end at or before it are known already; any
-//    others mean that something was missed, and only a new snapshot can tell what;
-//  - a position means nothing outside its epoch.
+// The rules of the feed. After each frame the rows equal `GET /sessions` at the same epoch and seq.
+//  - A snapshot replaces everything, part by part. Its sessions are at least as new as the rows, so each part is shown at
+//    once. The last part removes the rows that were in no part.
+//  - Changes that begin at our seq are applied. Changes that end at or before it are known already. Any others mean that
+//    a frame is missing, and only a new snapshot helps.
+//  - A seq is valid only within its epoch.
 
 import { Row } from './row.js';
 import { STATES } from './states.js';
 
-/** How long an ended row stays, struck through, in ms. */
+/** How long an ended row is shown, struck through, in ms. */
 export const LINGER = 10_000;
 
 export class Store {
@@ -22,14 +21,16 @@ export class Store {
   #early = [];
   #dirty = [];
   #beaten = [];
-  #ghosts = new Set();
+  /** Ended rows that are still shown. */
+  #lingering = new Set();
+  /** Removed rows whose slot is not free yet. */
   #retired = [];
   #free = [];
 
   /** @param {{ now?: () => number }} [options] `now` is the server's time in ms since 1970 */
   constructor({ now = Date.now } = {}) {
     this.#now = now;
-    /** @type {Map<string, Row>} live rows, and ended ones that still linger */
+    /** @type {Map<string, Row>} live rows, and ended rows that are still shown */
     this.rows = new Map();
     /** @type {(Row|undefined)[]} the same rows by slot; a slot is reused only after `recycle` */
     this.slots = [];
@@ -37,22 +38,22 @@ export class Store {
     this.live = 0;
     this.epoch = null;
     this.seq = -1;
-    /** True while the rows are a complete picture at (epoch, seq). */
+    /** True while the rows are complete, as of (epoch, seq). */
     this.whole = false;
     this.loading = { part: 0, parts: 0 };
-    /** Sessions ended, and kills asked for, since this page watches. */
+    /** How many sessions ended, and how many kills were requested, since the page was opened. */
     this.endedSeen = 0;
     this.killsSeen = 0;
   }
 
-  /** Where to resume from, or null when only a snapshot helps. */
+  /** The position to resume from, null when only a snapshot helps. */
   get position() {
     return this.whole && this.epoch !== null ? { epoch: this.epoch, seq: this.seq } : null;
   }
 
   /**
    * Applies one frame.
-   * @returns {'ok'|'gap'} `gap` when something was missed: ask for a snapshot
+   * @returns {'ok'|'gap'} `gap` when a frame is missing: a snapshot is needed
    */
   receive(frame) {
     switch (frame.type) {
@@ -65,7 +66,7 @@ export class Store {
       case 'beats':
         return this.#beats(frame);
       default:
-        return 'ok'; // a newer server may tell more than this page knows
+        return 'ok'; // A newer server may send frames that this page does not know.
     }
   }
 
@@ -89,7 +90,7 @@ export class Store {
     if (frame.part !== this.#part + 1) return 'gap';
     this.#part = frame.part;
     this.loading = { part: frame.part, parts: frame.parts };
-    // Rows of a first snapshot were there before the page was: they do not glow.
+    // The rows of the first snapshot were there before the page: they do not glow.
     const glow = this.seq >= 0;
     for (const session of frame.sessions) this.#upsert(session, glow);
     if (frame.part < frame.parts) return 'ok';
@@ -107,7 +108,7 @@ export class Store {
 
   #changes(frame) {
     if (!this.whole) {
-      // Between the parts of a snapshot, changes wait for its end; before any snapshot there is nothing to change.
+      // Changes between the parts of a snapshot wait for its last part.
       if (this.#part === 0) return 'gap';
       this.#early.push(frame);
       return 'ok';
@@ -142,8 +143,8 @@ export class Store {
       this.#count(row, 1);
     } else {
       if (row.ended) {
-        row.ended = null; // the same id anew, within the ten seconds
-        this.#ghosts.delete(row);
+        row.ended = null; // The same id registered again while its ended row was still shown.
+        this.#lingering.delete(row);
       } else {
         this.#count(row, -1);
       }
@@ -159,16 +160,16 @@ export class Store {
     const row = this.rows.get(id);
     if (!row || row.ended) return;
     this.#count(row, -1);
-    // The last steps of a kill often come in the same moment as the end they led to.
+    // The last steps of a kill often come in the same frame as the end.
     if (kill) row.kill = kill;
     row.ended = { cause, at: Date.parse(at), by, reason, sweepAt: this.#now() + LINGER };
     row.version += 1;
     this.endedSeen += 1;
-    this.#ghosts.add(row);
+    this.#lingering.add(row);
     this.#touch(row);
   }
 
-  /** Removes a row at once: it is not there, and nobody knows how it ended. */
+  /** Removes a row at once. A session that is missing from a snapshot ended without this page knowing how. */
   #drop(row) {
     if (!row.ended) this.#count(row, -1);
     row.ended ??= { cause: null, at: this.#now(), by: null, reason: null, sweepAt: 0 };
@@ -190,26 +191,26 @@ export class Store {
   }
 
   /**
-   * Lets go of ended rows whose ten seconds are over.
-   * @param {(row: Row) => boolean} [keep] rows that stay beyond that, while the table must hold still
+   * Removes ended rows that were shown for LINGER.
+   * @param {(row: Row) => boolean} [keep] rows that stay longer, while the table holds still
    */
   sweep(keep = () => false) {
     const now = this.#now();
-    for (const row of this.#ghosts) {
+    for (const row of this.#lingering) {
       if (row.ended && !row.gone && (row.ended.sweepAt > now || keep(row))) continue;
-      this.#ghosts.delete(row);
+      this.#lingering.delete(row);
       if (row.ended && !row.gone) this.#drop(row);
     }
   }
 
-  /** Ended rows that still linger. */
-  get ghosts() {
-    return this.#ghosts;
+  /** Ended rows that are still shown. */
+  get lingering() {
+    return this.#lingering;
   }
 
   /**
-   * What changed since the last call.
-   * @returns {{ changed: Row[], beaten: Row[] }} each row at most once in `changed`; `beaten` moved only their beat
+   * The rows that changed since the last call.
+   * @returns {{ changed: Row[], beaten: Row[] }} each row at most once in `changed`; `beaten` had only a heartbeat
    */
   drain() {
     const changed = this.#dirty;
@@ -224,7 +225,7 @@ export class Store {
     return this.#dirty.length > 0 || this.#beaten.length > 0;
   }
 
-  /** Frees the slots of rows that are gone. Only to be called when no view holds on to a slot. */
+  /** Frees the slots of removed rows. Only to be called when no view refers to a slot any more. */
   recycle() {
     for (const row of this.#retired) {
       if (row.dirty) continue;

@@ -1,7 +1,8 @@
-// The session's socket: when it is opened, when it is tried again, and what is said about it.
+// The connection of a session: when it is opened and tried again, and what is written on the console.
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
+import { monitorSession } from '../client.js';
 import { lines, online, pass, settle, start } from './support.mjs';
 
 beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'Date'], now: Date.UTC(2026, 0) }));
@@ -59,7 +60,7 @@ for (const code of [1002, 1003, 1007, 1009, 4401, 4403, 4409])
     const told = await lines(() => socket.fail(code, 'because'));
     assert.match(told.join(), new RegExp(`${code} because`));
     await pass(3_600_000);
-    assert.equal(session.state, 'offline');
+    assert.equal(session.state, 'refused');
     assert.equal(WebSocket.sockets.length, 1);
     session.reconnect();
     assert.equal(session.state, 'connecting');
@@ -92,7 +93,7 @@ test('a register that is refused for good is not tried again; a busy server is',
   assert.match(told.join(), /app_name is empty/);
   await pass(60_000);
   assert.equal(bad.WebSocket.sockets.length, 1);
-  assert.equal(bad.session.state, 'offline');
+  assert.equal(bad.session.state, 'refused');
   const busy = start();
   await pass(0);
   busy.WebSocket.last.open().deliver({ type: 'error', status: 503, detail: 'too many sessions' });
@@ -154,7 +155,85 @@ test('what an abandoned socket still says is not heard', async () => {
   assert.equal(session.state, 'online');
 });
 
-test('without any WebSocket, or with a server that is no address, the app goes on', async () => {
+test('an error event says what was refused, and the state whether the session was', async () => {
+  const heard = [];
+  const { session, socket } = await online();
+  session.addEventListener('error', ({ status, detail }) => heard.push([session.state, status, detail]));
+  await lines(() => {
+    socket.deliver({ type: 'error', status: 422, detail: 'not a status' });
+    socket.fail(4401, 'the token is no longer valid');
+  });
+  assert.deepEqual(heard, [['online', 422, 'not a status'], ['refused', 4401, 'the token is no longer valid']]);
+});
+
+test('a server that is away is no error event: it is tried again', async () => {
+  const { session, socket } = await online();
+  let errors = 0;
+  session.addEventListener('error', () => errors++);
+  socket.fail(1006);
+  assert.deepEqual([session.state, errors], ['offline', 0]);
+});
+
+test('without any WebSocket the session is refused, with what to do', async () => {
+  const heard = [];
+  const told = await lines(async () => {
+    const session = monitorSession({ app: 'job', server: 'http://monitor.test', WebSocket: null });
+    session.addEventListener('error', ({ status, detail }) => heard.push([session.state, status, detail]));
+    await pass(60_000);
+  });
+  assert.equal(heard.length, 1);
+  assert.deepEqual(heard[0].slice(0, 2), ['refused', 0]);
+  assert.match(heard[0][2], /no WebSocket.*install `ws`/);
+  assert.equal(told.length, 1);
+});
+
+for (const how of ['by an error frame', 'by a close without it'])
+  test(`a lock ${how} is waited for, and told`, async () => {
+    mock.method(Math, 'random', () => 0.5);
+    const heard = [];
+    const { session, WebSocket, states } = start();
+    session.addEventListener('locked', ({ reason, until }) => heard.push([reason, until?.toISOString() ?? null]));
+    await pass(0);
+    const until = new Date(Date.now() + 30 * 60_000).toISOString();
+    if (how === 'by an error frame')
+      WebSocket.last.open().deliver({ type: 'error', status: 423, detail: 'locked', reason: 'maintenance', until });
+    else WebSocket.last.open().fail(4423, 'maintenance');
+    const minutes = how === 'by an error frame' ? 30 : 5;
+    assert.deepEqual(heard, [['maintenance', minutes === 30 ? until : null]]);
+    assert.equal(session.state, 'locked');
+    await pass(minutes * 60_000);
+    assert.equal(WebSocket.sockets.length, 1, 'not before the lock is over');
+    await pass(2_500);
+    WebSocket.last.open().register();
+    assert.deepEqual([WebSocket.sockets.length, states], [2, ['locked', 'online']]);
+  });
+
+test('a lock of many days is waited for, though no timer is that long', async () => {
+  mock.method(Math, 'random', () => 0);
+  const { WebSocket } = start();
+  await pass(0);
+  const until = new Date(Date.now() + 40 * 86_400_000).toISOString();
+  WebSocket.last.open().deliver({ type: 'error', status: 423, detail: 'locked', reason: null, until });
+  for (let hour = 0; hour < 40 * 24 - 1; hour++) await pass(3_600_000);
+  assert.equal(WebSocket.sockets.length, 1);
+  await pass(3_600_000);
+  assert.equal(WebSocket.sockets.length, 2);
+});
+
+test('a locked session can be ended, and can be tried at once', async () => {
+  const { session, WebSocket } = start();
+  await pass(0);
+  WebSocket.last.open().fail(4423, 'maintenance');
+  session.reconnect();
+  await settle();
+  assert.equal(WebSocket.sockets.length, 2);
+  WebSocket.last.open().fail(4423, 'maintenance');
+  session.end();
+  await pass(3_600_000);
+  assert.deepEqual([session.state, WebSocket.sockets.length], ['ended', 2]);
+});
+
+test('with a WebSocket that fails, or a server that is no address, the app goes on', async () => {
   const broken = class { constructor() { throw new SyntaxError('no such scheme'); } };
   const { session } = start({ WebSocket: broken });
   const told = await lines(async () => { for (let i = 0; i < 10; i++) await pass(30_000); });

@@ -1,4 +1,4 @@
-// What a session is, apart from its connection: status, tasks, kill, messages, the end.
+// The session apart from its connection: status, tasks, kill, messages, end.
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';

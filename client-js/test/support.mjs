@@ -1,5 +1,5 @@
-// A scripted WebSocket, so that the tests here say when a connection opens, what it brings and how it ends. What the
-// client does against a real server and in a real browser is shown in tests/browser.
+// A scripted WebSocket: a test decides when it opens, which frames come and how it closes. The client against a real
+// server, in real browsers, is tested in tests/browser.
 
 import { mock } from 'node:test';
 import { monitorSession } from '../client.js';
@@ -39,8 +39,8 @@ export function scriptedWebSocket() {
 let servers = 0;
 
 /**
- * A session with a scripted socket, of a server of its own, since the client tells of each server only once.
- * `states` gathers each state it came to.
+ * Starts a session with a scripted socket. Each has a server address of its own, since the client writes one console line
+ * for each address. `states` collects the states of the session.
  */
 export function start(options = {}) {
   const WebSocket = scriptedWebSocket();
@@ -57,13 +57,13 @@ export async function online(options) {
   return { ...started, socket: started.WebSocket.last.open().register() };
 }
 
-/** Lets the mocked time pass, and what waits for it run. */
+/** Advances the mocked time and runs what was waiting for it. */
 export async function pass(milliseconds) {
   mock.timers.tick(milliseconds);
   await settle();
 }
 
-/** Lets promises that are due run to their end. */
+/** Runs all promises that are due. */
 export async function settle() {
   for (let turn = 0; turn < 20; turn++) await null;
 }

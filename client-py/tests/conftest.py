@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-import session_client  # noqa: E402
-from session_client import SessionClient, _registry  # noqa: E402
+from sessionwatch import settings  # noqa: E402
+from session_client import SessionClient  # noqa: E402
+from sessionwatch.registry import registry  # noqa: E402
 from support import Monitor  # noqa: E402
 
 CHROMIUM = "/usr/bin/chromium"
@@ -33,17 +34,17 @@ def shared_monitor() -> Iterator[Monitor]:
     server.close()
 
 
-session_client.LINGER = 0.3  # so that the threads of one test are gone in the next
+settings.LINGER = 0.3  # so that the threads of one test are gone in the next
 
 
 @pytest.fixture(autouse=True)
 def nobody_left() -> Iterator[None]:
     """Each test starts with no tracker in this process, ."""
     yield
-    for tracker in list(_registry.trackers.values()):
+    for tracker in list(registry.trackers.values()):
         tracker.stop()
-    _registry.trackers.clear()
-    _registry.links.clear()
+    registry.trackers.clear()
+    registry.engines.clear()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from bokeh.protocol import Protocol
 from bokeh.util.token import generate_jwt_token, generate_session_id
 from websockets.asyncio.client import ClientConnection, connect
 
-from support import APPS, Gate, Monitor, Process, eventually, free_port
+from support import APPS, CLIENT, Gate, Monitor, Process, eventually, free_port
 
 CLOSE_REASON = "Session terminated by administrator"
 NOTIFICATION = "You have been disconnected"
@@ -50,7 +50,7 @@ class PanelServer(Process):
                        "--plugins", "table", *options]
         self.url = f"http://localhost:{self.port}/page"
         super().__init__(command, {"MONITOR_URL": monitor.url, "APP_NAME": app_name, **env,
-                                   "PYTHONPATH": f"{APPS.parents[1]}:{APPS}"})
+                                   "PYTHONPATH": f"{CLIENT}:{APPS}"})
         eventually(self._answers, 40, "the app's server to answer")
 
     def _answers(self) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-CLIENT = ROOT / "client-py"
+CLIENT = ROOT / "client-py" / "src"
 APPS = Path(__file__).resolve().parent / "apps"
 
 

@@ -39,7 +39,7 @@ def test_over_tls(certificate, websocket):
         url = monitor.url.replace("http:", "https:")
         program = USE.format(url=url, patience=10)
         if not websocket:
-            program = "import session_client; session_client.ClientProtocol = None\n" + program
+            program = "import sys; sys.modules['websockets.asyncio.client'] = None\n" + program
         with python(program, {"SSL_CERT_FILE": str(cert)}) as process:
             assert process.wait_for_line("seen") == "seen True True"
             assert process.wait_for_line("shown") == "shown True"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
 
 from conftest import tracker_for
-from session_client import Kill, SessionClient, _registry
+from session_client import Kill, SessionClient
+from sessionwatch.registry import registry
 from support import Gate, Monitor, eventually, free_port
 
 
@@ -54,7 +56,7 @@ def test_any_number_of_sessions_share_one_thread_and_one_socket(shared_monitor: 
 def test_the_thread_ends_with_the_last_session_and_comes_back(shared_monitor: Monitor, app_name):
     tracker = tracker_for(shared_monitor, app_name)
     assert tracker.flush()
-    thread = tracker._link._thread
+    thread = tracker._session._engine.thread
     tracker.stop()
     thread.join(10)
     assert not thread.is_alive()
@@ -85,10 +87,36 @@ def test_a_kill_runs_the_callbacks_once_and_ends_the_session(shared_monitor: Mon
     assert tracker.killed and not tracker.connected
     assert "a callback of on_kill failed" in caplog.text
     assert shared_monitor.events(tracker.session_id)[-1]["cause"] == "killed"
-    with tracker.task("after the end"):  # harmless
-        pass
     tracker.on_kill(lambda: calls.append("late"))
     eventually(lambda: calls[-1] == "late")
+
+
+@pytest.mark.parametrize("websocket", [True, False], ids=["websocket", "http"])
+@pytest.mark.parametrize("by", ["task", "get_tracker"])
+def test_a_process_that_goes_on_after_a_kill_is_a_new_session(shared_monitor: Monitor, app_name, websocket, by):
+    with Gate(shared_monitor, websocket=websocket) as gate:
+        def track() -> SessionClient:
+            return SessionClient.get_tracker(app_name, server_url=gate.url, heartbeat_interval=1)
+
+        tracker = track()
+        kills = []
+        tracker.on_kill(lambda: kills.append(tracker.session_id))
+        assert tracker.flush()
+        first = tracker.session_id
+        shared_monitor.kill(first)
+        shared_monitor.gone(first)
+        eventually(lambda: tracker._session.ended)
+        tracker.set_status("idle")  # what a cleanup may say begins nothing
+        assert tracker.killed and tracker.session_id == first
+        if by == "get_tracker":
+            assert track() is tracker
+        with tracker.task("the next work"):
+            assert not tracker.killed and tracker.session_id != first
+            assert tracker.flush()
+            assert shared_monitor.only(app_name)["current_task"] == "the next work"
+            shared_monitor.kill(tracker.session_id)
+            shared_monitor.gone(tracker.session_id)
+        assert kills == [first, tracker.session_id]
 
 
 def test_a_callback_that_hangs_has_the_grace_and_no_more(shared_monitor: Monitor, app_name):
@@ -155,7 +183,7 @@ def test_a_monitor_that_comes_late_is_joined_without_any_help(app_name):
     port = free_port()
     tracker = SessionClient.get_tracker(app_name, server_url=f"http://127.0.0.1:{port}")
     with tracker.task("begun before the monitor"):
-        eventually(lambda: tracker._link._failures > 0)
+        eventually(lambda: tracker._session._engine.failures > 0)
         late = Monitor(port=port)
         try:
             late.only(app_name, timeout=20, current_task="begun before the monitor")
@@ -218,7 +246,7 @@ def test_where_a_websocket_is_refused_it_beats_over_http(shared_monitor: Monitor
 
 
 def test_without_the_websockets_package_it_beats_over_http(shared_monitor: Monitor, app_name, monkeypatch):
-    monkeypatch.setattr("session_client.ClientProtocol", None)
+    monkeypatch.setitem(sys.modules, "websockets.asyncio.client", None)
     tracker = tracker_for(shared_monitor, app_name)
     assert tracker.flush()
     assert not shared_monitor.only(app_name)["connected"]
@@ -231,13 +259,13 @@ def test_a_killed_id_is_turned_away_and_its_neighbours_stay(shared_monitor: Moni
     with Gate(shared_monitor) as gate:
         neighbour = SessionClient.get_tracker(app_name + "-neighbour", server_url=gate.url)
         assert neighbour.flush()
-        monkeypatch.setattr("session_client.Host.session_id", lambda host, app, attempt: f"{app_name}.page")
+        monkeypatch.setattr("sessionwatch.hosts.base.Host.session_id", lambda host, app, attempt: f"{app_name}.page")
         tracker = SessionClient.get_tracker(app_name, server_url=gate.url)
         assert tracker.flush()
         shared_monitor.kill(tracker.session_id)
         shared_monitor.gone(tracker.session_id)
-        eventually(lambda: tracker.session_id not in tracker._link._trackers, what="the farewell to be confirmed")
-        _registry.trackers.clear()
+        eventually(lambda: tracker._session.through, what="the farewell to be confirmed")
+        registry.trackers.clear()
         again = SessionClient.get_tracker(app_name, server_url=gate.url)
         assert again is not tracker and again.session_id == tracker.session_id
         eventually(lambda: again.killed)

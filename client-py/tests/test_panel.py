@@ -47,14 +47,31 @@ def test_a_page_that_nobody_opens_is_no_row(shared_monitor, served):
     assert shared_monitor.sessions("panel") == []
 
 
-def test_a_closed_tab_shows_as_suspended_until_bokeh_forgets_it(shared_monitor, browser, app_name):
+def test_a_page_that_lost_its_network_shows_as_suspended_until_bokeh_forgets_it(shared_monitor, app_name):
+    async def lose_the_network() -> None:
+        async with bare_page(server) as websocket:
+            await asyncio.to_thread(shared_monitor.only, app_name, connected=True)
+            websocket.transport.abort()
+
     with PanelServer(shared_monitor, app_name, "--unused-session-lifetime", "60000") as server:
-        with Page(browser, server.url):
-            row = shared_monitor.only(app_name, connected=True)
-        shared_monitor.only(app_name, visibility="suspended")
+        run_async(lose_the_network())
+        row = shared_monitor.only(app_name, visibility="suspended")
         shared_monitor.kill(row["session_id"])
         shared_monitor.gone(row["session_id"])
-        assert server.table() == []
+        eventually(lambda: server.table() == [])
+
+
+def test_a_closed_tab_and_a_reload_end_the_session_at_once(shared_monitor, browser, app_name):
+    """Long before Bokeh forgets the page."""
+    with PanelServer(shared_monitor, app_name, "--unused-session-lifetime", "60000") as server:
+        with Page(browser, server.url) as page:
+            first = shared_monitor.only(app_name, connected=True)
+            page.page.reload()
+            shared_monitor.gone(first["session_id"], timeout=5)
+            second = shared_monitor.only(app_name, connected=True)
+        shared_monitor.gone(second["session_id"], timeout=5)
+        assert [shared_monitor.events(row["session_id"])[-1]["cause"] for row in (first, second)] == ["ended", "ended"]
+        assert server.output().count("END closed") == 2
 
 
 def test_a_message_is_shown_and_only_then_delivered(shared_monitor, served, browser):

@@ -132,7 +132,7 @@ def test_panel_mounted_in_fastapi(shared_monitor: Monitor, browser, app_name):
         with Page(browser, server.url):
             row = shared_monitor.only(app_name, connected=True)
         shared_monitor.gone(row["session_id"])  # a closed tab is no ghost here either
-        assert server.table() == []
+        eventually(lambda: server.table() == [], what="Bokeh to forget the page")
 
 
 def test_bokeh_without_panel(shared_monitor: Monitor, browser, app_name):
@@ -164,13 +164,20 @@ def test_the_user_is_the_one_that_panel_has_signed_in(shared_monitor: Monitor, b
         context.close()
 
 
-def test_a_thread_of_the_apps_own_is_never_taken_for_another_page(shared_monitor: Monitor, browser, app_name):
-    with PanelServer(shared_monitor, app_name) as server, Page(browser, server.url) as page:
-        shared_monitor.only(app_name, connected=True)
-        page.click("Ask in a thread")
-        assert server.wait_for_line("IN A THREAD") == "IN A THREAD Host"
-        assert server.wait_for_line("IN THE PAGE") == "IN THE PAGE True"
-        server.wait_for_line("of which nobody knows the page")
+def test_work_belongs_to_the_page_whose_code_started_it(shared_monitor: Monitor, browser, app_name):
+    """In all the ways to start it, while another page is there, and last in the workers that it shares with that page."""
+    with PanelServer(shared_monitor, app_name) as server, Page(browser, server.url) as first, Page(browser, server.url) as second:
+        eventually(lambda: len(shared_monitor.sessions(app_name)) == 2)
+        for page in (first, second, first):
+            server.lines.clear()
+            page.click("Ask beside")
+            server.wait_for_line("ASKED ALL", timeout=10)
+            asked = [line.split() for line in server.lines if line.startswith("ASKED BY")]
+            assert {way for _, _, way, *_ in asked} == {
+                "thread", "subclass", "timer", "nested", "executor", "map", "run_in_executor", "pool", "task", "to_thread", "loop"}
+            own = server.wait_for_line("PAGE").split()[1]
+            assert [line for line in asked if line[3] != own] == []
+        assert len(shared_monitor.sessions(app_name)) == 2, "something ran as a session of its own"
 
 
 def test_scripts_that_run_for_nobody_make_no_ghosts(shared_monitor: Monitor, browser, app_name):

@@ -20,8 +20,7 @@ def tracker() -> SessionClient:
 
 
 def shown(tracker: SessionClient) -> tuple[str, str | None]:
-    frame = tracker._registration()
-    return frame["status"], frame.get("current_task")
+    return tracker._presence.now()
 
 
 def test_a_task_shows_while_it_runs(tracker):
@@ -91,9 +90,10 @@ def test_a_status_is_made_to_fit(tracker):
     assert shown(tracker)[0] == "very-busy-"
 
 
-def test_a_visibility_of_ones_own_is_an_error(tracker):
-    with pytest.raises(ValueError, match="visibility is one of"):
-        tracker.set_visibility("half")
+def test_a_visibility_of_ones_own_is_logged_and_changes_nothing(tracker, caplog):
+    tracker.set_visibility("half")
+    assert "visibility is one of" in caplog.text
+    assert "visibility" not in tracker._presence.fields
 
 
 def test_long_names_are_cut_not_refused(tracker):
@@ -111,15 +111,65 @@ def test_the_same_line_gives_the_same_tracker():
 
 @pytest.mark.parametrize("settings", [
     {"app_name": ""},
+    {"app_name": None},
+    {"app_name": "\u200b"},
     {"app_name": "a", "server_url": "localhost:8000"},
     {"app_name": "a", "server_url": "ftp://localhost"},
-    {"app_name": "a", "meta": {"list": []}},
-    {"app_name": "a", "meta": {str(n): n for n in range(33)}},
-    {"app_name": "a", "meta": {"long": "x" * 4096}},
+    {"app_name": "a", "server_url": "http://localhost:port"},
+    {"app_name": "a", "server_url": 8000},
+    {"app_name": "a", "server_url": "http://[half"},
 ])
-def test_what_can_never_work_is_said_at_once(settings):
-    with pytest.raises(ValueError):
-        SessionClient.get_tracker(**settings)
+def test_what_can_never_work_is_said_and_stays_offline(settings, caplog):
+    tracker = SessionClient.get_tracker(**settings)
+    assert "shown nowhere" in caplog.text
+    assert SessionClient.get_tracker(**settings) is tracker
+    assert caplog.text.count("shown nowhere") == 1, "said once"
+    tracker.on_kill(lambda: None)
+    tracker.on_end(lambda: None)
+    tracker.set_meta({"a": 1})
+    tracker.set_status("busy")
+    with tracker.task("work"):
+        assert shown(tracker) == ("running", "work")
+    assert not tracker.connected and not tracker.killed
+    assert tracker.flush(timeout=5) is False
+    tracker.stop()
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(("meta", "kept"), [
+    ({"list": [], "good": 1}, {"good": 1}),
+    ({"none": None, "good": True}, {"good": True}),
+    ({str(n): n for n in range(33)}, {str(n): n for n in range(32)}),
+    ({"long": "x" * 4096, "good": "y"}, {"good": "y"}),
+    ({"": 1, "good": 0.5}, {"good": 0.5}),
+    (["no", "dict"], {}),
+])
+def test_tags_that_cannot_be_are_said_and_left_out(meta, kept, caplog):
+    tracker = SessionClient.get_tracker("a", server_url=NOWHERE, meta=meta)
+    assert tracker._presence.fields["meta"] == kept
+    assert "left out" in caplog.text
+
+
+@pytest.mark.parametrize("interval", [None, "often", float("nan"), float("inf"), [], 10**400])
+def test_an_interval_that_cannot_be_is_said_and_is_30(interval, caplog):
+    assert SessionClient("a", server_url=NOWHERE, heartbeat_interval=interval).heartbeat_interval == 30
+    assert "heartbeat_interval must be" in caplog.text
+
+
+def test_the_names_of_the_original(monkeypatch):
+    import session_client
+    import sessionwatch
+
+    assert session_client.SessionClient is sessionwatch.SessionClient
+    assert session_client.DEFAULT_SERVER_URL == "http://localhost:8000"
+    monkeypatch.delenv("SESSIONWATCH_URL", raising=False)
+    own = SessionClient("a")
+    assert (own.app_name, own.user_id, own.server_url, own.heartbeat_interval) == ("a", None, "http://localhost:8000", 30)
+    assert SessionClient("a").session_id != own.session_id
+    named = SessionClient("b", "ada", NOWHERE, 5)
+    assert (named.app_name, named.user_id, named.server_url, named.heartbeat_interval) == ("b", "ada", NOWHERE, 5)
+    monkeypatch.setenv("SESSIONWATCH_URL", NOWHERE)
+    assert SessionClient.get_tracker("c").server_url == NOWHERE
 
 
 def test_the_callers_thread_never_touches_the_network(monkeypatch):

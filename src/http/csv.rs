@@ -29,11 +29,13 @@ const HEAD: [&str; 21] = [
     "kill_reason",
 ];
 
-/// The table, head line first, lines ended by CR LF.
-pub(super) fn sessions<'a>(sessions: impl Iterator<Item = &'a Session>, now: Timestamp) -> String {
+/// Lines of the table, with the head line where they are the first; lines end by CR LF.
+pub(super) fn sessions<'a>(sessions: impl Iterator<Item = &'a Session>, now: Timestamp, first: bool) -> String {
     let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     // Writing into a Vec does not fail, and every line has the cells of the head.
-    let _ = table.write_record(HEAD);
+    if first {
+        let _ = table.write_record(HEAD);
+    }
     for session in sessions {
         let _ = table.write_record(line(session, now).iter().map(|cell| guarded(cell).into_owned()));
     }

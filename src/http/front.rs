@@ -15,7 +15,7 @@ use super::body::Maybe;
 use super::error::Answer;
 use super::gate::{Access, Caller};
 use super::sessions::{ReportBody, beat};
-use super::{HEARTBEAT, Peer, Shared, router, routes, through_gate};
+use super::{Base, HEARTBEAT, Peer, Shared, router, routes, through_gate};
 use crate::session::SessionId;
 
 /// The server as a function from requests to answers.
@@ -43,7 +43,11 @@ impl Front {
         // hyper reads by Transfer-Encoding alone and hides a Content-Length beside it. Where
         // a proxy went by the other one, what follows is an attacker's: it is never read.
         let ambiguous = headers.contains_key(header::TRANSFER_ENCODING);
-        let mut response = match self.app.gate.check_host(request.uri(), headers) {
+        let host = match is_health(&self.base, request.uri().path()) {
+            true => Ok(""),
+            false => self.app.gate.check_host(request.uri(), headers),
+        };
+        let mut response = match host {
             Ok(_) => match enter(&self.base, request) {
                 Ok(request) => leave(&self.base, self.route(request, peer).await),
                 Err(redirect) => *redirect,
@@ -67,6 +71,7 @@ impl Front {
             return through_gate(&self.app, access, peer, request, next).await;
         }
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(Base(self.base.clone()));
         match self.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -77,6 +82,11 @@ impl Front {
         let Maybe(body) = Maybe::<ReportBody>::from_request(request, &()).await?;
         beat(&self.app, &caller, id.as_str(), body).await
     }
+}
+
+/// Whether this asks how the server is, which it may by any name.
+fn is_health(base: &str, path: &str) -> bool {
+    matches!(path.strip_prefix(base).unwrap_or(path), "/healthz" | "/readyz")
 }
 
 /// Whose heartbeat this is. One with an escaped id, or with one that is none, is left to

@@ -11,6 +11,7 @@ use axum::http::{Method, StatusCode, Uri, Version};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::cookie;
 use super::error::Problem;
 use super::people::{People, Person};
 use super::proxies::{Proxies, is_forwarded};
@@ -33,6 +34,8 @@ pub enum Access {
     Admin,
     /// For the dashboard's own origin: the page itself, which shows nothing yet.
     Page,
+    /// For whoever asks, by whatever name: whether the server is well, in one word.
+    Health,
 }
 
 impl Access {
@@ -96,8 +99,6 @@ static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 static SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The name of the dashboard's cookie.
-pub const COOKIE: &str = "sessionwatch";
 /// The subprotocol that both sockets speak.
 pub const SUBPROTOCOL: &str = "sessionwatch.v1";
 const AUTH_SUBPROTOCOL: &str = "sessionwatch.auth.";
@@ -144,7 +145,8 @@ impl Gate {
         headers: &HeaderMap,
         peer: SocketAddr,
     ) -> Result<Caller, Problem> {
-        let host = self.check_host(uri, headers)?;
+        // A load balancer knows us by an address of its own.
+        let host = if access == Access::Health { "" } else { self.check_host(uri, headers)? };
         let peer = peer.ip().to_canonical();
         let proxied = self.proxies.trust(peer);
         let secure = self.tls || (proxied && text(headers, &X_FORWARDED_PROTO) == Some("https"));
@@ -153,7 +155,7 @@ impl Gate {
         let local = self.loopback && peer.is_loopback() && !self.strict && straight;
         let origin = text(headers, &header::ORIGIN);
         let site = text(headers, &SEC_FETCH_SITE);
-        let (identity, session_token) = self.identify(access, headers);
+        let (identity, session_token) = self.identify(access, headers, secure);
         let told = proxied && self.people.are_told() && !access.is_ingest();
         let (identity, person) = if told {
             // Who has logged out at the proxy is out, whatever cookie of ours is left.
@@ -167,6 +169,8 @@ impl Gate {
         let session_token = session_token.filter(|_| person.is_none());
         let cors = if access.is_ingest() {
             self.check_ingest(origin, site, host, secure)?
+        } else if access == Access::Health {
+            None
         } else {
             // After a login elsewhere the browser is led back to the page, which shows nothing yet.
             let led_back = told && access == Access::Page && *method == Method::GET && is_new_page(headers);
@@ -255,15 +259,16 @@ impl Gate {
     /// Who a secret belongs to; or the digest of one that is none of ours, perhaps a
     /// session's. A cookie counts for CONTROL alone: what INGEST does, pages of other
     /// sites may ask for, and browsers send the cookie along from our other ports.
-    fn identify(&self, access: Access, headers: &HeaderMap) -> (Option<Identity>, Option<Digest>) {
+    fn identify(&self, access: Access, headers: &HeaderMap, secure: bool) -> (Option<Identity>, Option<Digest>) {
         if let Some(secret) = bearer(headers).map(str::to_owned).or_else(|| from_subprotocol(headers)) {
             let digest = secret::digest(&secret);
             let identity = self.tokens.identify(&digest);
             let stranger = identity.is_none().then_some(digest);
             return (identity, stranger);
         }
-        let cookie = cookie(headers).filter(|_| !access.is_ingest());
-        (cookie.and_then(|cookie| self.tokens.identify_cookie(&secret::digest(cookie))), None)
+        let page = cookie::page(headers).filter(|_| !access.is_ingest());
+        let known = |page| cookie::sent(headers, secure).find_map(|cookie| self.tokens.identify_cookie(&cookie, &page));
+        (page.and_then(known), None)
     }
 }
 
@@ -274,7 +279,7 @@ impl Gate {
 pub fn authorize(access: Access, mut caller: Caller) -> Result<Caller, Problem> {
     let role = caller.shown_role();
     let needed = match access {
-        Access::Script | Access::Page => return Ok(caller),
+        Access::Script | Access::Page | Access::Health => return Ok(caller),
         // The route itself compares the session's own token.
         Access::Own => return Ok(caller),
         Access::Register if role == Some(Role::View) => {
@@ -401,7 +406,7 @@ fn is_new_page(headers: &HeaderMap) -> bool {
 }
 
 /// Splits `name:port`; an IPv6 address keeps its brackets.
-fn split_port(host: &str) -> (&str, Option<&str>) {
+pub(super) fn split_port(host: &str) -> (&str, Option<&str>) {
     match host.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, Some(port)),
         _ => (host, None),
@@ -434,19 +439,14 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim()).filter(|secret| !secret.is_empty())
 }
 
-fn from_subprotocol(headers: &HeaderMap) -> Option<String> {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let mut offered = offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',').map(str::trim));
-    let encoded = offered.find_map(|protocol| protocol.strip_prefix(AUTH_SUBPROTOCOL))?;
-    let decoded = URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?;
-    String::from_utf8(decoded).ok()
+/// The subprotocols that a socket offers.
+pub(super) fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',').map(str::trim))
 }
 
-/// The dashboard's cookie, if it came.
-pub fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    sent.flat_map(|value| value.split(';')).find_map(|pair| {
-        let (name, value) = pair.trim().split_once('=')?;
-        (name == COOKIE).then_some(value)
-    })
+fn from_subprotocol(headers: &HeaderMap) -> Option<String> {
+    let encoded = offered(headers).find_map(|protocol| protocol.strip_prefix(AUTH_SUBPROTOCOL))?;
+    let decoded = URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?;
+    String::from_utf8(decoded).ok()
 }

@@ -1,41 +1,32 @@
 //! For those who watch the watcher.
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
-use serde::Serialize;
-use utoipa::ToSchema;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 
 use super::Shared;
-use super::error::Answer;
 use super::openapi::Refusals;
-use crate::error::Error;
 
-/// How the server is.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Health {
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sessions: Option<usize>,
+/// 503 and one word, which tells a stranger nothing.
+fn not_ready(word: &'static str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], word).into_response()
 }
 
 /// `GET /healthz`: the process answers.
-#[utoipa::path(get, path = "/healthz", tag = "server", responses((status = 200, description = "the process answers", body = Health)))]
-pub(super) async fn alive() -> impl IntoResponse {
-    axum::Json(Health { status: "ok", sessions: None })
+#[utoipa::path(get, path = "/healthz", tag = "server", responses((status = 200, description = "`ok`: the process answers", body = String, content_type = "text/plain")))]
+pub(super) async fn alive() -> &'static str {
+    "ok"
 }
 
 /// `GET /readyz`: it takes changes.
-#[utoipa::path(get, path = "/readyz", tag = "server", responses((status = 200, description = "it takes changes", body = Health), Refusals))]
-pub(super) async fn ready(State(app): State<Shared>) -> Answer {
-    if *app.monitor.ending().borrow() {
-        return Err(Error::Busy("the server is shutting down".to_owned()).into());
+#[utoipa::path(get, path = "/readyz", tag = "server", responses((status = 200, description = "`ok`: it takes changes", body = String, content_type = "text/plain"), (status = 503, description = "`ending`, `restoring` or `busy`", body = String, content_type = "text/plain")))]
+pub(super) async fn ready(State(app): State<Shared>) -> Response {
+    match () {
+        () if *app.monitor.ending().borrow() => not_ready("ending"),
+        () if !app.monitor.is_restored() => not_ready("restoring"),
+        () if !app.monitor.answers().await => not_ready("busy"),
+        () => "ok".into_response(),
     }
-    if !app.monitor.is_restored() {
-        return Err(Error::Busy("the sessions are being restored; try again in a moment".to_owned()).into());
-    }
-    let sessions = Some(app.monitor.registry().len());
-    Ok(axum::Json(Health { status: "ready", sessions }).into_response())
 }
 
 /// `GET /metrics`: Prometheus.

@@ -2,24 +2,24 @@
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
+use super::Shared;
 use super::error::Answer;
+use super::listing::{Format, Listing, Page};
 use super::openapi::Refusals;
 use super::path::Path;
-use super::{Shared, csv};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::registry::View;
 use crate::session::{Session, SessionId};
 use crate::wire::SessionJson;
 
 /// What is asked of the live view.
-#[derive(Default, Deserialize, IntoParams)]
+#[derive(Clone, Default, Deserialize, IntoParams)]
 pub(super) struct ListQuery {
     /// Only this app.
     app_name: Option<String>,
@@ -36,7 +36,16 @@ pub(super) struct ListQuery {
 }
 
 impl ListQuery {
-    fn fits(&self, session: &Session, needle: Option<&str>) -> bool {
+    /// What `q` looks for, in small letters.
+    pub(super) fn needle(&self) -> Option<String> {
+        self.q.as_ref().filter(|q| !q.is_empty()).map(|q| q.to_lowercase())
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit.unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn fits(&self, session: &Session, needle: Option<&str>) -> bool {
         let is =
             |asked: &Option<String>, value: Option<&str>| asked.as_deref().is_none_or(|asked| value == Some(asked));
         is(&self.app_name, Some(&session.app))
@@ -58,20 +67,6 @@ fn contains(session: &Session, needle: &str) -> bool {
     texts.into_iter().flatten().any(|text| text.to_lowercase().contains(needle))
 }
 
-/// A page of the live view.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Page<'a> {
-    sessions: Vec<SessionJson<'a>>,
-    total: usize,
-    next: Option<String>,
-    epoch: &'a str,
-    seq: u64,
-}
-
-fn cursor(session: &Session) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{} {}", session.started_at.0, session.id))
-}
-
 fn parse_cursor(text: &str) -> Result<(Timestamp, SessionId)> {
     let parsed = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| {
         let text = String::from_utf8(bytes).ok()?;
@@ -80,9 +75,6 @@ fn parse_cursor(text: &str) -> Result<(Timestamp, SessionId)> {
     });
     parsed.ok_or_else(|| Error::Invalid("after must be the `next` of the answer before".to_owned()))
 }
-
-/// Answers that list more than this many sessions are made off the async threads.
-const LARGE: usize = 2_000;
 
 /// `GET /sessions`
 #[utoipa::path(get, path = "/sessions", tag = "administrators", params(ListQuery), responses((status = 200, description = "the live view", content((Page = "application/json"), (String = "text/csv"))), Refusals))]
@@ -98,49 +90,12 @@ pub(super) async fn list(
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("text/csv")));
+    let place = app.lists.take().await?;
     let view = app.monitor.registry().view();
     let now = app.monitor.clock().now().wall;
     let epoch = app.monitor.registry().epoch().clone();
-    let large = view.len() > LARGE;
-    let work = move || render(&view, &query, after, now, &epoch, as_csv);
-    if !large {
-        return Ok(work());
-    }
-    let made = tokio::task::spawn_blocking(work).await;
-    made.map_err(|_| Error::Busy("the list could not be made; try again".to_owned()).into())
-}
-
-fn render(
-    view: &View,
-    query: &ListQuery,
-    after: Option<(Timestamp, SessionId)>,
-    now: Timestamp,
-    epoch: &str,
-    as_csv: bool,
-) -> Response {
-    let needle = query.q.as_ref().filter(|q| !q.is_empty()).map(|q| q.to_lowercase());
-    let fits = |session: &&Session| query.fits(session, needle.as_deref());
-    let total = view.sessions().map(|session| &**session).filter(fits).count();
-    let limit = query.limit.unwrap_or(usize::MAX);
-    let take = |rows: &mut dyn Iterator<Item = &std::sync::Arc<Session>>| {
-        rows.filter(|session| fits(&&***session)).take(limit.saturating_add(1)).cloned().collect::<Vec<_>>()
-    };
-    let mut rows = match after {
-        Some((at, id)) => take(&mut view.sessions_after(at, id)),
-        None => take(&mut view.sessions()),
-    };
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|session| cursor(session));
-    if as_csv {
-        let headers = [
-            (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-            (header::CONTENT_DISPOSITION, "attachment; filename=\"sessions.csv\""),
-        ];
-        return (headers, csv::sessions(rows.iter().map(|session| &**session), now)).into_response();
-    }
-    let sessions = rows.iter().map(|session| SessionJson::new(session, now)).collect();
-    axum::Json(Page { sessions, total, next, epoch, seq: view.seq }).into_response()
+    let format = if as_csv { Format::Csv } else { Format::Json };
+    Ok(Listing { view, query, after, now, epoch, format }.answer(place).await)
 }
 
 /// `GET /sessions/{id}`

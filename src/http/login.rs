@@ -2,15 +2,18 @@
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 
-use super::Shared;
 use super::body::Json;
+use super::cookie::{self, PAGE};
 use super::error::{Answer, Problem};
-use super::gate::{COOKIE, Caller, cookie};
+use super::gate::Caller;
 use super::openapi::Refusals;
+use super::{Base, Shared};
+use crate::change::Actor;
+use crate::tokens::LoggedIn;
 
 /// A secret.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -18,31 +21,51 @@ pub(super) struct LoginBody {
     token: String,
 }
 
+fn unset() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the cookie cannot be written; see --base-path")
+}
+
 /// `POST /login`
-#[utoipa::path(post, path = "/login", tag = "the page", request_body = LoginBody, responses((status = 204, description = "logged in by a cookie"), Refusals))]
+#[utoipa::path(post, path = "/login", tag = "the page", request_body = LoginBody, responses((status = 204, description = "logged in by a cookie, together with the secret that the page keeps and sends along", headers(("set-cookie" = String), ("x-sessionwatch-page" = String))), Refusals))]
 pub(super) async fn log_in(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
+    Extension(Base(base)): Extension<Base>,
+    headers: HeaderMap,
     Json(body): Json<LoginBody>,
 ) -> Answer {
-    let Some((value, identity)) = app.gate.tokens.exchange(&body.token) else {
+    let tokens = &app.gate.tokens;
+    let Some(LoggedIn { cookie, page, identity }) = tokens.exchange(&body.token) else {
+        tokens.refused(caller.from, "POST /login");
         return Err(Problem::new(
             StatusCode::UNAUTHORIZED,
-            "this link was used already or the token is wrong; paste a view or admin token, or restart the server for a new link",
+            "this link was used already or is too old, or the token is wrong; paste a view or admin token, or make a new link with `sessionwatch token link`",
         ));
     };
+    let set = cookie::set(&headers, caller.secure, &base, &cookie).ok_or_else(unset)?;
+    // No log-in without its line in the audit log.
+    let actor = Actor { by: Some(identity.name.clone()), from: Some(caller.from.to_string().into()) };
+    if let Err(error) = app.monitor.logged_in(actor).await {
+        tokens.log_out(&identity);
+        return Err(error.into());
+    }
     tracing::info!(name = &*identity.name, from = %caller.from, "logged in");
-    let secure = if caller.secure { "; Secure" } else { "" };
-    let set = format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=43200{secure}");
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set)]).into_response())
+    let page = HeaderValue::from_str(&page).map_err(|_| unset())?;
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set), (PAGE, page)]).into_response())
 }
 
 /// `POST /logout`
 #[utoipa::path(post, path = "/logout", tag = "the page", responses((status = 204, description = "logged out"), Refusals))]
-pub(super) async fn log_out(State(app): State<Shared>, headers: HeaderMap) -> Answer {
-    if let Some(cookie) = cookie(&headers) {
-        app.gate.tokens.log_out(cookie);
+pub(super) async fn log_out(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Extension(Base(base)): Extension<Base>,
+    headers: HeaderMap,
+) -> Answer {
+    // The gate has looked whose cookie it is.
+    if let Some(identity) = &caller.identity {
+        app.gate.tokens.log_out(identity);
     }
-    let set = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
+    let set = cookie::set(&headers, caller.secure, &base, "").ok_or_else(unset)?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set)]).into_response())
 }

@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod body;
+mod cookie;
 mod csv;
 pub mod error;
 mod events;
@@ -10,6 +11,7 @@ pub mod gate;
 mod health;
 mod kills;
 mod list;
+pub mod listing;
 mod login;
 mod messages;
 mod openapi;
@@ -22,11 +24,11 @@ pub mod proxies;
 pub mod sessions;
 mod sse;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::handler::Handler;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -49,6 +51,8 @@ pub struct App {
     pub sockets: PerAddress,
     /// Open event streams by address.
     pub streams: PerAddress,
+    /// Lists of sessions that are on their way.
+    pub lists: listing::Lists,
 }
 
 /// A place for one more of `what` from this address.
@@ -69,6 +73,10 @@ pub type Shared = Arc<App>;
 /// The address of the other end, put into each request by the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
+
+/// The path under which a browser finds the server; empty at the root.
+#[derive(Clone, Debug)]
+struct Base(Arc<str>);
 
 /// The path of a heartbeat, the one request that comes all the time.
 const HEARTBEAT: &str = "/sessions/{id}/heartbeat";
@@ -97,7 +105,7 @@ where
 /// Every route there is. A line cannot leave out who may ask.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    use Access::{Admin, Own, Page, Register, Script, View};
+    use Access::{Admin, Health, Own, Page, Register, Script, View};
     let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
     vec![
         // apps
@@ -134,8 +142,8 @@ pub fn routes() -> Vec<Route> {
         route(get.clone(), "/assets/{*path}", Page, pages::asset),
         route(post.clone(), "/login", Page, login::log_in),
         route(post, "/logout", Page, login::log_out),
-        route(get.clone(), "/healthz", Page, health::alive),
-        route(get.clone(), "/readyz", Page, health::ready),
+        route(get.clone(), "/healthz", Health, health::alive),
+        route(get.clone(), "/readyz", Health, health::ready),
         route(get, "/openapi.json", Page, health::openapi),
     ]
 }
@@ -205,10 +213,12 @@ where
     let (cors, mut response) = match admitted {
         Ok(caller) => {
             let cors = caller.cors.clone();
-            let response = match pass(&app.monitor, access, caller, request).await {
-                Ok((request, caller)) => next(request, caller).await,
-                Err(refusal) => *refusal,
+            let shown = Shown::of(&caller, &request);
+            let (let_in, response) = match pass(&app.monitor, access, caller, request).await {
+                Ok((request, caller)) => (true, next(request, caller).await),
+                Err(refusal) => (false, *refusal),
             };
+            shown.tell(app, response.status(), let_in);
             (cors, response)
         }
         Err(problem) => (None, problem.into_response()),
@@ -227,6 +237,30 @@ where
     response
 }
 
+/// A secret that came with a request, for the server's log where it is refused.
+struct Shown(Option<(IpAddr, Method, Option<MatchedPath>)>);
+
+impl Shown {
+    fn of(caller: &Caller, request: &Request) -> Self {
+        let shown = caller.session_token.is_some() || caller.identity.is_some();
+        let path = || request.extensions().get::<MatchedPath>().cloned();
+        Self(shown.then(|| (caller.from, request.method().clone(), path())))
+    }
+
+    fn tell(self, app: &App, status: StatusCode, let_in: bool) {
+        // A handshake is refused by a close code, after it is completed.
+        let refused = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => true,
+            StatusCode::SWITCHING_PROTOCOLS => !let_in,
+            _ => false,
+        };
+        if let Some((from, method, path)) = self.0.filter(|_| refused) {
+            let path = path.as_ref().map_or(HEARTBEAT, MatchedPath::as_str);
+            app.gate.tokens.refused(from, &format!("{method} {path}"));
+        }
+    }
+}
+
 /// The request and who asks, once they may and all is there that they ask for.
 async fn pass(
     monitor: &Monitor,
@@ -238,8 +272,8 @@ async fn pass(
         Ok(caller) => {
             // After a start with a large store only heartbeats are answered before all of it
             // is there: they look for their one session themselves.
-            let waits =
-                !matches!(access, Access::Page | Access::Script) && !request.uri().path().ends_with("/heartbeat");
+            let waits = !matches!(access, Access::Page | Access::Script | Access::Health)
+                && !request.uri().path().ends_with("/heartbeat");
             if waits && let Err(error) = monitor.restored().await {
                 return Err(Box::new(Problem::from(error).into_response()));
             }

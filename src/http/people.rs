@@ -38,7 +38,7 @@ impl People {
     /// A sentence on what is missing, or is no header's name.
     pub fn new(config: &Config) -> Result<Self, String> {
         let name = |flag: &str, text: &Option<String>| {
-            let parsed = text.as_deref().map(|text| text.parse::<HeaderName>());
+            let parsed = text.as_deref().map(str::parse::<HeaderName>);
             let parsed = parsed.transpose().map_err(|_| format!("{flag} {text:?} is no header's name"))?;
             match parsed {
                 Some(name) if ["host", "origin", "cookie", "authorization"].contains(&name.as_str()) => {

@@ -65,7 +65,12 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
             monitor.write_minutes().await;
         }
     };
-    vec![tokio::spawn(deadlines), tokio::spawn(beats), tokio::spawn(minutes)]
+    let supervisor = monitor.supervisor();
+    vec![
+        supervisor.spawn("the keeper of the deadlines", deadlines),
+        supervisor.spawn("the keeper of the heartbeats", beats),
+        supervisor.spawn("the keeper of the counts", minutes),
+    ]
 }
 
 /// Sees when the silence was the machine's own.

@@ -3,8 +3,10 @@
 
 mod hub;
 mod keeper;
+mod probe;
 mod queue;
 mod reports;
+mod supervisor;
 mod verbs;
 mod writer;
 
@@ -31,6 +33,7 @@ use crate::stats::Stats;
 use crate::timing::Timing;
 use queue::{Job, Sender, queue};
 use reports::Reports;
+pub use supervisor::Supervisor;
 use writer::Writer;
 
 /// Batches that may wait for the feed; a writer that runs ahead of it by more waits.
@@ -51,6 +54,8 @@ pub struct Monitor {
     ending: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     keepers: Mutex<Vec<JoinHandle<()>>>,
+    supervisor: Supervisor,
+    probe: probe::Probe,
     started_at: Timestamp,
 }
 
@@ -116,22 +121,24 @@ impl Monitor {
             ending: watch::channel(false).0,
             tasks: Mutex::default(),
             keepers: Mutex::default(),
+            supervisor: Supervisor::default(),
+            probe: probe::Probe::default(),
             started_at: now.wall,
         });
         let (tell, told) = oneshot::channel();
         let restoring = monitor.clone();
-        let task = tokio::spawn(async move {
+        let task = monitor.supervisor.spawn("the writer", async move {
             let done = restoring.restore(now).await;
-            let publishing = restoring.feed.clone();
+            let feed = restoring.feed.clone();
             let read = done.is_ok();
             if let Err(error) = &done {
                 tracing::error!(%error, "the store could not be read");
                 restoring.end();
             }
             let _ = tell.send(done);
-            drop(restoring);
             if read {
-                let publishing = tokio::spawn(async move { publishing.run(batches).await });
+                let publishing = restoring.supervisor.spawn("the feed", async move { feed.run(batches).await });
+                drop(restoring);
                 writer.run(queued).await;
                 let _ = publishing.await;
             }
@@ -313,6 +320,12 @@ impl Monitor {
     /// Tells everyone that the server ends.
     pub fn end(&self) {
         self.ending.send_replace(true);
+    }
+
+    /// Who watches over the tasks that live as long as the server.
+    #[must_use]
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
     }
 
     /// The live sessions.

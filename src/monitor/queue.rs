@@ -86,6 +86,7 @@ fn is_control(change: &Change) -> bool {
         | Change::KillDelivered(..)
         | Change::KillAcknowledged(..)
         | Change::RemoveSilent { .. }
+        | Change::LoggedIn(_)
         | Change::Send { .. } => true,
         Change::Remove { cause, authority, .. } => {
             *cause == Cause::Killed || matches!(authority, Authority::Proof(Proof::Trusted) | Authority::Server)

@@ -1,5 +1,5 @@
-// The whole chain in real Chromium: a page on another port registers, the dashboard shows it without asking, Kill is
-// pressed there, the page sees 1001, the row goes, and the log tells each step.
+// From register to removal in real Chromium: a page on another port registers, the dashboard shows it without a
+// request, Kill is pressed there, the page sees 1001, the row is removed, and the log has each step.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,4 +1,5 @@
-// Where the client can live: another origin, one that is not allowed, a strict CSP, a classic script, a framework, Node.
+// The client in different surroundings: another origin, an origin that is not allowed, a strict CSP, a classic script,
+// a framework, Node.
 
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
@@ -18,7 +19,7 @@ let server, browser;
 before(async () => {
   [server, browser] = await Promise.all([
     startServer(),
-    // Names that are not loopback, and yet lead here.
+    // Names that resolve to this machine and are no loopback names.
     launchBrowser(['--host-resolver-rules=MAP *.example 127.0.0.1']),
   ]);
 });
@@ -64,7 +65,7 @@ describe('embedded', { concurrency: 3 }, () => {
     }, 'app.example');
     await open();
     await inState(page, 'offline');
-    // Long enough for further attempts, each of which Chrome itself writes a line about.
+    // Wait for further attempts. Chrome writes a line of its own about each.
     await page.waitForFunction(() => closes.length >= 4, null, { timeout: 20_000 });
     assert.deepEqual(await page.evaluate(() => closes[0]), [1006, '']);
     const ours = lines.filter(line => line.startsWith('sessionwatch'));
@@ -93,15 +94,14 @@ describe('embedded', { concurrency: 3 }, () => {
       '/': sessionPage(strict, `token: async () => globalThis.token ?? 'wrong'`),
     });
     await open();
-    await inState(page, 'offline');
-    // The client hears of the close first, the page's own listener after it. It was the client that closed, and it
-    // gave no code.
+    await inState(page, 'refused');
+    // The client's listener runs before the page's. The client closed the socket without a code.
     await page.waitForFunction(() => closes.length > 0);
     assert.deepEqual(await page.evaluate(() => closes[0]), [1005, '']);
     assert.equal(lines.filter(line => line.startsWith('sessionwatch')).length, 1);
     await page.evaluate(token => { globalThis.token = token; session.reconnect(); }, token);
     await inState(page, 'online');
-    // What the page sends when it is left needs that session's own token only.
+    // The last request of the page needs only the session's own token.
     const id = await page.evaluate(() => session.id);
     const admin = { authorization: `Bearer ${tokens.find(({ role }) => role === 'admin').token}` };
     const ids = async () => (await api(strict.url, 'GET', '/sessions', undefined, admin)).sessions.map(({ session_id }) => session_id);
@@ -228,7 +228,7 @@ describe('embedded', { concurrency: 3 }, () => {
     const row = await until('it is there', async () =>
       (await sessions(server)).find(({ app_name, status }) => app_name === 'node' && status === 'waiting'));
     await kill(server, row.session_id, 'done');
-    // That the process ends shows that nothing of the client outlives its session.
+    // The process ends, so nothing of the client is left after its session.
     assert.equal((await run).stdout.trim(), `${row.session_id} killed done`);
   });
 });

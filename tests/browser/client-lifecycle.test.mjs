@@ -1,12 +1,13 @@
-// The page's life and the network's: hidden, frozen, in the back-forward cache, closed; cut off, and the server away.
+// The browser client while its page is hidden, frozen, in the back-forward cache or closed, and while the network or
+// the server is away.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { servePages, startServer } from './support.mjs';
 import { history, inState, launchPlainBrowser, openSession, reached, session, sessionPage, until, wire } from './client-pages.mjs';
 
-// Scaled down: a server that calls a session stale after 4 s of silence instead of 2 minutes. `wire` reaches it by
-// another port, so by another Host than its own.
+// A session is stale after 4 s instead of 2 minutes, so that the tests are short. `wire` has another port, so requests
+// through it come with another Host.
 const LIMITS = ['--heartbeat-interval', '1s', '--stale-after', '4s', '--expire-after', '60s', '--allow-host', '127.0.0.1'];
 const LIMIT = { timeout: 60_000 };
 
@@ -14,7 +15,7 @@ let server, browser, app;
 
 before(async () => {
   server = await startServer(LIMITS);
-  // A hidden page's timers run once a minute after a second rather than after five minutes.
+  // The timers of a hidden page are throttled after one second instead of five minutes.
   browser = await launchPlainBrowser(['--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/1']);
   app = await servePages({
     '/': sessionPage(server),
@@ -30,7 +31,7 @@ after(async () => {
 const row = page => session(server, page.sessionId);
 const kinds = async id => (await history(server, id)).map(({ kind }) => kind);
 
-// One after the other: which tab is in front matters here.
+// Not at the same time: it matters which tab is in front.
 describe('the page', () => {
   test('hidden for long, with its timers throttled, it is shown as hidden and never stale', LIMIT, async () => {
     const page = await openSession(browser.context, app.url);
@@ -40,7 +41,7 @@ describe('the page', () => {
     await front.bringToFront();
     await until('it is hidden', async () => (await row(page)).visibility === 'hidden');
     await page.evaluate(() => { ticks = 0; });
-    // Two and a half times as long as silence may last, as 5 minutes are to 2.
+    // 2.5 times the time until a session is stale.
     await new Promise(resolve => setTimeout(resolve, 10_000));
     assert.ok(await page.evaluate(() => ticks) < 50, 'the browser did throttle its timers');
     const hidden = await row(page);
@@ -100,7 +101,7 @@ describe('the page', () => {
   });
 
   for (const how of ['cut', 'stall'])
-    test(`closed after its socket was ${how === 'cut' ? 'cut' : 'cut without a word'}, it is gone in 2 s`, LIMIT, async () => {
+    test(`closed after its socket was ${how === 'cut' ? 'closed' : 'stalled'}, it is gone in 2 s`, LIMIT, async () => {
       const line = await wire(server);
       const site = await servePages({ '/': sessionPage(server, `server: '${line.url}'`) });
       try {
@@ -135,10 +136,10 @@ describe('the network', () => {
     } finally { await Promise.all([line.close(), site.close()]); }
   });
 
-  test('dead without a word is noticed by the ticks that stop, and the session goes on by another socket', LIMIT, async () => {
+  test('a connection that fails silently is noticed by its missing ticks, and replaced', LIMIT, async () => {
     const line = await wire(server);
     const site = await servePages({
-      // The 45 s without a tick that the client bears, scaled down as the server's limits are.
+      // The client waits 45 s for a tick. Shortened here, as the limits of the server are.
       '/': `<script>
         const later = setTimeout;
         globalThis.setTimeout = (work, delay, ...rest) => later(work, delay === 45e3 ? 5e3 : delay, ...rest);
@@ -167,7 +168,7 @@ describe('the network', () => {
     try {
       const page = await openSession(browser.context, site.url);
       const attempts = () => page.evaluate(() => sockets.length);
-      // The longest waits there can be: after the fourth failure in a row it is 8 s.
+      // The longest possible waits: 8 s after the fourth failure in a row.
       await page.evaluate(() => { Math.random = () => 0.999; });
       line.refuse(true);
       line.cut();

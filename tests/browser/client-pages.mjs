@@ -1,5 +1,5 @@
-// What the tests of the browser client share: an app's page that is a session, a Chromium that treats hidden pages as a
-// user's does, and a wire between page and server that can be cut.
+// For the tests of the browser client: a page of an app that is a session, a Chromium that treats hidden pages as a
+// user's Chromium does, and a proxy between page and server whose connections can be cut.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,8 +14,8 @@ import { api } from './support.mjs';
 export const TERMINATED = 'Session terminated by administrator';
 
 /**
- * An app's page that becomes a session as it loads: `session` is global, and `sockets` and `closes` hold the WebSockets
- * that the page made and the `[code, reason]` each ended with, `states` what the session came to.
+ * A page of an app that becomes a session when it loads. Its globals: `session`; `sockets`, the WebSockets that the
+ * page opened; `closes`, the `[code, reason]` of each that was closed; `states`, the states of the session.
  *
  * @param {{ url: string }} server where the client comes from
  * @param {string} [options] further options for `monitorSession`, as source text
@@ -45,11 +45,11 @@ export async function openSession(context, url) {
   return page;
 }
 
-/** Waits until the page's session is in this state. Asks from outside, since a hidden page's own timers are late. */
+/** Waits until the page's session is in this state. Polled from outside, since a hidden page's timers are late. */
 export const inState = (page, state, timeout = 20_000) =>
   until(`the session is ${state}`, () => page.evaluate(state => globalThis.session?.state === state, state), timeout);
 
-/** Waits until the page's session has come to this state, which it may have left again. */
+/** Waits until the page's session has been in this state; it may have left it again. */
 export const reached = (page, state, timeout = 20_000) =>
   until(`the session was ${state}`, () => page.evaluate(state => states.includes(state), state), timeout);
 
@@ -65,7 +65,7 @@ export async function history(server, id) {
   return events;
 }
 
-/** Asks until the answer is truthy, and gives that; fails with `what` after `timeout` milliseconds. */
+/** Calls `ask` until its result is truthy and returns that; throws with `what` after `timeout` ms. */
 export async function until(what, ask, timeout = 10_000) {
   const deadline = performance.now() + timeout;
   for (;;) {
@@ -80,14 +80,14 @@ export const kill = (server, id, reason) =>
   api(server.url, 'POST', `/sessions/${id}/kill`, { reason, by: 'root' });
 
 /**
- * A Chromium without what Playwright changes for tests: pages in the background are hidden, their timers throttled, and
- * pages that were left are kept in the back-forward cache.
+ * Starts a Chromium without Playwright's changes for tests: background pages are hidden and their timers throttled, and
+ * the back-forward cache is on.
  *
  * @param {string[]} [args] further command line arguments
  */
 export async function launchPlainBrowser(args = []) {
   const profile = mkdtempSync(join(tmpdir(), 'sessionwatch-chromium-'));
-  // Without a page of its own: where Playwright connects while that is still being made, it may wait for ever.
+  // Without a first page: Playwright may wait for ever when it connects while that page is being created.
   const child = spawn(process.env.CHROMIUM ?? '/usr/bin/chromium', [
     '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
     '--disable-component-update', '--disable-sync', '--no-startup-window', '--remote-debugging-port=0',
@@ -110,7 +110,7 @@ export async function launchPlainBrowser(args = []) {
     return {
       context: browser.contexts()[0],
       async close() {
-        // Asked to end rather than killed, so that it has let go of its profile.
+        // Closed and not killed, so that its profile can be removed afterwards.
         await (await browser.newBrowserCDPSession()).send('Browser.close').catch(() => {});
         await ended();
       },
@@ -123,12 +123,11 @@ export async function launchPlainBrowser(args = []) {
 }
 
 /**
- * A wire to the server, by a port of its own, that can be cut as real ones are.
+ * Starts a proxy in front of the server, whose connections can fail as real ones do.
  *
  * @returns {Promise<{ url: string, stall: () => void, cut: () => void,
  *   refuse: (refusing: boolean) => void, close: () => Promise<void> }>} `stall`
- *   lets the connections of this moment carry nothing more, without either end being told; `cut` ends them; `refuse`
- *   lets no further ones through
+ *   stops all data of the present connections without closing them; `cut` closes them; `refuse` refuses new ones
  */
 export async function wire(server) {
   const pairs = new Set();

@@ -1,8 +1,9 @@
-// The browser client in real Chromium against the real server: what a kill, a message and several tabs look like from
-// the page.
+// The browser client in real Chromium against a real server: kills, messages and several tabs, as the page sees them.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
+import { WebSocketServer } from 'ws';
 import { api, launchBrowser, servePages, startServer } from './support.mjs';
 import { TERMINATED, history, inState, kill, openSession, session, sessionPage, sessions, until } from './client-pages.mjs';
 
@@ -71,7 +72,7 @@ describe('in a page', { concurrency: 4 }, () => {
       [1001, TERMINATED], [['kill', 'maintenance', 'root'], ['task', 'AbortError']],
     ]);
     await gone(page.sessionId);
-    // Whatever usually makes it try again:
+    // All that usually makes it connect again:
     await page.evaluate(() => {
       session.reconnect();
       session.setStatus('running');
@@ -125,7 +126,7 @@ describe('in a page', { concurrency: 4 }, () => {
 
   test('the app\'s own sockets are closed with 4001', LIMIT, withContext(async context => {
     const page = await openSession(context, `${app.url}/own-sockets`);
-    // The app's socket is one to a real server too: here, another session's, in the app's own hands.
+    // The app's own socket is a real one too: here the socket of another session, opened by the app itself.
     const closed = await page.evaluate(url => new Promise(resolve => {
       const feed = new WebSocket(`${url}/ws/client`, ['sessionwatch.v1']);
       feed.onopen = () => feed.send('{"type":"register","app_name":"feed"}');
@@ -223,5 +224,40 @@ describe('in a page', { concurrency: 4 }, () => {
     assert.equal(await notice.textContent(), `${TERMINATED}: see you`);
     await notice.click();
     assert.equal(await notice.isVisible(), true);
+  }));
+
+  test('a lock is shown with its reason until it is over, and the session registers again', LIMIT, withContext(async context => {
+    // The contract's lock, from a WebSocket server that does only this.
+    const gate = new WebSocketServer({ port: 0, host: '127.0.0.1', handleProtocols: () => 'sessionwatch.v1' });
+    await once(gate, 'listening');
+    let locked = true;
+    gate.on('connection', socket => socket.on('message', text => {
+      if (JSON.parse(text).type !== 'register') return;
+      if (locked) {
+        const until = new Date(Date.now() + 3_600_000);
+        socket.send(JSON.stringify({ type: 'error', status: 423, detail: 'locked', reason: 'year-end close', until }));
+        socket.close(4423, 'year-end close');
+      } else
+        socket.send(JSON.stringify({ type: 'registered', session_id: 's', session_token: 't', heartbeat_interval: 30, resumed: false }));
+    }));
+    const site = await servePages({ '/': sessionPage(server, `notice: true, server: 'http://127.0.0.1:${gate.address().port}'`) });
+    try {
+      const page = await context.newPage();
+      await page.goto(site.url);
+      await inState(page, 'locked');
+      const notice = page.getByRole('alert');
+      await notice.filter({ hasText: /^Locked until .*: year-end close$/ }).waitFor();
+      // The network coming back is no reason to try before the lock is over.
+      await page.evaluate(() => { dispatchEvent(new Event('online')); });
+      assert.equal(await page.evaluate(() => sockets.length), 1);
+      locked = false;
+      await page.evaluate(() => session.reconnect());
+      await inState(page, 'online');
+      await notice.waitFor({ state: 'detached' });
+    } finally {
+      for (const socket of gate.clients) socket.terminate();
+      gate.close();
+      await site.close();
+    }
   }));
 });

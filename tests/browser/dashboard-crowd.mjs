@@ -1,13 +1,11 @@
-// Many real sessions over few shared sockets, in a process of its own, so that the
-// load does not slow down who measures. Started by `startCrowd` in dashboard-support.mjs;
-// obeys messages from its parent and answers each with `{done}`.
+// Many real sessions on a few shared sockets, in a process of its own, so that their load does not slow down the test.
+// Started by `startCrowd` in dashboard-support.mjs, which sends it messages; each is answered with `{done}`.
 //
-// Its sessions are well-behaved: they beat, acknowledge kills and messages, and change
-// their task when told to at which rate.
+// The sessions acknowledge kills and messages. They beat and change their tasks at the rate that a message sets.
 
 const url = process.argv[2];
 const SOCKETS = 4;
-/** Registrations on their way at once on each socket: enough to fill the server's batches, not its queue. */
+/** How many registrations each socket has under way: enough to fill the server's batches, but not its queue. */
 const WINDOW = 256;
 
 const sockets = [];
@@ -52,7 +50,7 @@ function receive(socket, frame) {
 
 /** Registers `list` of registrations (the fields of POST /sessions), spread over the sockets. */
 async function register(list) {
-  // No socket without a session: the server would close it.
+  // Every socket needs a session, else the server closes it.
   while (sockets.length < Math.min(SOCKETS, list.length)) sockets.push(await open());
   const most = Math.min(WINDOW, Math.ceil(list.length / sockets.length));
   let next = 0;

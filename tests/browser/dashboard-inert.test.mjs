@@ -1,5 +1,5 @@
-// Foreign text is only ever text: in the table, its titles, the details, the log, the
-// dialogs and the files that are saved.
+// Text from outside stays text and never becomes markup or a formula: in the table, its titles, the details, the log,
+// the dialogs and the saved files.
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -20,7 +20,7 @@ const HOSTILE = [
     current_task: 'C'.repeat(256),
     status: 'running',
   },
-  // What the server lets through of characters that cannot be seen; marks that turn the text it refuses (tested below).
+  // Some characters that cannot be seen are accepted by the server; those that reorder text are refused (see below).
   {
     session_id: 'unseen',
     app_name: 'in\u200Bvisible',
@@ -50,7 +50,7 @@ const HOSTILE = [
   },
 ];
 
-/** Every element that a text could have become, and every attribute that could run. */
+/** The elements and attributes on the page that a text could have injected. */
 const injected = () =>
   page.evaluate(() => {
     const bad = [

@@ -1,5 +1,4 @@
-// Twenty thousand sessions that change all the time: what the reader is doing stays
-// undisturbed, and the page stays small.
+// 20,000 sessions that change all the time: focus, scroll position and typing stay, and the page has few elements.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -22,7 +21,7 @@ let crowd;
 
 before(async () => {
   browser = await launchBrowser();
-  server = await startServer(['--allow-host', '127.0.0.1']); // whatever the port: one test comes through a line that can be cut
+  server = await startServer(['--allow-host', '127.0.0.1']); // any port: one test uses a proxy
   crowd = startCrowd(server);
   await crowd.tell({ register: population(MANY) });
 });
@@ -39,7 +38,7 @@ test('20,000 changing rows take neither the focus nor the place from the reader'
   const page = await openDashboard(browser, server, { path: '/?sort=task' });
   await total(page);
   await crowd.tell({ change: 400 });
-  // Away from the table rows move with their tasks; then the reader scrolls, focuses and types among them.
+  // Rows move with their tasks until the pointer is in the table; then the user scrolls, focuses and types there.
   const scroller = page.locator('.table-view:not(.history) .scroller');
   await page.mouse.move(700, 500);
   await page.mouse.wheel(0, 36 * 500);
@@ -76,7 +75,7 @@ test('20,000 changing rows take neither the focus nor the place from the reader'
     before,
   );
 
-  // The reader lets the updates in: the focused row may move, and keeps the focus.
+  // The user applies the updates: the focused row may move, and keeps the focus.
   const focused = await page.evaluate(() => {
     window.focusedRow = document.activeElement;
     return document.activeElement.querySelector('[data-column=user]').textContent;

@@ -1,5 +1,4 @@
-// One session in detail, the sessions that ended, the audit log, messages to users, and
-// the login where the server asks for one.
+// The details of a session, the ended sessions, the audit log, messages to users, and the login.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -67,6 +66,31 @@ test('details tell the whole life of a session, and stay when it is gone', async
   await page.keyboard.press('Escape');
   await drawer.waitFor({ state: 'hidden' });
   assert.equal(new URL(page.url()).search, '');
+});
+
+test('the card of a kill stands beside the details, and another page closes them', async () => {
+  server = await serve();
+  await register({ session_id: 's1', app_name: 'risk', user_id: 'ana' });
+  page = await open({ path: '/?session=s1' });
+  const drawer = page.getByRole('complementary', { name: 'Session', exact: true });
+  await drawer.getByRole('button', { name: 'Kill…' }).click();
+  await page.keyboard.press('Enter');
+  const card = page.locator('.outcomes');
+  await card.getByText('0 of 1 kill done').waitFor();
+  for (const width of [1600, 1280, 860, 390]) {
+    await page.setViewportSize({ width, height: 800 });
+    const [details, outcome] = [await drawer.boundingBox(), await card.boundingBox()];
+    // On a phone the details fill the screen, and the card waits until they are closed.
+    if (width === 390) assert.equal(outcome, null);
+    else assert.ok(outcome.x >= 0 && outcome.x + outcome.width <= details.x, `at ${width} px`);
+  }
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.getByRole('button', { name: 'Audit log' }).click();
+  await drawer.waitFor({ state: 'hidden' });
+  await card.waitFor();
+  assert.equal(new URL(page.url()).searchParams.get('session'), null);
+  await page.goBack();
+  await drawer.waitFor();
 });
 
 test('sessions that ended are told with cause, by whom and why, as it happens; the log is filtered', async () => {

@@ -1,5 +1,4 @@
-// What the tests of the dashboard share: a page that is watched for errors, sessions to
-// look at, and questions to the page.
+// For the tests of the dashboard: opens the page and collects its errors, makes sessions, and reads the page.
 
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
@@ -14,18 +13,18 @@ import { ROOT, api, launchBrowser, startServer } from './support.mjs';
 export const ARTIFACTS = join(ROOT, 'artifacts');
 mkdirSync(ARTIFACTS, { recursive: true });
 
-/** What is long on a slow machine, in ms. Nothing waits that long when all is well. */
-export const PATIENCE = 30_000;
+/** How long the tests wait at most, in ms: long enough for a slow machine. */
+export const LONGEST_WAIT = 30_000;
 
 /**
  * Opens the dashboard and waits until it is live.
- * @returns {Promise<import('playwright-core').Page & { problems: string[] }>} `problems` gathers script errors and
+ * @returns {Promise<import('playwright-core').Page & { problems: string[] }>} `problems` collects script errors and
  *   violations of the content policy; it has to stay empty
  */
 export async function openDashboard(browser, server, { path = '/', live = true, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(PATIENCE);
+  page.setDefaultTimeout(LONGEST_WAIT);
   page.problems = [];
   page.on('pageerror', error => page.problems.push(String(error.stack)));
   page.on('console', message => {
@@ -42,8 +41,8 @@ export async function openDashboard(browser, server, { path = '/', live = true, 
 }
 
 /**
- * One browser for all tests of a file, and for each test a server, a page and a crowd of its own as it asks for them;
- * afterwards all of them are gone, and the page must have had no problems.
+ * One browser for all tests of a file. Each test may start a server, a page and a crowd; they are stopped after it, and
+ * the page must have had no problems.
  */
 export function stage() {
   let browser;
@@ -63,7 +62,7 @@ export function stage() {
     assert.deepEqual(problems, []);
   });
   return {
-    /** Starts a server, or another one in place of the one that was stopped. */
+    /** Starts a server; a second call replaces a server that was stopped. */
     serve: async (...how) => (now.server = await startServer(...how)),
     /** Opens the dashboard of that server. */
     open: async options => (now.page = await openDashboard(browser, now.server, options)),
@@ -110,13 +109,13 @@ export const rowOf = (page, user) =>
     .locator('tbody tr.row:not([hidden])')
     .filter({ has: page.locator(`td[data-column=user]`, { hasText: new RegExp(`^${user}$`) }) });
 
-/** Waits for `question` to answer something true, asking again and again, and answers it. */
-export async function until(question, what, patience = PATIENCE) {
-  const end = Date.now() + patience;
+/** Calls `question` until its result is truthy, and returns that. */
+export async function until(question, what, longest = LONGEST_WAIT) {
+  const end = Date.now() + longest;
   for (;;) {
     const answer = await question();
     if (answer) return answer;
-    if (Date.now() > end) assert.fail(`waited in vain: ${what}`);
+    if (Date.now() > end) assert.fail(`not within ${longest} ms: ${what}`);
     await new Promise(resolve => setTimeout(resolve, 50));
   }
 }
@@ -165,8 +164,8 @@ export function startCrowd(server) {
 }
 
 /**
- * A line to the server that can be cut.
- * @returns {Promise<{ url: string, cut: () => void, close: () => Promise<void> }>} `cut` resets every connection there is
+ * Starts a proxy in front of the server whose connections can be cut.
+ * @returns {Promise<{ url: string, cut: () => void, close: () => Promise<void> }>} `cut` resets all connections
  */
 export async function startLine(server) {
   const open = new Set();
@@ -231,7 +230,7 @@ const TASKS = [
   'render charts',
 ];
 
-/** `count` registrations as a demo would have them, always the same ones. */
+/** `count` registrations of a typical mix, the same at every call. */
 export function population(count, prefix = 'p') {
   return Array.from({ length: count }, (_, i) => {
     const mixed = (i * 2654435761) >>> 0;

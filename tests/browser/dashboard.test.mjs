@@ -1,5 +1,4 @@
-// The dashboard in real Chromium against a real server: what is seen, filtered, ended
-// and written down.
+// The dashboard in real Chromium against a real server: rows, filters, kills, and what happens when the server is away.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -122,7 +121,7 @@ test('numbers and facets filter, and count what the rest of the filter leaves', 
   await page.getByText('4 sessions').waitFor();
 });
 
-test('the last hour is whole after a reload and a restart, and a range of it is a filter', async () => {
+test('the band is whole after a reload and a restart, and a range of it is a filter', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'sessionwatch-stats-'));
   server = await serve([], { db: join(folder, 'x.db') });
   const bob = await register({ user_id: 'bob' });
@@ -133,7 +132,7 @@ test('the last hour is whole after a reload and a restart, and a range of it is 
   });
   page = await open();
   const ended = page.getByRole('region', { name: 'Sessions by state' }).getByRole('button', { name: 'Ended 24 h 1' });
-  const band = page.getByRole('img', { name: /Sessions by state in the last hour, .*now .*1 running/ });
+  const band = page.getByRole('img', { name: /Sessions by state in the last 4 minutes, .*now .*1 running/ });
   await ended.waitFor();
   await band.waitFor();
   await page.locator('.mark.is-kill').first().waitFor({ state: 'attached' });
@@ -146,7 +145,7 @@ test('the last hour is whole after a reload and a restart, and a range of it is 
   await band.waitFor();
   await page.locator('.mark.is-restart').first().waitFor({ state: 'attached' });
 
-  // Dragging over the first half hour leaves nobody; pressing once brings everybody back.
+  // Dragging over its first half leaves nobody; pressing once brings everybody back.
   const box = await band.boundingBox();
   await page.mouse.move(box.x + 5, box.y + 10);
   await page.mouse.down();
@@ -242,7 +241,7 @@ test('keys that come before the next frame mean what they would mean after it', 
   await register({ app_name: 'shop', user_id: 'joe' });
   page = await open({ path: '/?q=app:risk' });
   await showsUsers(page, ['ana']);
-  // From now on the page draws only when it is told to.
+  // From now on the page draws only when `drawFrame` is called.
   await page.evaluate(() => {
     const waiting = [];
     window.requestAnimationFrame = callback => waiting.push(callback);
@@ -273,7 +272,7 @@ test('keys that come before the next frame mean what they would mean after it', 
   assert.equal(await drawer.isVisible(), false);
   assert.equal(await focusedUser(), 'ana');
 
-  // A tick that was not drawn yet is no tick to be taken away.
+  // The checkbox acts on the selection, not on its own state, which is drawn later.
   const all = page.getByRole('checkbox', { name: 'Select all matching sessions' });
   await all.click();
   await draw();
@@ -284,11 +283,8 @@ test('keys that come before the next frame mean what they would mean after it', 
   await press('Escape');
   await draw();
 
-  // A number that is pressed is in the field before the next word is typed there.
-  await page
-    .getByRole('region', { name: 'Sessions by state' })
-    .getByRole('button', { name: /Idle/ })
-    .click();
+  // The filter of a number is in the field before the next word is typed.
+  await page.getByRole('region', { name: 'Sessions by state' }).getByRole('button', { name: /Idle/ }).click();
   await press('/', 'End');
   await page.keyboard.type(' app:shop');
   await press('Enter');
@@ -369,6 +365,16 @@ test('a page whose connection could not even be loaded tries again until it can'
   await showsUsers(page, ['ana']);
 });
 
+test('counts of the last hour that could not be read are asked for again', async () => {
+  server = await serve();
+  await register({ user_id: 'ana' });
+  page = await open();
+  await page.context().route('**/stats?*', route => route.abort(), { times: 1 });
+  await page.reload();
+  await isLive(page);
+  await page.getByRole('button', { name: 'Ended 24 h 0' }).waitFor();
+});
+
 test('several are ended at once: what will be hit, the number typed, what is not confirmed, another try', async () => {
   server = await serve();
   const sessions = [];
@@ -398,7 +404,7 @@ test('several are ended at once: what will be hit, the number typed, what is not
     async () => (await api(server.url, 'GET', '/sessions')).sessions.every(session => session.kill_requested),
     'all asked to end',
   );
-  // Four learn it by their heartbeat and go; the others never answer and are called unconfirmed.
+  // Four learn of the kill by their heartbeat and end; the others never answer and become unconfirmed.
   for (const session of sessions.slice(0, 4)) {
     assert.equal((await beat(session)).reason, 'memory');
     await api(server.url, 'DELETE', `/sessions/${session.session_id}`, undefined, {

@@ -109,7 +109,7 @@ async function pageAt(context, origin) {
   const cookies = [];
   wire.on('Network.requestWillBeSentExtraInfo', ({ headers }) => {
     const cookie = headers.cookie ?? headers.Cookie;
-    if (cookie?.includes('sessionwatch=')) cookies.push(cookie);
+    if (cookie?.includes(`sessionwatch-${server.port}=`)) cookies.push(cookie);
   });
   await page.goto(origin);
   return { page, statuses, cookies };
@@ -172,12 +172,20 @@ test('another port of our own host, with the dashboard\'s cookie sent along, doe
   const context = await browser.newContext();
   const dashboard = await context.newPage();
   await dashboard.goto(server.url);
-  const entered = await dashboard.evaluate(token => fetch('/login', {
-    method: 'POST', body: JSON.stringify({ token }), headers: { 'content-type': 'application/json', 'x-sessionwatch': '1' },
-  }).then(({ status }) => status), admin.authorization.slice(7));
-  assert.equal(entered, 204);
-  const reads = () => dashboard.evaluate(() => fetch('/sessions').then(({ status }) => status));
+  // As anybody logs in: by the form. The page keeps its half of the login.
+  await dashboard.locator('.login input').fill(admin.authorization.slice(7));
+  await dashboard.locator('.login button[type=submit]').click();
+  await dashboard.locator('.login').waitFor({ state: 'hidden' });
+  const reads = (page = dashboard) => page.evaluate(async () => {
+    const { pageHeaders } = await import('/assets/page-secret.js');
+    return fetch('/sessions', { headers: pageHeaders() }).then(({ status }) => status);
+  });
   assert.equal(await reads(), 200, 'the dashboard itself is let in');
+  const another = await context.newPage();
+  await another.goto(server.url);
+  assert.equal(await reads(another), 200, 'and so is another tab');
+  const bare = await dashboard.evaluate(() => fetch('/sessions').then(({ status }) => status));
+  assert.equal(bare, 401, 'the cookie alone is worth nothing');
   assert.equal(await dashboard.evaluate(() => document.cookie), '', 'and cannot read its own cookie');
 
   const { page, statuses, cookies } = await pageAt(context, hostile.url);

@@ -1,5 +1,4 @@
-// What every browser test needs: a real server on a free port with a database of
-// its own, and a real headless Chromium. Nothing here stands in for either.
+// For all browser tests: starts a real server on a free port with its own database, and a real headless Chromium.
 
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -66,8 +65,7 @@ export async function startServer(args = [], options = {}) {
 }
 
 /**
- * Real Chromium, headless, without its own traffic to the outside. `options` are Playwright's own: `ignoreDefaultArgs`
- * takes back what Playwright switches off, such as the back-forward cache or the throttling of hidden pages.
+ * Starts headless Chromium without traffic of its own to the outside. `options` are those of Playwright's `launch`.
  */
 export function launchBrowser(args = [], options = {}) {
   return chromium.launch({
@@ -81,7 +79,7 @@ export function launchBrowser(args = [], options = {}) {
 }
 
 /**
- * An app's own web server on another port: answers each path of `pages` with that HTML.
+ * Starts the web server of an app on another port. It answers each path of `pages` with that HTML.
  *
  * @param {Record<string, string | { type?: string, body: string, headers?: Record<string,string> }>} pages
  * @returns {Promise<{ url: string, close: () => Promise<void> }>}
@@ -101,7 +99,7 @@ export async function servePages(pages, host = '127.0.0.1') {
   };
 }
 
-/** A JSON request that fails loudly: `await api(url, 'POST', '/sessions', { app_name: 'a' })`. */
+/** Sends a JSON request, and throws when the answer is no success: `await api(url, 'POST', '/sessions', { app_name: 'a' })`. */
 export async function api(base, method, path, body, headers = {}) {
   const response = await fetch(base + path, {
     method,

@@ -127,6 +127,11 @@ impl Server {
         answer
     }
 
+    /// The status that a POST is answered with.
+    pub async fn post_status(&self, path: &str, body: Value) -> u16 {
+        self.ask(Method::POST, path, Some(body)).await.0.as_u16()
+    }
+
     /// Bytes as they are, on a connection of their own; all that comes back until the
     /// other side closes, or is silent for two seconds.
     pub async fn raw(&self, bytes: &[u8]) -> String {

@@ -1,6 +1,7 @@
 /**
- * How long to wait before attempt number `attempt` (from 0), in ms: doubling from 0.5 s to at most 15 s, of which at
- * least a third and at most the whole, at random, so that a thousand dashboards do not come back in one moment.
+ * How long to wait before attempt number `attempt` (from 0), in ms. The longest wait doubles from 0.5 s to 15 s; of it
+ * a random part between a third and the whole is taken, so that a thousand dashboards do not come back at the same
+ * moment.
  * @param {number} attempt
  * @param {() => number} [random] in [0, 1)
  */

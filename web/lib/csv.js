@@ -1,4 +1,4 @@
-// Comma-separated values after RFC 4180, safe to open in a spreadsheet.
+// CSV after RFC 4180 that is safe to open in a spreadsheet.
 
 import { printable } from './format.js';
 
@@ -35,5 +35,5 @@ export function csv(header, rows) {
   return `${lines.join('\r\n')}\r\n`;
 }
 
-/** One row for the clipboard: cells between tabs, none of which can break the row. */
+/** One row for the clipboard, its cells separated by tabs. No cell contains a tab or a line break. */
 export const tabbed = values => values.map(value => printable(typeof value === 'string' ? guarded(value) : (value ?? ''))).join('\t');

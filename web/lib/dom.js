@@ -1,5 +1,4 @@
-// Building the page. Foreign text only ever becomes text: there is no markup here to
-// be injected into.
+// Builds elements. Every text becomes a text node and never markup, so no name can inject any.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -32,11 +31,11 @@ function furnish(node, props, children) {
   return node;
 }
 
-/** Sets text only when it differs, so that a quiet cell costs no layout and no screen reader. */
+/** Sets the text only when it differs, so that an unchanged cell causes no layout and no announcement. */
 export function setText(node, text) {
   if (node.shownText === text) return;
   node.shownText = text;
-  // The text that is there already says something else: cheaper than another text in its place.
+  // Changing the text node is cheaper than replacing it.
   if (text !== '' && node.firstChild?.nodeType === Node.TEXT_NODE && node.firstChild === node.lastChild)
     node.firstChild.data = text;
   else node.textContent = text;
@@ -52,7 +51,7 @@ export function setAttribute(node, name, value) {
   }
 }
 
-/** Whether keys typed now are meant for a field and not for the page. */
+/** Whether `target` is a field, so that keys belong to it and not to the page. */
 export function isTyping(target) {
   return (
     target instanceof HTMLElement &&
@@ -61,7 +60,7 @@ export function isTyping(target) {
   );
 }
 
-/** Hands `text` to the reader as a file. */
+/** Saves `text` as a file. */
 export function download(name, text, type = 'text/csv;charset=utf-8') {
   const url = URL.createObjectURL(new Blob([text], { type }));
   const link = el('a', { href: url, download: name });
@@ -71,7 +70,7 @@ export function download(name, text, type = 'text/csv;charset=utf-8') {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** Copies `text`; where the clipboard is refused (plain http on another host), by selecting it. */
+/** Copies `text`. Where the clipboard is not allowed (plain http on another host), it is selected and copied. */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,4 +1,4 @@
-// Numbers, times and texts as people read them. All times in ms since 1970, all spans in ms.
+// Numbers, times and texts for people. All times are in ms since 1970, all durations in ms.
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -33,7 +33,7 @@ export function ago(span) {
   return `${spell(span)} ago`;
 }
 
-/** `4 s`, `2 min`, `3 h`, `5 d`: the largest unit alone */
+/** `4 s`, `2 min`, `3 h`, `5 d`: only the largest unit */
 export function spell(span) {
   if (span < MINUTE) return `${Math.max(0, Math.floor(span / SECOND))} s`;
   if (span < HOUR) return `${Math.floor(span / MINUTE)} min`;
@@ -41,7 +41,7 @@ export function spell(span) {
   return `${Math.floor(span / DAY)} d`;
 }
 
-/** `0:07`, `3:21`, `1:02:03`, `2d 3h`: a clock that runs */
+/** `0:07`, `3:21`, `1:02:03`, `2d 3h`: a running clock */
 export function elapsed(span) {
   const seconds = Math.max(0, Math.floor(span / SECOND));
   const two = number => String(number).padStart(2, '0');
@@ -82,12 +82,12 @@ export function localMinute(time) {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}T${two(date.getHours())}:${two(date.getMinutes())}`;
 }
 
-// C0 and C1 controls, and what turns or hides the text around it: bidi marks, embeddings and isolates, zero width.
+// C0 and C1 controls, and characters that reorder or hide text: bidi marks, embeddings and isolates, zero width.
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
 
 /**
- * A foreign text with every character that cannot be seen, or that would reorder its surroundings, spelled out:
- * `‹U+202E›`. Showing it as text is the view's duty; this makes sure that the text is what it seems.
+ * A text from outside with every character spelled out that cannot be seen or that would reorder other text:
+ * `‹U+202E›`. The views show it as text; this makes sure that it does not look like another text.
  */
 export function printable(text) {
   return String(text).replace(UNSEEN, char => `‹U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}›`);

@@ -1,4 +1,4 @@
-// Small choices that outlive the page. Where storage is refused they last as long as the page.
+// Small choices that are kept in the browser's storage. Where storage is not allowed they last as long as the page.
 
 const kept = new Map();
 
@@ -16,6 +16,6 @@ export function remember(key, value) {
     if (value === null) localStorage.removeItem(`sessionwatch.${key}`);
     else localStorage.setItem(`sessionwatch.${key}`, value);
   } catch {
-    // Private windows and strict settings: kept for this page.
+    // No storage: kept for this page.
   }
 }

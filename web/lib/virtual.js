@@ -1,4 +1,4 @@
-// Which lines of a very long list have to exist. All lines have the same height.
+// Which lines of a very long list need an element. All lines have the same height.
 
 /**
  * @param {{ length: number, lineHeight: number, scrollTop: number, viewHeight: number, overscan?: number }} list
@@ -12,7 +12,7 @@ export function windowOf({ length, lineHeight, scrollTop, viewHeight, overscan =
   return { first, last, height: length * lineHeight };
 }
 
-/** Where to scroll so that line `index` is in view, moving as little as possible. */
+/** The `scrollTop` with which line `index` is in view, as near to the present one as possible. */
 export function scrollFor({ index, lineHeight, scrollTop, viewHeight }) {
   const top = index * lineHeight;
   if (top < scrollTop) return top;

@@ -288,3 +288,13 @@ test('a life is told from its events: states, tasks, silence, and the steps of i
   ]);
   assert.equal(told.ended, true);
 });
+
+test('another page closes the details, the way back opens them again', () => {
+  const { dashboard } = opened([session('a')], { session: 'a' });
+  dashboard.show({ query: 'app:shop' });
+  assert.equal(dashboard.view.session, 'a', 'a filter leaves them open');
+  dashboard.show({ page: 'log', query: '' });
+  assert.equal(dashboard.view.session, null);
+  dashboard.show({ page: 'live', session: 'a' });
+  assert.equal(dashboard.view.session, 'a');
+});

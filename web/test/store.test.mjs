@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { killOf, steps } from '../kills.js';
+import { stripWords } from '../columns.js';
 import { Store } from '../store.js';
 import { T0, changes, hello, iso, session, snapshot } from './support.mjs';
 
@@ -302,4 +303,15 @@ test('the strip of beats shows what came, what was missed, and what this page ca
   assert.equal(row.strip(T0 + 150_000), '..111001');
   // Overdue by now counts as missed without waiting for the next beat.
   assert.equal(row.strip(T0 + 150_000 + 100_000), '11100100');
+});
+
+test('a job that pings when it has something to say misses no beat, however long it is silent', () => {
+  const store = watching([session('a', { client: 'ping' })]);
+  const row = store.rows.get('a');
+  assert.equal(row.strip(T0 + 110_000), '.......1');
+  row.heard(T0 + 110_000);
+  row.heard(T0 + 111_000);
+  assert.equal(row.strip(T0 + 3_600_000), '.....111');
+  assert.equal(stripWords(row.strip(T0 + 3_600_000), row.due), '3 pings seen, none is due at a fixed time');
+  assert.equal(row.toWire(T0).heartbeat_interval, 30, 'what the server says of it stays as it is');
 });

@@ -8,6 +8,7 @@ import { cell, csv, guarded, tabbed } from '../lib/csv.js';
 import { ago, count, elapsed, plural, printable, took } from '../lib/format.js';
 import { scrollFor, windowOf } from '../lib/virtual.js';
 import { Row } from '../row.js';
+import { chartSpan } from '../stats.js';
 import { T0, iso, session } from './support.mjs';
 
 test('spans are told as people say them', () => {
@@ -213,4 +214,11 @@ test('a kill asked for elsewhere is told from the row alone', () => {
     T0,
   );
   assert.match(verdict(killOf(row, T0 + 10_000), T0 + 10_000), /waits for the next heartbeat, at most 50 s/);
+});
+
+test('charts show what there is a record of, up to the whole hour', () => {
+  const HOUR = 3_600_000;
+  const spanAfter = minutes => chartSpan([{ time: T0 }], T0 + minutes * 60_000, HOUR) / 60_000;
+  assert.deepEqual([0, 1, 4, 5, 8, 20, 39, 41, 60, 600].map(spanAfter), [4, 4, 4, 8, 8, 20, 40, 60, 60, 60]);
+  assert.equal(chartSpan([], T0, HOUR), 4 * 60_000);
 });

@@ -1,10 +1,10 @@
-// One polite line for those who listen instead of look: what was just done, and how the
-// counts moved, at most every five seconds.
+// One line for screen readers: what was just done, and the counts when they change, at most every five seconds.
 
 import { el } from '../lib/dom.js';
 import { count } from '../lib/format.js';
 import { badgeOf } from './header.js';
 
+/** The least time between two announcements, in ms. */
 const PACE = 5000;
 
 export class Announcer {
@@ -17,11 +17,11 @@ export class Announcer {
   constructor(dashboard) {
     this.#dashboard = dashboard;
     this.element = el('p', { class: 'offscreen', role: 'status', 'aria-live': 'polite' });
-    /** The same words for those who look: what an action did, for a moment. */
+    /** The same words on the page, for a moment after an action. */
     this.toast = el('p', { class: 'toast', hidden: true, 'aria-hidden': 'true' });
   }
 
-  /** Says what an action of the reader did. */
+  /** Says what an action of the user did. */
   say(words) {
     this.#words = words;
     this.toast.textContent = words;
@@ -32,7 +32,7 @@ export class Announcer {
     }, 2500);
   }
 
-  /** Called at least once a second. What was done goes before how the counts stand. */
+  /** Called at least once a second. What was done is announced before the counts. */
   render() {
     if (performance.now() - this.#at < PACE) return;
     const { store, live } = this.#dashboard;

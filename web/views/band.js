@@ -1,11 +1,12 @@
-// The last hour at a glance: sessions by state, stacked, with marks for kills and for
-// starts of the server. Dragging over it chooses a range of time.
+// A chart of the last hour, or of as much of it as there is a record of: sessions by state, stacked, with marks for
+// kills and for starts of the server. Dragging over it filters by a range of time.
 
 import { withValues } from '../query.js';
 import { el, setAttribute, svg } from '../lib/dom.js';
 import { count, hourAndMinute, localMinute, plural } from '../lib/format.js';
 
-const SPAN = 3_600_000;
+const MINUTE = 60_000;
+const HOUR = 3_600_000;
 const WIDTH = 1000;
 const HEIGHT = 44;
 const STACK = ['stale', 'ending', 'running', 'idle', 'hidden'];
@@ -20,6 +21,8 @@ export class BandView {
   #drawn = null;
   #from = null;
   #end = 0;
+  /** How much time the chart shows, in ms. */
+  #span = HOUR;
 
   constructor(dashboard, stats) {
     this.#dashboard = dashboard;
@@ -63,11 +66,11 @@ export class BandView {
   #time(event) {
     const box = this.chart.getBoundingClientRect();
     const share = Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
-    return this.#end - SPAN + share * SPAN;
+    return this.#end - this.#span + share * this.#span;
   }
 
   #x(time) {
-    return ((time - this.#end + SPAN) / SPAN) * WIDTH;
+    return ((time - this.#end + this.#span) / this.#span) * WIDTH;
   }
 
   #start(event) {
@@ -111,7 +114,7 @@ export class BandView {
     this.#brush.setAttribute('width', 0);
     const { view } = this.#dashboard;
     const key = view.page === 'live' ? 'started' : 'at';
-    // A press without a drag takes the range away again.
+    // A press without a drag removes the range.
     const values = high - low < 30_000 ? [] : [`${localMinute(low)}..${localMinute(high + 59_999)}`];
     this.#dashboard.show({ query: withValues(view.query, key, values) });
   }
@@ -121,8 +124,8 @@ export class BandView {
     const { minutes, restarts } = this.#stats;
     this.#drawn = minutes;
     this.#end = Math.max(now, minutes.at(-1)?.time ?? 0);
+    this.#span = this.#stats.chartSpan(this.#end);
     const highest = Math.max(1, ...minutes.map(minute => STACK.reduce((sum, state) => sum + minute[state], 0)));
-    const step = SPAN / 60;
     const floor = minutes.map(() => 0);
     STACK.forEach((state, layer) => {
       let path = '';
@@ -130,8 +133,8 @@ export class BandView {
         const value = minute[state];
         if (value === 0) return;
         const left = Math.max(0, this.#x(minute.time));
-        // A minute reaches to the next one, so that no hairline stands between two of them.
-        const right = Math.min(WIDTH, this.#x(Math.min(minute.time + step * 1.02, this.#end)));
+        // Each minute overlaps the next one a little, so that no thin line is seen between them.
+        const right = Math.min(WIDTH, this.#x(Math.min(minute.time + MINUTE * 1.02, this.#end)));
         const low = HEIGHT - (floor[i] / highest) * (HEIGHT - 4);
         const high = HEIGHT - ((floor[i] + value) / highest) * (HEIGHT - 4);
         path += `M${left.toFixed(1)} ${low.toFixed(2)}V${high.toFixed(2)}H${right.toFixed(1)}V${low.toFixed(2)}Z`;
@@ -147,26 +150,28 @@ export class BandView {
         svg('title', { text: title }),
       );
     };
-    const first = this.#end - SPAN;
+    const first = this.#end - this.#span;
     this.#marks.replaceChildren(
       ...minutes
         .filter(minute => minute.kills > 0 && minute.time > first)
         .map(minute =>
-          mark(minute.time + step / 2, 'kill', `${plural(minute.kills, 'kill')}, ${hourAndMinute(minute.time)}`),
+          mark(minute.time + MINUTE / 2, 'kill', `${plural(minute.kills, 'kill')}, ${hourAndMinute(minute.time)}`),
         ),
       ...restarts
         .filter(time => time > first)
         .map(time => mark(time, 'restart', `server started, ${hourAndMinute(time)}`)),
     );
     [...this.scale.children].forEach((tick, i) => {
-      tick.textContent = i === 4 ? 'now' : hourAndMinute(this.#end - SPAN + (i * SPAN) / 4);
+      tick.textContent = i === 4 ? 'now' : hourAndMinute(first + (i * this.#span) / 4);
     });
     const last = minutes.at(-1);
+    const span = this.#span === HOUR ? 'hour' : plural(this.#span / MINUTE, 'minute');
+    setAttribute(this.element, 'aria-label', `The last ${span}`);
     if (last) {
       setAttribute(
         this.chart,
         'aria-label',
-        `Sessions by state in the last hour, at most ${count(highest)} at once; now ${STACK.map(state => `${count(last[state])} ${state}`).join(', ')}`,
+        `Sessions by state in the last ${span}, at most ${count(highest)} at once; now ${STACK.map(state => `${count(last[state])} ${state}`).join(', ')}`,
       );
     }
   }

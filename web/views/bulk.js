@@ -1,8 +1,9 @@
-// What can be done with the ticked rows.
+// The bar of actions for the selected rows.
 
 import { el, setText } from '../lib/dom.js';
 import { count, plural, printable } from '../lib/format.js';
 
+/** Whether all matching rows belong to one app is looked up at most this often, in ms: there may be very many. */
 const PACE = 500;
 
 export class BulkView {
@@ -59,10 +60,9 @@ export class BulkView {
     );
   }
 
-  /** Where all that matches is one app, its users can be written to as a whole. */
+  /** Where all matching rows belong to one app, a message can go to the whole app. */
   #oneApp(now) {
     const dashboard = this.#dashboard;
-    // Among very many that change all the time it is looked for once in a while only.
     if (this.#seen.lines === dashboard.linesVersion || now - this.#seen.at < PACE) return;
     this.#seen = { lines: dashboard.linesVersion, at: now };
     this.#app = dashboard.onlyApp;

@@ -1,4 +1,4 @@
-// Nobody is there yet: how the first session gets here.
+// What an empty server shows: how to register the first session.
 
 import { joining } from '../snippets.js';
 import { copy, el } from '../lib/dom.js';
@@ -30,7 +30,7 @@ export class EmptyView {
   }
 }
 
-/** A button that copies what `text` answers. */
+/** A button that copies what `text()` returns. */
 export function copyButton(text, say, what = '') {
   const button = el('button', {
     type: 'button',

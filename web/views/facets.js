@@ -1,4 +1,4 @@
-// The values that the sessions at hand have, with counts; each a filter when pressed.
+// The values of apps, states and users with their counts. A press on one filters by it.
 
 import { FACETS } from '../facets.js';
 import { toggled, valuesOf } from '../query.js';
@@ -9,9 +9,10 @@ import { shape } from './glyphs.js';
 
 const TITLES = { app: 'App', status: 'Status', user: 'User' };
 const SHOWN = { app: 10, status: 5, user: 8 };
-/** Finding the largest of 100,000 users takes a few ms: with more than MANY it is done every PACE ms. */
-const PACE = 500;
+/** With more users than this, finding the largest counts takes a few ms. */
 const MANY = 2000;
+/** It is then done only this often, in ms. */
+const PACE = 500;
 
 export class FacetsView {
   #dashboard;
@@ -54,7 +55,7 @@ export class FacetsView {
     this.#version = dashboard.facets.version;
     this.#view = dashboard.viewVersion;
     this.#at = now;
-    // Values do not change places under the pointer or the focus: only their counts do.
+    // Under the pointer or the focus the values keep their places, and only the counts change.
     const still = this.element.matches(':hover') || this.element.contains(document.activeElement);
     for (const list of this.#lists) this.#fill(list, still);
   }

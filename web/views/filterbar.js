@@ -1,4 +1,4 @@
-// The filter, what it leaves, and what else can be chosen about the table.
+// The filter, how many sessions match it, and the choices of groups and columns.
 
 import { COLUMNS } from '../columns.js';
 import { EVENT_FIELDS, SESSION_FIELDS } from '../fields.js';
@@ -7,7 +7,7 @@ import { el, setAttribute, setText } from '../lib/dom.js';
 import { count } from '../lib/format.js';
 import { menu } from './menu.js';
 
-/** Typing waits this long before 100,000 rows are filtered anew, in ms. */
+/** How long after the last key the rows are filtered, in ms. */
 const TYPING = 120;
 const LIVE_EXAMPLE = 'app:risk status:running user:ana meta.env:prod idle:>5m';
 const LOG_EXAMPLE = 'app:risk user:ana cause:killed by:joe reason:memory';
@@ -66,8 +66,8 @@ export class FilterBarView {
         },
       },
     });
-    // At once and not with the next frame: a key that comes before it would act on what the field said before, and
-    // leaving the field would put the old filter back.
+    // At once and not with the next frame. Until then a key would act on the field's old text, and leaving the field
+    // would bring the old filter back.
     dashboard.addEventListener('view', () => this.#follow());
     this.#group = el(
       'select',
@@ -110,7 +110,7 @@ export class FilterBarView {
     if (this.input.value !== this.#dashboard.view.query) this.#dashboard.show({ query: this.input.value });
   }
 
-  /** Changed elsewhere (a number pressed, the way back) the view is right; being typed, the field is. */
+  /** Takes a filter that was changed elsewhere, by a number or by going back, into the field. */
   #follow() {
     const { query } = this.#dashboard.view;
     if (query === this.#shown) return;
@@ -134,7 +134,7 @@ export class FilterBarView {
         const chosen = new Set(dashboard.view.columns);
         if (chosen.has(key)) chosen.delete(key);
         else chosen.add(key);
-        // Columns keep their own order, whatever the order in which they were chosen.
+        // Columns have a fixed order, whatever the order in which they were chosen.
         if (chosen.size > 0) dashboard.show({ columns: Object.keys(COLUMNS).filter(each => chosen.has(each)) });
       },
     }));

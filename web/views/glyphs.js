@@ -1,9 +1,8 @@
-// State as a shape, a word and a colour, never by colour alone. The shapes are drawn by
-// CSS from the class; here is only which one, and where else it belongs.
+// Shows a state by a shape, a word and a colour, never by colour alone. CSS draws the shape by its class.
 
 import { el, setText } from '../lib/dom.js';
 
-/** A badge of shape and word, and how to change it. */
+/** Makes a badge of shape and word; `show` changes it. */
 export function stateBadge() {
   const shape = el('span', { class: 'shape', 'aria-hidden': 'true' });
   const word = el('span', { class: 'word' });

@@ -1,6 +1,6 @@
-// A table of any length of which only the lines in view exist. Lines are bound to what
-// they show by its key: while a line stays in view its element stays too, and with it
-// focus and whatever is typed in it. The line that has the focus is never taken away.
+// A table of any length in which only the lines in view have elements. An element is bound to its line by a key: while
+// the line is in view it keeps its element, and with it the focus and what is typed there. The line with the focus
+// keeps its element out of view too.
 
 import { el, setAttribute } from '../lib/dom.js';
 import { scrollFor, windowOf } from '../lib/virtual.js';
@@ -8,7 +8,7 @@ import { scrollFor, windowOf } from '../lib/virtual.js';
 /**
  * @typedef {object} LineView
  * @property {HTMLTableRowElement} element
- * @property {(line: any, index: number) => void} fill shows `line`
+ * @property {(line: any, index: number) => void} fill shows a line
  */
 
 export class Grid {
@@ -25,15 +25,15 @@ export class Grid {
 
   /**
    * @param {object} source
-   * @param {string} source.label what the table is, for those who cannot see it
+   * @param {string} source.label the name of the table for screen readers
    * @param {() => number} source.length
    * @param {(index: number) => any} source.lineAt
-   * @param {(line: any) => number} source.indexOf where it stands now, -1 when it is not listed any more
-   * @param {(line: any) => string|number} source.keyOf distinct for every line
-   * @param {(line: any) => number} source.versionOf changes when the line would look different
-   * @param {(line: any) => string} source.kindOf lines of one kind share views
+   * @param {(line: any) => number} source.indexOf its place now, -1 when it is not listed any more
+   * @param {(line: any) => string|number} source.keyOf different for every line
+   * @param {(line: any) => number} source.versionOf changes when the line looks different
+   * @param {(line: any) => string} source.kindOf views are reused among lines of one kind
    * @param {(kind: string) => LineView} source.create
-   * @param {() => void} source.changed asked for when scrolling or resizing needs a new frame
+   * @param {() => void} source.changed called when scrolling or resizing needs a new frame
    */
   constructor(source) {
     this.#source = source;
@@ -46,7 +46,7 @@ export class Grid {
       this.body,
     );
     this.element = el('div', { class: 'scroller' }, this.table);
-    // Read here, where the layout is clean; reading it while drawing would force a layout in every frame.
+    // Read here, where it costs nothing. Read while drawing, it would force a layout in every frame.
     this.element.addEventListener(
       'scroll',
       () => {
@@ -75,14 +75,14 @@ export class Grid {
   #measure() {
     if (this.#measured) return;
     this.#viewHeight = this.element.clientHeight;
-    this.#measured = this.#viewHeight > 0; // hidden, it has no sizes yet
+    this.#measured = this.#viewHeight > 0; // A hidden table has no sizes yet.
     this.#scrollTop = this.element.scrollTop;
     this.#headHeight = this.head.offsetHeight;
     this.#lineHeight = Number.parseFloat(getComputedStyle(this.element).getPropertyValue('--line')) || 36;
     this.#align();
   }
 
-  /** Tells the cells of all lines where the headings stand, so that no line has to be laid out as a grid of its own. */
+  /** Gives the places of the headings to the cells of all lines, so that no line needs a grid layout of its own. */
   #align() {
     const columns = [...this.head.children].map(cell => [cell.offsetLeft, cell.offsetWidth]);
     if (columns.join() === this.#columns) return;
@@ -93,7 +93,7 @@ export class Grid {
     });
   }
 
-  /** Brings the lines in view up to date; `fresh` fills them all anew, else only those that are others or changed. */
+  /** Brings the lines in view up to date: all of them when `fresh`, else those that are new or changed. */
   render(fresh) {
     this.#measure();
     const length = this.#source.length();
@@ -120,10 +120,10 @@ export class Grid {
       this.#place(held, index, lineHeight);
       this.#fill(held, line, fresh);
     }
-    // Hidden only now: most of those let go were needed again at once.
+    // Hidden only now, since most released views were needed again at once.
     for (const views of this.#spare.values())
       for (const view of views) if (!view.element.hidden) view.element.hidden = true;
-    // The focused line out of view stays where it is, so that typing goes on and tabbing finds its way.
+    // The focused line keeps its element out of view, so that typing and tabbing go on.
     if (focusedKey !== null) {
       const held = this.#views.get(focusedKey);
       this.#fill(held, held.line, fresh);
@@ -140,14 +140,14 @@ export class Grid {
     if (fresh || changed) held.view.fill(line, held.index);
   }
 
-  /** Takes back the views of lines that left, but not the focused one's. Answers that one's key. */
+  /** Releases the views of lines that left, except the focused one. Returns the key of that one, or null. */
   #release(wanted, lineHeight) {
     let focusedKey = null;
     const focused = this.body.contains(document.activeElement) ? document.activeElement.closest('tr') : null;
     for (const [key, held] of this.#views) {
       if (wanted.has(key)) continue;
       if (held.view.element === focused) {
-        // Out of view it stays, where it stands now; no longer in the list, its neighbour gets the focus.
+        // Out of view it moves to its place. When it is no longer listed, its neighbour gets the focus.
         const index = this.#source.indexOf(held.line);
         if (index >= 0) {
           this.#place(held, index, lineHeight);
@@ -192,7 +192,7 @@ export class Grid {
     }
   }
 
-  /** Exactly one line can be tabbed to: the active one, or the nearest to where it was. */
+  /** Makes exactly one line reachable by Tab: the active one, else the first in view. */
   #rove(length) {
     if (this.#refocusAt >= 0) {
       const index = Math.min(this.#refocusAt, length - 1);
@@ -236,14 +236,14 @@ export class Grid {
     if (line && !event.target.closest('button, input, a')) line.focus({ preventScroll: true });
   }
 
-  /** The line that has the focus, or that had it last and is still there. */
+  /** The line with the focus, or that had it last and is still listed. */
   activeLine() {
     const held = this.active !== null ? this.#views.get(this.active) : null;
     if (held) return held.line;
     return this.activeIndex < this.#source.length() ? this.#source.lineAt(this.activeIndex) : null;
   }
 
-  /** What the line that `target` is in shows: what the reader sees, whatever has happened since it was drawn. */
+  /** The line whose element contains `target`: what the user sees there, whatever happened since it was drawn. */
   lineOf(target) {
     return this.#views.get(target.closest('tr')?.gridKey)?.line ?? null;
   }
@@ -278,7 +278,7 @@ export class Grid {
   /** Keys that move the focus. @returns {boolean} whether the key was one of them */
   move(key) {
     const step = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1, PageDown: this.pageLines, PageUp: -this.pageLines }[key];
-    // The lines may have changed since they were drawn, and the next one is the next of what is listed now.
+    // The lines may have changed since they were drawn; the next line is the next of those listed now.
     if (step !== undefined) this.render(false);
     const inside = this.body.contains(document.activeElement);
     if (step !== undefined)
@@ -293,7 +293,7 @@ export class Grid {
     return Math.ceil(this.#scrollTop / this.#lineHeight);
   }
 
-  /** Gives all elements back, for a table that is not shown; the next render makes what it needs. */
+  /** Removes all elements of a table that is not shown. The next render makes them again. */
   clear() {
     for (const held of this.#views.values()) held.view.element.remove();
     for (const views of this.#spare.values()) for (const view of views) view.element.remove();

@@ -1,4 +1,4 @@
-// Who we are, and the truth about the page itself: live, reconnecting, or as of when.
+// The top line: pages, the badge with the state of the connection, pause, theme, help, role.
 
 import { el, setAttribute, setText, svg } from '../lib/dom.js';
 import { timeOfDay, took } from '../lib/format.js';
@@ -6,7 +6,7 @@ import { recall, remember } from '../lib/remember.js';
 
 const THEMES = ['system', 'light', 'dark'];
 
-// Drawn, since few fonts have these.
+// Drawn, since few fonts have these signs.
 const ICONS = {
   pause: 'M5 3h2v10H5zM9 3h2v10H9z',
   play: 'M5 3l8 5-8 5z',
@@ -87,7 +87,7 @@ export class HeaderView {
     this.#applyTheme(recall('theme', 'system'));
   }
 
-  /** A filter that both pages understand goes along; states of live sessions mean nothing to the log. */
+  /** The filter for another page: kept between the two pages of the log, dropped between them and the live page. */
   #carried(key) {
     const { page, query } = this.#dashboard.view;
     return (page === 'live') === (key === 'live') ? query : '';
@@ -138,7 +138,7 @@ export class HeaderView {
   }
 }
 
-/** What the badge says, from the state of the line and of the store. */
+/** The text of the badge, from the state of the connection and of the store. */
 export function badgeOf(dashboard, now = Date.now()) {
   const { line, store } = dashboard;
   const asOf = dashboard.freshest ? `as of ${timeOfDay(dashboard.freshest)}` : '';

@@ -1,4 +1,4 @@
-// Sessions that ended, and the audit log: what the server has written down.
+// The tables of the ended sessions and of the audit log.
 
 import { EVENT_COLUMNS, EVENT_PAGES, eventText, eventValue } from '../event-columns.js';
 import { tabbed } from '../lib/csv.js';
@@ -43,7 +43,7 @@ export class HistoryView {
       page.changed();
     });
     history.addEventListener('change', () => {
-      // Older events at the end move nothing; new ones in front wait while they are pointed at.
+      // Older events at the end move no line. New ones in front wait while the pointer is in the table.
       if (this.#frozen && this.#frozen[0] === history.events[0]) this.#frozen = history.events;
       page.changed();
     });
@@ -112,7 +112,7 @@ export class HistoryView {
     this.#page.say('Row copied');
   }
 
-  /** @returns {boolean} whether the key meant this table */
+  /** @returns {boolean} whether the table used the key */
   key(event) {
     if (this.grid.move(event.key)) return true;
     if (!this.grid.body.contains(document.activeElement)) return false;

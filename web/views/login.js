@@ -1,11 +1,10 @@
-// Where the server listens to more than this machine, it wants a token before it tells
-// anything. The token goes to the server once and is not kept by the page.
+// The login form, for a server that asks for a token. The token is sent once and not kept by the page.
 
 import { el } from '../lib/dom.js';
 
 export class LoginView {
   /**
-   * @param {(token: string) => Promise<void>} login rejects with words for the reader
+   * @param {(token: string) => Promise<void>} login rejects with a message for the user
    */
   constructor(login) {
     this.field = el('input', {
@@ -43,7 +42,7 @@ export class LoginView {
         button.disabled = false;
       }
     });
-    this.element = el('section', { class: 'login', hidden: true }, form);
+    this.element = el('section', { class: 'login', role: 'main', hidden: true }, form);
   }
 
   show(wanted) {

@@ -1,13 +1,13 @@
-// A small menu at a place: for a cell, or for choosing columns. Arrow keys move, Esc and
-// a press elsewhere close it, and the focus goes back where it came from.
+// A small menu at a place of the window. Arrow keys move in it; Escape and a press elsewhere close it, and the focus
+// goes back where it was.
 
 import { el } from '../lib/dom.js';
 
 let open = null;
 
 /**
- * @param {{ text: string, act: () => void, keys?: string, danger?: boolean, checked?: boolean }[]} items with `checked` an
- *   item is a choice, and the menu stays open
+ * @param {{ text: string, act: () => void, keys?: string, danger?: boolean, checked?: boolean }[]} items an
+ *   item with `checked` is a choice, which leaves the menu open
  * @param {{ left: number, bottom: number, right?: number }} place in px of the window
  * @param {HTMLElement|null} back where the focus goes afterwards
  */

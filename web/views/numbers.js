@@ -1,4 +1,4 @@
-// How many are in each state, each with its last hour, each a filter when pressed.
+// The number of sessions in each state, with a line of the last hour. A press filters by the state.
 
 import { toggled, valuesOf } from '../query.js';
 import { el, setAttribute, setText, svg } from '../lib/dom.js';
@@ -75,16 +75,17 @@ export class NumbersView {
     }
     if (this.#drawn !== this.#stats.minutes) {
       this.#drawn = this.#stats.minutes;
-      for (const tile of this.#tiles) draw(tile, this.#drawn);
+      const end = this.#drawn.at(-1)?.time ?? 0;
+      for (const tile of this.#tiles) draw(tile, this.#drawn, this.#stats.chartSpan(end));
     }
   }
 }
 
-/** The last hour as a line over a soft area; minutes in which the server was down are gaps. */
-function draw({ state, line, area }, minutes) {
-  if (minutes.length < 2) return; // one minute is no line yet
+/** The last `span` ms as a line over a soft area; a gap where the server was down. */
+function draw({ state, line, area }, minutes, span) {
+  if (minutes.length < 2) return; // A line needs two minutes.
   const end = minutes[minutes.length - 1].time;
-  const x = time => WIDTH - ((end - time) / 3_600_000) * WIDTH;
+  const x = time => WIDTH - ((end - time) / span) * WIDTH;
   const highest = Math.max(1, ...minutes.map(minute => minute[state]));
   const y = value => HEIGHT - 1.5 - (value / highest) * (HEIGHT - 4);
   let path = '';

@@ -1,5 +1,5 @@
-// What became of the kills asked for here: each with its steps, failures first, kept
-// until it is put away. Failures can be selected for another try.
+// The card of the kills that this page asked for: each with its steps, failures first, until the card is closed.
+// Failures can be selected for another try.
 
 import { steps, verdict } from '../kills.js';
 import { el, setAttribute, setText } from '../lib/dom.js';
@@ -90,7 +90,7 @@ export class OutcomesView {
     const all = [...kills.all.values()];
     const appears = this.element.hidden && all.length > 0;
     this.element.hidden = all.length === 0;
-    // The dialog that asked is gone, and so may be the button that opened it.
+    // The dialog is closed, and the button that opened it may be gone too.
     if (appears && document.activeElement === document.body) this.element.focus({ preventScroll: true });
     if (all.length === 0) return;
     const gone = all.filter(kill => kill.state === 'gone').length;
@@ -117,9 +117,9 @@ export class OutcomesView {
 
 function item() {
   const who = el('bdi', { class: 'who' });
-  const told = el('span', { class: 'told' });
+  const state = el('span', { class: 'told' });
   const line = el('span', { class: 'kill-steps' });
-  const element = el('li', {}, who, line, told);
+  const element = el('li', {}, who, line, state);
   element.show = (kill, now) => {
     setText(who, `${printable(kill.app)} · ${printable(kill.user || kill.id)}`);
     setText(
@@ -131,7 +131,7 @@ function item() {
             .join('  ')
         : '',
     );
-    setText(told, kill.state === 'gone' ? '' : verdict(kill, now));
+    setText(state, kill.state === 'gone' ? '' : verdict(kill, now));
     setAttribute(element, 'class', `is-${kill.state}`);
   };
   return element;

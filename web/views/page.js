@@ -1,4 +1,4 @@
-// The page as a whole: where each view stands, what the keys do, and what is drawn.
+// The whole page: its views, its keys, and what is drawn when.
 
 import { COLUMNS, cellValue } from '../columns.js';
 import { EVENT_COLUMNS, EVENT_PAGES, eventValue } from '../event-columns.js';
@@ -10,7 +10,9 @@ import { Stats } from '../stats.js';
 import { Announcer } from './announcer.js';
 import { BandView } from './band.js';
 import { BulkView } from './bulk.js';
-import { askKill, askMessage, showHelp } from './dialogs.js';
+import { showHelp } from './dialogs/help.js';
+import { askKill } from './dialogs/kill.js';
+import { askMessage } from './dialogs/message.js';
 import { DrawerView } from './drawer.js';
 import { EmptyView } from './empty.js';
 import { FacetsView } from './facets.js';
@@ -22,17 +24,17 @@ import { NumbersView } from './numbers.js';
 import { OutcomesView } from './outcomes.js';
 import { TableView } from './table.js';
 
-/** Counts that change all the time are drawn every CALM ms: faster, nobody can read them. */
-const CALM = 200;
-/** A dashboard that lost its line for less than this is not dimmed yet, in ms. */
-const PATIENCE = 1500;
+/** How often counts are drawn, in ms. Nobody can read them faster. */
+const COUNTS_EVERY = 200;
+/** The page is dimmed when the connection has been lost for this long, in ms. */
+const DIM_AFTER = 1500;
 
 export class Page {
   #dashboard;
   #stats;
   #history = new History();
   #second = -1;
-  #counted = { at: -CALM, key: '', timer: 0 };
+  #counted = { at: -COUNTS_EVERY, key: '', timer: 0 };
   #changed;
 
   /**
@@ -116,7 +118,7 @@ export class Page {
       return;
     if (isTyping(event.target)) return;
     const table = this.#dashboard.view.page === 'live' ? this.table : this.historyView;
-    // Keys that buttons and links have a use for stay theirs.
+    // Buttons and links handle these keys themselves.
     const onControl = event.target.closest?.('button, a, select, summary') && [' ', 'Enter'].includes(event.key);
     if (onControl) return;
     switch (event.key) {
@@ -146,7 +148,7 @@ export class Page {
     event.preventDefault();
   }
 
-  /** Back, one step at a time: details, then the selection, then out of the table. */
+  /** One step back for each press: closes the details, clears the selection, leaves the table. */
   #escape() {
     if (this.drawer.isOpen) this.drawer.close();
     else if (this.#dashboard.selection.size > 0) this.#dashboard.clearSelection();
@@ -186,7 +188,7 @@ export class Page {
     this.announcer.say(`${count(events.length)} rows saved as CSV`);
   }
 
-  /** Once a second is often enough for what is drawn a minute wide. */
+  /** Updates the counts of this minute, once a second. */
   #carryStats(now) {
     const second = Math.floor(now / 1000);
     if (second === this.#second || !this.#dashboard.live) return;
@@ -201,7 +203,7 @@ export class Page {
     this.login.show(denied);
     this.main.hidden = denied;
     document.documentElement.classList.toggle('wall', view.wall);
-    const lost = line.lostAt > 0 && Date.now() - line.lostAt > PATIENCE;
+    const lost = line.lostAt > 0 && Date.now() - line.lostAt > DIM_AFTER;
     this.main.classList.toggle('dimmed', lost && !dashboard.live);
     this.announcer.render();
     const due = this.#countsDue();
@@ -218,12 +220,12 @@ export class Page {
     this.#title();
   }
 
-  /** Whether it is time to draw the counts: at once for what the reader did, every CALM ms for what the feed did. */
+  /** Whether to draw the counts: at once after an action of the user, else every COUNTS_EVERY ms. */
   #countsDue() {
     const { viewVersion, line, store, paused, server } = this.#dashboard;
     const counted = this.#counted;
     const key = [viewVersion, line.state, store.whole, paused, server.role, server.epoch].join();
-    const wait = counted.at + CALM - performance.now();
+    const wait = counted.at + COUNTS_EVERY - performance.now();
     if (key === counted.key && wait > 0) {
       counted.timer ||= setTimeout(() => {
         counted.timer = 0;
@@ -253,7 +255,7 @@ export class Page {
       this.historyView.render(now);
     }
     if (live !== this.wasLive) {
-      // The table that is not shown holds no elements either.
+      // The table that is not shown keeps no elements.
       if (live) this.historyView.grid.clear();
       else {
         this.table.grid.clear();

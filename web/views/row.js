@@ -1,4 +1,4 @@
-// One line of the live table: a session, or a group's heading.
+// The lines of the live table: a session, and the heading of a group.
 
 import { COLUMNS, cellText, stripWords } from '../columns.js';
 import { killOf, steps, verdict } from '../kills.js';
@@ -7,9 +7,10 @@ import { count, plural, printable, shortTime } from '../lib/format.js';
 import { STATES } from '../states.js';
 import { shape, stateBadge, stripImage } from './glyphs.js';
 
+/** How long a new row glows, in ms. */
 const GLOW = 1000;
 
-/** A line for a session. Its cells follow the chosen columns and are made anew when those change. */
+/** The line of a session. Its cells are made again when other columns are chosen. */
 export class RowView {
   #dashboard;
   #cells = [];
@@ -82,7 +83,7 @@ export class RowView {
         if (part.shown !== text) {
           part.shown = text;
           part.strip.style.backgroundImage = stripImage(text);
-          part.strip.setAttribute('aria-label', stripWords(text, row.interval));
+          part.strip.setAttribute('aria-label', stripWords(text, row.due));
         }
       } else {
         setText(part.cell, text);
@@ -96,8 +97,8 @@ export class RowView {
     if (row.ended || row.state === 'ending') {
       this.#actions(this.#steps);
       const kill = killOf(row, now);
-      const told = row.ended && !kill.requestedAt ? endWords(row, now) : stepWords(kill, now);
-      setText(this.#steps, told);
+      const words = row.ended && !kill.requestedAt ? endWords(row, now) : stepWords(kill, now);
+      setText(this.#steps, words);
       setAttribute(this.#steps, 'class', `steps is-${row.ended ? 'gone' : kill.state}`);
       setAttribute(this.#steps, 'title', row.ended ? endWords(row, now) : verdict(kill, now));
     } else if (!this.#armed) {
@@ -117,8 +118,8 @@ export class RowView {
   }
 
   /**
-   * The second step of a kill: the button becomes a field for the reason and a button that does it, placed away from
-   * where the pointer is, with Cancel under it.
+   * The second step of a kill: in place of the button come a field for the reason and the button that kills. Under the
+   * pointer is Cancel.
    */
   arm(row, confirmed) {
     this.disarm(false);
@@ -163,7 +164,7 @@ export class RowView {
     reason.focus();
   }
 
-  /** Back to the first step; with `focus` the line has the focus again. */
+  /** Goes back to the first step. With `focus` the line gets the focus. */
   disarm(focus) {
     if (!this.#armed) return;
     this.#armed = null;
@@ -188,7 +189,7 @@ function endWords(row, now) {
   return `${cause ?? 'ended'} ${shortTime(at, now)}${by ? ` by ${printable(by)}` : ''}${reason ? `: ${printable(reason)}` : ''}`;
 }
 
-/** The heading of a group: its name, its counts, a message to all of it, and the end of all of it. */
+/** The heading of a group: its name and counts, and the buttons for a message to it and for its kill. */
 export class GroupView {
   #dashboard;
   #fold;

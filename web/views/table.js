@@ -1,16 +1,14 @@
-// The live table: headings that sort, lines, the chip that says what waits, and what
-// can be pressed in it.
+// The live table: its lines, the chip that says how many updates wait, and what can be pressed in it.
 
 import { killRows } from '../actions.js';
-import { COLUMNS, cellText, cellValue, pressed } from '../columns.js';
-import { toggled, without } from '../query.js';
-import { copy, el, setAttribute, setText } from '../lib/dom.js';
-import { tabbed } from '../lib/csv.js';
+import { COLUMNS, cellText } from '../columns.js';
+import { el, setAttribute, setText } from '../lib/dom.js';
 import { plural, printable } from '../lib/format.js';
 import { recall } from '../lib/remember.js';
 import { Grid } from './grid.js';
-import { menu } from './menu.js';
+import { Headings } from './headings.js';
 import { GroupView, RowView } from './row.js';
+import { copyRow, rowMenu } from './row-menu.js';
 
 export class TableView {
   #dashboard;
@@ -20,7 +18,7 @@ export class TableView {
   #focus = false;
   #shown = { view: -1, lines: -1, data: -1, selection: -1, second: -1, line: '' };
   #lastPicked = null;
-  #shownHeads = '';
+  #headings;
 
   /**
    * @param {import('../dashboard.js').Dashboard} dashboard
@@ -41,6 +39,7 @@ export class TableView {
       create: kind => (kind === 'group' ? new GroupView(dashboard) : new RowView(dashboard)),
       changed: page.changed,
     });
+    this.#headings = new Headings(dashboard, this.grid);
     this.chip = el('button', {
       type: 'button',
       class: 'chip',
@@ -81,13 +80,12 @@ export class TableView {
       if (row && !event.target.closest('button, input')) this.#open(row.id);
     });
     body.addEventListener('contextmenu', event => this.#menu(event));
-    // Exact values on hover are written when they are asked for: most cells are never pointed at.
+    // Titles with exact values are set when the pointer enters a cell; most cells never need one.
     body.addEventListener('pointerover', event => this.#hover(event));
-    this.grid.head.addEventListener('click', event => this.#sort(event));
   }
 
   #hold() {
-    // Nobody points at a wall; a pointer that was left on it must not stop it.
+    // A pointer that was left on a wall display must not stop it.
     this.#dashboard.hold(!this.#dashboard.view.wall && (this.#pointer || this.#focus));
     this.#ask.changed();
   }
@@ -115,7 +113,7 @@ export class TableView {
     this.#ask.changed();
   }
 
-  /** Ticks a row, or with shift all from the last ticked one to it. */
+  /** Selects a row; with shift all rows from the last selected one to it. */
   #pick(row, selected, range) {
     const dashboard = this.#dashboard;
     const ids = [row.id];
@@ -146,9 +144,9 @@ export class TableView {
     return Boolean(element);
   }
 
-  // Keys, handed on by the page
+  // Keys, passed on by the page
 
-  /** @returns {boolean} whether the key meant the table */
+  /** @returns {boolean} whether the table used the key */
   key(event) {
     const dashboard = this.#dashboard;
     if (this.grid.move(event.key)) return true;
@@ -173,7 +171,7 @@ export class TableView {
         this.#armActive(line);
         return true;
       case 'c':
-        this.#copyRow(line);
+        copyRow(dashboard, line, this.#ask.say);
         return true;
       case 'Enter':
         if (!inside || event.target.closest('button, input')) return false;
@@ -182,7 +180,7 @@ export class TableView {
       case 'ContextMenu':
       case 'F10':
         if (!inside || (event.key === 'F10' && !event.shiftKey)) return false;
-        this.#menuAt(line, null, this.grid.elementOf(line.slot).element.getBoundingClientRect());
+        this.#openMenu(line, null, this.grid.elementOf(line.slot).element.getBoundingClientRect());
         return true;
       default:
         return false;
@@ -194,57 +192,21 @@ export class TableView {
     this.arm(row);
   }
 
-  #copyRow(row) {
-    const { columns } = this.#dashboard.view;
-    const now = this.#dashboard.now();
-    copy(tabbed(columns.map(key => cellValue(COLUMNS[key], row, now))));
-    this.#ask.say('Row copied');
-  }
-
   // What can be done with a cell
 
   #menu(event) {
     const row = this.#rowOf(event.target);
     if (!row || event.target.closest('input')) return;
     event.preventDefault();
-    this.#menuAt(row, event.target.closest('td')?.dataset.column ?? null, {
+    this.#openMenu(row, event.target.closest('td')?.dataset.column ?? null, {
       left: event.clientX,
       bottom: event.clientY,
     });
   }
 
-  #menuAt(row, key, place) {
-    const dashboard = this.#dashboard;
-    const column = key ? COLUMNS[key] : null;
-    const now = dashboard.now();
+  #openMenu(row, key, place) {
     const back = this.grid.elementOf(row.slot)?.element;
-    const query = text => dashboard.show({ query: text });
-    const value = column?.filter ? (column === COLUMNS.state ? row.state : column.text(row, now)) : null;
-    const items = [
-      { text: 'Open details', keys: 'Enter', act: () => this.#open(row.id) },
-      // By the keyboard no cell is pointed at, so each can be chosen.
-      ...(column ? [column] : dashboard.view.columns.map(each => COLUMNS[each])).map(each => ({
-        text: `Copy ${each.title.toLowerCase()}`,
-        act: () => {
-          copy(printable(String(cellValue(each, row, now))));
-          this.#ask.say('Cell copied');
-        },
-      })),
-      { text: 'Copy row', keys: 'c', act: () => this.#copyRow(row) },
-      value !== null && {
-        text: `Only ${column.filter}: ${printable(value) || 'none'}`,
-        act: () => query(toggled(dashboard.view.query, column.filter, value)),
-      },
-      value !== null && {
-        text: `Not ${column.filter}: ${printable(value) || 'none'}`,
-        act: () => query(without(dashboard.view.query, column.filter, value)),
-      },
-      dashboard.mayAct && !row.ended && { text: 'Message…', act: () => this.#ask.message({ rows: [row] }) },
-      dashboard.mayAct &&
-        !row.ended &&
-        row.state !== 'ending' && { text: 'Kill…', keys: 'K', danger: true, act: () => this.arm(row) },
-    ];
-    menu(items.filter(Boolean), place, back);
+    rowMenu(this.#dashboard, row, { key, place, back, arm: () => this.arm(row) }, this.#ask);
   }
 
   #hover(event) {
@@ -257,78 +219,13 @@ export class TableView {
     setAttribute(cell, 'title', exact || null);
   }
 
-  #sort(event) {
-    const key = event.target.closest('[data-sort]')?.dataset.sort;
-    if (key) this.#dashboard.show({ sort: pressed(this.#dashboard.view.sort, key, event.shiftKey) });
-  }
-
-  #heads() {
-    const { columns, sort, wall } = this.#dashboard.view;
-    // Made anew only when they differ: a heading that is replaced between press and release is never pressed.
-    const heads = JSON.stringify([columns, sort, wall]);
-    if (heads === this.#shownHeads) return;
-    this.#shownHeads = heads;
-    const focused = document.activeElement?.dataset?.sort;
-    const all = el('input', { type: 'checkbox', class: 'pick', 'aria-label': 'Select all matching sessions' });
-    all.addEventListener('change', () => {
-      // By what is selected, not by the tick, which is only as true as the last frame.
-      const dashboard = this.#dashboard;
-      if (dashboard.selection.size > 0 && dashboard.selection.size >= dashboard.matching) dashboard.clearSelection();
-      else
-        dashboard.select(
-          [...dashboard.matchingRows()].map(row => row.id),
-          true,
-        );
-    });
-    this.all = all;
-    const cells = columns.map(key => {
-      const at = sort.findIndex(entry => entry.key === key);
-      const direction = at < 0 ? null : sort[at].down ? 'descending' : 'ascending';
-      return el(
-        'th',
-        {
-          role: 'columnheader',
-          scope: 'col',
-          class: `head cell-${key}${COLUMNS[key].right ? ' right' : ''}`,
-          'aria-sort': direction,
-        },
-        el(
-          'button',
-          { type: 'button', class: `sort${direction ? ` ${direction}` : ''}`, data: { sort: key } },
-          el('span', { text: COLUMNS[key].title }),
-          direction &&
-            el('span', {
-              class: 'arrow',
-              'aria-hidden': 'true',
-              text: `${sort[at].down ? '↓' : '↑'}${sort.length > 1 ? at + 1 : ''}`,
-            }),
-        ),
-      );
-    });
-    this.grid.head.replaceChildren(
-      el('th', { role: 'columnheader', scope: 'col', class: 'cell-pick' }, all),
-      ...cells,
-      el(
-        'th',
-        { role: 'columnheader', scope: 'col', class: 'cell-actions' },
-        el('span', { class: 'offscreen', text: 'Actions' }),
-      ),
-    );
-    // On the wall nothing is ticked or pressed, and everything is larger.
-    const track = key =>
-      COLUMNS[key].track.replace(/^(\d+)px$/, (_, width) => `${wall ? Math.round(width * 1.6) : width}px`);
-    this.grid.setTracks([...(wall ? [] : ['36px']), ...columns.map(track), wall ? '24px' : '84px']);
-    this.grid.table.setAttribute('aria-colcount', columns.length + 2);
-    if (focused) this.grid.head.querySelector(`[data-sort="${focused}"]`)?.focus();
-  }
-
   render(now) {
     const dashboard = this.#dashboard;
     const shown = this.#shown;
-    if (shown.view !== dashboard.viewVersion) this.#heads();
+    if (shown.view !== dashboard.viewVersion) this.#headings.render();
     const line = `${dashboard.live} ${dashboard.server.role}`;
     const second = Math.floor(now / 1000);
-    // What concerns every line; a row that changed by itself is known by its version.
+    // Whether every line has to be filled. A row that changed by itself is known by its version.
     const fresh =
       shown.view !== dashboard.viewVersion ||
       shown.selection !== dashboard.selectionVersion ||
@@ -345,9 +242,7 @@ export class TableView {
     };
     this.grid.render(fresh);
     if (!fresh && !moved) return;
-    const { selection, matching } = dashboard;
-    this.all.checked = selection.size > 0 && selection.size >= matching;
-    this.all.indeterminate = selection.size > 0 && selection.size < matching;
+    this.#headings.tick();
     const waiting = dashboard.wouldMove.size;
     this.chip.hidden = waiting === 0;
     setText(this.chip, `${plural(waiting, 'update')} ${waiting === 1 ? 'waits' : 'wait'}`);

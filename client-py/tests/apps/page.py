@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import threading
 import time
 
 import panel as pn
@@ -21,18 +20,26 @@ def say(*words, print=print):  # the module's names are gone by the time that a 
     print(*words, flush=True)
 
 
-def on_kill(say=say):
-    say("CALLBACK")
+def on_kill(kill, say=say):
+    if kill.cause == "killed":
+        say("CALLBACK")
 
 
-def on_kill_with_an_error():
-    raise RuntimeError("a callback that fails")
+def on_kill_with_an_error(kill):
+    if kill.cause == "killed":
+        raise RuntimeError("a callback that fails")
 
 
 async def on_kill_async(kill, say=say):
-    say("ASYNC CALLBACK", kill.by, kill.reason)
+    if kill.cause == "killed":
+        say("ASYNC CALLBACK", kill.by, kill.reason)
 
 
+def on_end(end, say=say):
+    say("END", end.cause)
+
+
+tracker.on_end(on_end)
 tracker.on_kill(on_kill_with_an_error)
 tracker.on_kill(on_kill)
 tracker.on_kill(on_kill_async)
@@ -41,7 +48,7 @@ pn.state.on_session_destroyed(lambda context, say=say: say("DESTROYED"))
 hold = pn.widgets.Button(name="Hold the lock for 6 s")
 block = pn.widgets.Button(name="Block the loop for 3 s")
 report = pn.widgets.Button(name="Report")
-thread = pn.widgets.Button(name="Ask in a thread")
+beside_button = pn.widgets.Button(name="Ask beside")
 shown = pn.pane.Markdown("ready")
 
 
@@ -67,20 +74,17 @@ async def make_report(event, sleep=asyncio.sleep):
     shown.object = "finished"
 
 
-def ask_in_a_thread(event, say=say):
-    """A thread that runs while this very handler does, so that Bokeh's curdoc() would find some page in it."""
-    def ask():
-        settings = {"app_name": os.environ["APP_NAME"] + "-thread", "server_url": os.environ["MONITOR_URL"]}
-        say("IN A THREAD", type(SessionClient.get_tracker(**settings)._host).__name__)
+async def ask_beside(event, say=say):
+    """Ask for the tracker in all that a page may start; workers of the pools are shared by all pages."""
+    import beside
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    asking.join()
-    say("IN THE PAGE", SessionClient.get_tracker(app_name=os.environ["APP_NAME"], server_url=os.environ["MONITOR_URL"]) is tracker)
+    say("PAGE", tracker.session_id)
+    await beside.ask_in_all_ways(os.environ["APP_NAME"], os.environ["MONITOR_URL"], say)
+    say("ASKED ALL")
 
 
-thread.on_click(ask_in_a_thread)
+beside_button.on_click(ask_beside)
 hold.on_click(hold_the_lock)
 block.on_click(block_the_loop)
 report.on_click(make_report)
-pn.Column(hold, block, report, thread, shown).servable()
+pn.Column(hold, block, report, beside_button, shown).servable()

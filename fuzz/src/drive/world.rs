@@ -44,10 +44,12 @@ fn secrets() -> &'static Secrets {
         let lines = tokens::read(&path).expect("readable").tokens;
         let token = |role: Role| lines.iter().find(|line| line.role == role).expect("there").token.clone();
         let admin = token(Role::Admin);
+        let browser = tokens.exchange(&admin).expect("an administrator may log in");
         let words = vec![
             ("$ingest", token(Role::Ingest)),
             ("$view", token(Role::View)),
-            ("$cookie", tokens.exchange(&admin).expect("an administrator may log in").0),
+            ("$cookie", browser.cookie),
+            ("$page", browser.page),
             ("$auth", format!("sessionwatch.auth.{}", URL_SAFE_NO_PAD.encode(&admin))),
             ("$admin", admin),
         ];
@@ -88,6 +90,7 @@ impl World {
             gate: gate(true, false),
             sockets: PerAddress::new(256),
             streams: PerAddress::new(256),
+            lists: Default::default(),
         });
         let front = Front::new(&app, base);
         Self { app, front, words: Vec::new() }

@@ -6,12 +6,14 @@
 //! keeps a second server out for as long as this process lives, however it dies.
 
 mod checkpoints;
+mod files;
 mod forget;
+pub mod original;
 mod rows;
 mod schema;
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -63,10 +65,16 @@ impl Sqlite {
     /// As [`Sqlite::open`].
     pub async fn open_with_vfs(path: &Path, vfs: Option<&str>) -> std::result::Result<Self, OpenError> {
         let failed = |why: String| OpenError { path: path.display().to_string(), why };
-        let lock = lock(path).map_err(failed)?;
+        // By its one true name, so that the lock is the file's and not a name's.
+        let path = &files::real(path).map_err(failed)?;
+        let lock = files::lock(path).map_err(failed)?;
+        if vfs.is_none() {
+            files::keep_private(path).map_err(failed)?;
+        }
         let writer = connect(path, OpenFlags::default(), vfs).await.map_err(|error| failed(explain(&error)))?;
         let prepared = writer
             .call(|connection| {
+                schema::refuse_original(connection)?;
                 prepare(connection).map_err(|error| explain(&error))?;
                 checkpoints::by_hand(connection);
                 schema::migrate(connection)
@@ -116,23 +124,6 @@ fn prepare(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     // Reads the schema, so that a file that is no database is refused here.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
     Ok(())
-}
-
-fn lock(path: &Path) -> std::result::Result<File, String> {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-lock");
-    let beside = PathBuf::from(name);
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(&beside).map_err(|error| {
-            format!("{} cannot be made ({error}); is the folder there and writable?", beside.display())
-        })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err("another sessionwatch is using it; stop that one first, or give this one another --db".to_owned())
-        }
-        Err(TryLockError::Error(error)) => Err(format!("{} cannot be locked ({error})", beside.display())),
-    }
 }
 
 fn explain(error: &rusqlite::Error) -> String {

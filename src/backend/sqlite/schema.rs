@@ -73,6 +73,22 @@ const MIGRATIONS: &[&str] = &[
     ",
 ];
 
+/// Refuses the database of the monitor that this program replaces, before anything in it is
+/// changed.
+///
+/// # Errors
+/// It is one.
+pub(super) fn refuse_original(connection: &Connection) -> Result<(), String> {
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    if version == Ok(0) && super::original::is_original(connection) {
+        return Err(
+            "it is the database of the monitor that sessionwatch replaces; give sessionwatch a file of its own with --db, and take the sessions over with `sessionwatch import`"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
 /// Brings a database up to the newest migration, all of them in one transaction.
 ///
 /// # Errors

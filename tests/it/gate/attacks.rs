@@ -134,8 +134,21 @@ async fn sockets_from_foreign_origins_are_refused_before_the_upgrade() {
 #[tokio::test]
 async fn a_cookie_is_worth_nothing_on_another_port_of_our_own_host() {
     let (server, _) = with_victim(&["--strict"]).await;
-    let cookie = log_in(&server, &tokens_of(&server)[2]).await.expect("an admin may log in");
-    let cookie = format!("sessionwatch={cookie}");
+    let browser = log_in(&server, &tokens_of(&server)[2]).await.expect("an admin may log in");
+    let [(_, cookie), secret] = browser.headers(server.port);
+    // What another program on this host is handed by the browser, and sends as it likes.
+    let thief = [("cookie", cookie.as_str())];
+    for (method, path) in [(Method::GET, "/sessions"), (Method::GET, "/events"), (Method::GET, "/metrics")] {
+        assert_eq!(send(&server, method, path, &thief, "").await.status(), 401, "{path}");
+    }
+    let forged = [thief[0], ("origin", server.url.as_str()), ("x-sessionwatch", "1")];
+    for guess in ["", "x", cookie.split('=').nth(1).expect("a value")] {
+        let forged = [&forged[..], &[("x-sessionwatch-page", guess)]].concat();
+        assert_eq!(send(&server, Method::POST, "/sessions/victim/kill", &forged, "").await.status(), 401);
+        assert_eq!(send(&server, Method::POST, "/logout", &forged, "").await.status(), 204, "which logs nobody out");
+    }
+    let mut socket = server.socket("/ws", &thief).await;
+    assert_eq!(socket.closed().await.expect("a close frame").code, 4401.into());
     let other = format!("http://127.0.0.1:{}", server.port.wrapping_add(1).max(1_024));
     let page =
         [("cookie", cookie.as_str()), ("origin", &other), ("sec-fetch-site", "same-site"), ("x-sessionwatch", "1")];
@@ -149,10 +162,18 @@ async fn a_cookie_is_worth_nothing_on_another_port_of_our_own_host() {
         assert_eq!(send(&server, Method::GET, ping, &picture, "").await.status(), 401, "{ping}");
     }
     // Our own page, with the header and without it.
-    let own = [("cookie", cookie.as_str()), ("origin", server.url.as_str()), ("sec-fetch-site", "same-origin")];
+    let own = [
+        ("cookie", cookie.as_str()),
+        (secret.0, secret.1.as_str()),
+        ("origin", server.url.as_str()),
+        ("sec-fetch-site", "same-origin"),
+    ];
     assert_eq!(send(&server, Method::POST, "/sessions/victim/kill", &own, "").await.status(), 403);
     let own = [&own[..], &[("x-sessionwatch", "1")]].concat();
     assert_eq!(send(&server, Method::POST, "/sessions/victim/kill", &own, "").await.status(), 200);
+    let protocols = format!("sessionwatch.v1, sessionwatch.page.{}", browser.page);
+    let mut socket = server.socket("/ws", &[("cookie", &cookie), ("sec-websocket-protocol", &protocols)]).await;
+    assert_eq!(socket.next().await["role"], "admin", "on the socket it is a subprotocol");
 }
 
 #[tokio::test]
@@ -164,7 +185,7 @@ async fn the_host_is_ours_and_stands_there_once() {
         answer.split(' ').nth(1).map(str::to_owned).unwrap_or_default()
     };
     for ours in ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"] {
-        assert_eq!(ask(format!("GET /healthz HTTP/1.1\r\nhost: {ours}:{port}\r\n")).await, "200", "{ours}");
+        assert_eq!(ask(format!("GET /openapi.json HTTP/1.1\r\nhost: {ours}:{port}\r\n")).await, "200", "{ours}");
     }
     let other = port.wrapping_add(1);
     let not_ours = [
@@ -180,7 +201,7 @@ async fn the_host_is_ours_and_stands_there_once() {
         String::new(),
     ];
     for host in not_ours {
-        for path in ["/healthz", "/", "/sessions", "/client.js", "/nothing/here"] {
+        for path in ["/openapi.json", "/", "/sessions", "/client.js", "/nothing/here"] {
             let status = ask(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n")).await;
             assert!(status == "421" || status == "400", "{host:?} {path}: {status}");
         }
@@ -190,14 +211,17 @@ async fn the_host_is_ours_and_stands_there_once() {
         );
     }
     assert_eq!(
-        ask(format!("GET /healthz HTTP/1.1\r\nhost: localhost:{port}\r\nhost: localhost:{port}\r\n")).await,
+        ask(format!("GET /openapi.json HTTP/1.1\r\nhost: localhost:{port}\r\nhost: localhost:{port}\r\n")).await,
         "421"
     );
-    assert_eq!(ask(format!("GET /healthz HTTP/1.1\r\nhost: localhost:{port}\r\nhost: evil.com\r\n")).await, "421");
-    assert_eq!(ask("GET /healthz HTTP/1.1\r\n".to_owned()).await, "421");
-    assert_eq!(ask("GET /healthz HTTP/1.0\r\n".to_owned()).await, "421");
-    assert_eq!(ask(format!("GET http://evil.com/healthz HTTP/1.1\r\nhost: localhost:{port}\r\n")).await, "421");
-    assert_eq!(ask(format!("GET http://localhost:{port}/healthz HTTP/1.1\r\nhost: localhost:{port}\r\n")).await, "200");
+    assert_eq!(ask(format!("GET /openapi.json HTTP/1.1\r\nhost: localhost:{port}\r\nhost: evil.com\r\n")).await, "421");
+    assert_eq!(ask("GET /openapi.json HTTP/1.1\r\n".to_owned()).await, "421");
+    assert_eq!(ask("GET /openapi.json HTTP/1.0\r\n".to_owned()).await, "421");
+    assert_eq!(ask(format!("GET http://evil.com/openapi.json HTTP/1.1\r\nhost: localhost:{port}\r\n")).await, "421");
+    assert_eq!(
+        ask(format!("GET http://localhost:{port}/openapi.json HTTP/1.1\r\nhost: localhost:{port}\r\n")).await,
+        "200"
+    );
 }
 
 #[tokio::test]
@@ -283,7 +307,7 @@ async fn a_proxy_that_was_named_is_never_local_and_its_last_word_on_the_address_
     let answer = send(&server, Method::POST, "/login", &page, &body).await;
     assert_eq!(answer.status(), 204);
     let set = answer.headers()["set-cookie"].to_str().unwrap().to_owned();
-    for part in ["; HttpOnly", "; SameSite=Strict", "; Secure", "; Path=/"] {
+    for part in ["__Host-sessionwatch-443=", "; HttpOnly", "; SameSite=Strict", "; Secure", "; Path=/"] {
         assert!(set.contains(part), "{set}");
     }
     let plain = [&[("origin", "http://monitor.example")], &page[1..2], &page[3..]].concat();

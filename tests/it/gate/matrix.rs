@@ -11,13 +11,13 @@ use sessionwatch::http::routes;
 use sessionwatch::tokens::{self, Role, Tokens};
 use tempfile::TempDir;
 
-use super::requests::{Secrets, origin_text, put};
+use super::requests::{Browser, Secrets, origin_text, put};
 use super::rules::{CLASSES, Cell, Class, Host, Mode, Origin, Shown, Site, class, echoed, verdict};
 use crate::support::Server;
 
 const PORT: u16 = 8_000;
 const MODES: [Mode; 4] = [Mode::Local, Mode::Forwarded, Mode::Strict, Mode::Remote];
-const SHOWN: [Shown; 7] = [
+const SHOWN: [Shown; 10] = [
     Shown::Nothing,
     Shown::IngestToken,
     Shown::ViewToken,
@@ -25,6 +25,9 @@ const SHOWN: [Shown; 7] = [
     Shown::OtherSecret,
     Shown::ViewCookie,
     Shown::AdminCookie,
+    Shown::CookieAlone,
+    Shown::OthersPage,
+    Shown::PageAlone,
 ];
 const ORIGINS: [Origin; 9] = [
     Origin::Absent,
@@ -63,7 +66,11 @@ fn bench(mode: Mode) -> Bench {
     let tokens = Tokens::open(&path).expect("made");
     let lines = tokens::read(&path).expect("readable").tokens;
     let token = |role: Role| lines.iter().find(|line| line.role == role).expect("there").token.clone();
-    let cookie = |role: Role| tokens.exchange(&token(role)).expect("it may log in").0;
+    let cookie = |role: Role| tokens.exchange(&token(role)).expect("it may log in");
+    let cookie = |role: Role| {
+        let browser = cookie(role);
+        Browser { cookie: browser.cookie, page: browser.page }
+    };
     let secrets =
         Secrets { tokens: Role::ALL.map(token), view_cookie: cookie(Role::View), admin_cookie: cookie(Role::Admin) };
     let gate = Gate {

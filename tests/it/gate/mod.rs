@@ -2,15 +2,18 @@
 //! meet who go around it, over real sockets.
 
 mod attacks;
+mod enforce;
 mod flood;
 mod limits;
+mod lists;
 mod matrix;
 mod nginx;
 mod people;
-mod remote;
-mod requests;
+pub mod remote;
+pub mod requests;
 mod rules;
 mod stalled;
 mod strangers;
 mod takeover;
+mod token_file;
 pub mod wire;

@@ -123,9 +123,10 @@ async fn a_persons_login_is_never_a_means_of_other_sites_or_apps() {
     assert_eq!(ask(&server, Method::GET, "/sessions", &[("authorization", &bearer)], Value::Null).await.0, 200);
     let foreign = [ANA, ("authorization", "Bearer the.proxys.own")];
     assert_eq!(ask(&server, Method::GET, "/sessions", &foreign, Value::Null).await.0, 200);
-    if let Ok(value) = log_in(&server, &admin).await {
-        let cookie = format!("sessionwatch={value}");
-        assert_eq!(ask(&server, Method::GET, "/sessions", &[("cookie", &cookie)], Value::Null).await.0, 401);
+    if let Ok(browser) = log_in(&server, &admin).await {
+        let [(cookie, value), (page, secret)] = browser.headers(server.port);
+        let headers = [(cookie, &*value), (page, &*secret)];
+        assert_eq!(ask(&server, Method::GET, "/sessions", &headers, Value::Null).await.0, 401);
     }
     assert_eq!(ask(&server, Method::GET, "/sessions", &[ANA], Value::Null).await.1["total"], 1);
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::requests::{log_in, tokens_of};
+use super::requests::{Browser, log_in, tokens_of};
 use crate::support::{PATIENCE, Server, Socket, command};
 
 struct Remote {
@@ -184,20 +184,25 @@ async fn the_link_works_once_however_many_try() {
     assert!(bad.iter().all(|refused| *refused == Err(401)));
     assert_eq!(log_in(&remote.server, once).await, Err(401), "and never again");
 
-    let cookie = format!("sessionwatch={}", good[0].as_ref().unwrap());
+    let of = |browser: &Browser| browser.headers(remote.server.port);
+    let [(_, cookie), (_, page)] = of(good[0].as_ref().unwrap());
     let url = &remote.server.url;
-    let asked = remote.server.client.get(format!("{url}/sessions")).header("cookie", &cookie).send().await.unwrap();
+    let asked = remote.server.client.get(format!("{url}/sessions")).header("cookie", &cookie);
+    let asked = asked.header("x-sessionwatch-page", &page).send().await.unwrap();
     assert_eq!(asked.status(), StatusCode::OK);
-    let mut dashboard = remote.server.socket("/ws", &[("cookie", &cookie), ("origin", url)]).await;
+    let shown = [("cookie", &*cookie), ("x-sessionwatch-page", &*page), ("origin", url)];
+    let mut dashboard = remote.server.socket("/ws", &shown).await;
     assert_eq!(dashboard.next().await["role"], "admin");
     let admin = tokens_of(&remote.server)[2].clone();
-    let other = format!("sessionwatch={}", log_in(&remote.server, &admin).await.expect("admin may log in"));
-    let mut another = remote.server.socket("/ws", &[("cookie", &other)]).await;
+    let [(_, other), (_, others)] = of(&log_in(&remote.server, &admin).await.expect("admin may log in"));
+    let mut another = remote.server.socket("/ws", &[("cookie", &other), ("x-sessionwatch-page", &others)]).await;
     // Who logs out is out, with that cookie and what it opened; nobody else is.
     let out =
         remote.server.client.post(format!("{url}/logout")).header("cookie", &cookie).header("x-sessionwatch", "1");
+    let out = out.header("x-sessionwatch-page", &page);
     assert_eq!(out.send().await.unwrap().status(), 204);
-    let asked = remote.server.client.get(format!("{url}/sessions")).header("cookie", &cookie).send().await.unwrap();
+    let asked = remote.server.client.get(format!("{url}/sessions")).header("cookie", &cookie);
+    let asked = asked.header("x-sessionwatch-page", &page).send().await.unwrap();
     assert_eq!(asked.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(dashboard.closed().await.expect("a close frame").code, 4401.into());
     assert_eq!(remote.status(Some(&admin), "POST", "/sessions", Some(json!({ "app_name": "b" }))).await, 201);
@@ -218,8 +223,8 @@ async fn a_rotated_or_revoked_token_closes_its_sockets_within_a_second() {
         socket.next().await;
         socket
     };
-    let cookie = format!("sessionwatch={}", log_in(server, &view).await.expect("view may log in"));
-    let mut by_cookie = server.socket("/ws", &[("cookie", &cookie)]).await;
+    let [(_, cookie), (_, page)] = log_in(server, &view).await.expect("view may log in").headers(server.port);
+    let mut by_cookie = server.socket("/ws", &[("cookie", &cookie), ("x-sessionwatch-page", &page)]).await;
     let (mut viewer, mut client) = (open("/ws", &view).await, open("/ws/client", &ingest).await);
     let mut staying = open("/ws", &admin).await;
     remote.status(Some(&ingest), "GET", "/ping/a/job", None).await;
@@ -260,10 +265,23 @@ async fn a_rotated_or_revoked_token_closes_its_sockets_within_a_second() {
     assert!(!remote.token_command(&["rotate", "nobody"]).await.0);
 }
 
+/// The tests' certificate and its key, as files that only their owner can read: Git keeps no
+/// such modes.
+pub fn certificates(folder: &TempDir) -> (String, String) {
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/gate/tls/test-only");
+    let [cert, key] = ["cert", "key"].map(|what| {
+        let copy = folder.path().join(what);
+        std::fs::copy(format!("{kept}.{what}.pem"), &copy).expect("it is there");
+        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
+        copy.to_str().expect("text").to_owned()
+    });
+    (cert, key)
+}
+
 #[tokio::test]
 async fn over_tls_the_same_holds_and_the_cookie_is_secure() {
-    let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/gate/tls/test-only");
-    let (cert, key) = (format!("{certificates}.cert.pem"), format!("{certificates}.key.pem"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (cert, key) = certificates(&folder);
     let remote = remote(&["--tls-cert", &cert, "--tls-key", &key]).await;
     assert!(remote.server.url.starts_with("https://"));
     let admin = tokens_of(&remote.server)[2].clone();
@@ -276,6 +294,7 @@ async fn over_tls_the_same_holds_and_the_cookie_is_secure() {
     };
     let answer = login(&own).await;
     assert_eq!(answer.status(), 204);
+    assert!(answer.headers()["set-cookie"].to_str().unwrap().starts_with("__Host-sessionwatch-"));
     assert!(answer.headers()["set-cookie"].to_str().unwrap().contains("; Secure"));
     assert_eq!(login(&own.replace("https", "http")).await.status(), 403, "the scheme belongs to the origin");
     // Plain HTTP on the same port is no HTTP at all.
@@ -289,13 +308,11 @@ async fn the_log_shows_outside_text_harmless() {
     let log = folder.path().join("log");
     let file = std::fs::File::create(&log).expect("a file");
     let db = folder.path().join("l.db");
+    let name = "evil\n2026-01-01 INFO admin logged in \u{1b}[2J\u{202e}";
+    let line = sessionwatch::tokens::Line::fresh(name, sessionwatch::tokens::Role::Admin);
     let tokens = sessionwatch::tokens::File {
-        tokens: vec![sessionwatch::tokens::Line {
-            name: "evil\n2026-01-01 INFO admin logged in \u{1b}[2J\u{202e}".to_owned(),
-            role: sessionwatch::tokens::Role::Admin,
-            token: SECRET.to_owned(),
-        }],
-        changes: Vec::new(),
+        tokens: vec![sessionwatch::tokens::Line { token: SECRET.to_owned(), ..line }],
+        ..Default::default()
     };
     sessionwatch::tokens::write(&folder.path().join("l.db.tokens"), &tokens).expect("written");
     let mut child =

@@ -4,12 +4,26 @@ use super::rules::{Origin, Shown, Site};
 use crate::support::Server;
 use sessionwatch::tokens::{self, Role};
 
+/// What a browser has that is logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Browser {
+    pub cookie: String,
+    pub page: String,
+}
+
+impl Browser {
+    /// As it asks the server on this port, over plain HTTP.
+    pub fn headers(&self, port: u16) -> [(&'static str, String); 2] {
+        [("cookie", format!("sessionwatch-{port}={}", self.cookie)), ("x-sessionwatch-page", self.page.clone())]
+    }
+}
+
 /// Every secret that a server knows.
 pub struct Secrets {
     /// ingest, view, admin
     pub tokens: [String; 3],
-    pub view_cookie: String,
-    pub admin_cookie: String,
+    pub view_cookie: Browser,
+    pub admin_cookie: Browser,
 }
 
 impl Secrets {
@@ -30,15 +44,16 @@ pub fn tokens_of(server: &Server) -> [String; 3] {
     Role::ALL.map(|role| lines.iter().find(|line| line.role == role).expect("there").token.clone())
 }
 
-/// The cookie's value for a token, or the status of the refusal.
-pub async fn log_in(server: &Server, token: &str) -> Result<String, u16> {
+/// Logs a browser in by a token or a link, or answers the status of the refusal.
+pub async fn log_in(server: &Server, token: &str) -> Result<Browser, u16> {
     let body = serde_json::json!({ "token": token });
     let url = format!("{}://127.0.0.1:{}/login", server.url.split(':').next().expect("a scheme"), server.port);
     let response = server.client.post(url).json(&body).send().await.expect("an answer");
     let status = response.status().as_u16();
-    let cookie = response.headers().get("set-cookie").and_then(|set| set.to_str().ok());
-    let value = cookie.and_then(|set| set.strip_prefix("sessionwatch=")?.split(';').next());
-    value.map(str::to_owned).ok_or(status)
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let cookie = header("set-cookie").and_then(|set| set.split(';').next()?.split_once('=')).map(|(_, value)| value);
+    let browser = cookie.zip(header("x-sessionwatch-page"));
+    browser.map(|(cookie, page)| Browser { cookie: cookie.to_owned(), page: page.to_owned() }).ok_or(status)
 }
 
 /// The Origin as a browser would send it.
@@ -67,7 +82,10 @@ pub fn put(
     secrets: &Secrets,
 ) -> Vec<(&'static str, String)> {
     let bearer = |token: &str| ("authorization", format!("Bearer {token}"));
-    let cookie = |value: &str| ("cookie", format!("theme=dark; sessionwatch={value}"));
+    // The port as the host says it.
+    let asked = host.rsplit_once(':').map_or(80, |(_, port)| port.parse().unwrap_or(80));
+    let cookie = |browser: &Browser| ("cookie", format!("theme=dark; sessionwatch-{asked}={}", browser.cookie));
+    let page = |browser: &Browser| ("x-sessionwatch-page", browser.page.clone());
     let mut all = Vec::new();
     match shown {
         Shown::Nothing => {}
@@ -75,8 +93,11 @@ pub fn put(
         Shown::ViewToken => all.push(bearer(&secrets.tokens[1])),
         Shown::AdminToken => all.push(bearer(&secrets.tokens[2])),
         Shown::OtherSecret => all.push(bearer("bm90IGEgdG9rZW4gYXQgYWxsLCBpcyBpdCBub3cgc29tZQ")),
-        Shown::ViewCookie => all.push(cookie(&secrets.view_cookie)),
-        Shown::AdminCookie => all.push(cookie(&secrets.admin_cookie)),
+        Shown::ViewCookie => all.extend([cookie(&secrets.view_cookie), page(&secrets.view_cookie)]),
+        Shown::AdminCookie => all.extend([cookie(&secrets.admin_cookie), page(&secrets.admin_cookie)]),
+        Shown::CookieAlone => all.push(cookie(&secrets.admin_cookie)),
+        Shown::OthersPage => all.extend([cookie(&secrets.admin_cookie), page(&secrets.view_cookie)]),
+        Shown::PageAlone => all.push(page(&secrets.admin_cookie)),
     }
     if origin != Origin::Absent {
         all.push(("origin", origin_text(origin, host, port)));

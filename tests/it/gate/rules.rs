@@ -25,6 +25,12 @@ pub enum Shown {
     OtherSecret,
     ViewCookie,
     AdminCookie,
+    /// The cookie without the secret of its page, as another port of this host gets it.
+    CookieAlone,
+    /// The cookie with another browser's page secret.
+    OthersPage,
+    /// The page's secret without the cookie.
+    PageAlone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +107,8 @@ pub enum Class {
     Script,
     /// CONTROL: shows nothing that is not public.
     Page,
+    /// Anybody, by any name: one word.
+    Health,
     /// CONTROL: looks.
     View,
     /// CONTROL: does.
@@ -108,7 +116,7 @@ pub enum Class {
 }
 
 /// Every route there is, by hand: one that is not here fails the matrix.
-pub const CLASSES: [(Class, &[(&str, &str)]); 6] = [
+pub const CLASSES: [(Class, &[(&str, &str)]); 7] = [
     (
         Class::Register,
         &[
@@ -157,16 +165,9 @@ pub const CLASSES: [(Class, &[(&str, &str)]); 6] = [
     ),
     (
         Class::Page,
-        &[
-            ("GET", "/"),
-            ("GET", "/assets/{*path}"),
-            ("POST", "/login"),
-            ("POST", "/logout"),
-            ("GET", "/healthz"),
-            ("GET", "/readyz"),
-            ("GET", "/openapi.json"),
-        ],
+        &[("GET", "/"), ("GET", "/assets/{*path}"), ("POST", "/login"), ("POST", "/logout"), ("GET", "/openapi.json")],
     ),
+    (Class::Health, &[("GET", "/healthz"), ("GET", "/readyz")]),
 ];
 
 /// The class of a route; `HEAD` is asked like `GET`.
@@ -178,6 +179,9 @@ pub fn class(method: &str, path: &str) -> Option<Class> {
 /// What the gate has to answer: 200 stands for letting through.
 pub fn verdict(cell: &Cell<'_>) -> u16 {
     let class = class(cell.method, cell.path).expect("every route stands in the table");
+    if class == Class::Health {
+        return 200;
+    }
     if !cell.host.is_ours() {
         return 421;
     }
@@ -191,10 +195,11 @@ pub fn verdict(cell: &Cell<'_>) -> u16 {
         Shown::ViewCookie | Shown::AdminCookie if ingest => Shown::Nothing,
         Shown::ViewCookie => Shown::ViewToken,
         Shown::AdminCookie => Shown::AdminToken,
+        Shown::CookieAlone | Shown::OthersPage | Shown::PageAlone => Shown::Nothing,
         other => other,
     };
     match (class, shown) {
-        (Class::Script | Class::Page | Class::Own, _) => 200,
+        (Class::Script | Class::Page | Class::Own | Class::Health, _) => 200,
         (Class::Register, Shown::ViewToken) => 403,
         (Class::Register, Shown::Nothing) if cell.mode == Mode::Local => 200,
         (Class::Register, Shown::Nothing) => 401,
@@ -221,7 +226,7 @@ fn control_may_come(cell: &Cell<'_>) -> bool {
     let write = !matches!(cell.method, "GET" | "HEAD");
     let browser = cell.origin != Origin::Absent
         || cell.site != Site::Absent
-        || matches!(cell.shown, Shown::ViewCookie | Shown::AdminCookie);
+        || matches!(cell.shown, Shown::ViewCookie | Shown::AdminCookie | Shown::CookieAlone | Shown::OthersPage);
     from_our_page && (cell.header || !write || !browser)
 }
 

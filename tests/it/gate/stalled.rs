@@ -25,7 +25,7 @@ async fn metric(server: &Server, name: &str) -> u64 {
 #[tokio::test]
 async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed() {
     const STALLED: u64 = 48;
-    let server = Server::start(&[]).await;
+    let server = Server::start(&["--report-rate", "0"]).await;
     let meta = json!({ "note": "x".repeat(3_900) });
     let ids: Vec<String> = (0..64).map(|n| format!("s{n}")).collect();
     for id in &ids {

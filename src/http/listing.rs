@@ -1,0 +1,221 @@
+//! A list of sessions on its way out, a piece at a time: what a slow reader costs is one
+//! piece, and not the list of 100,000.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::stream;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+use utoipa::ToSchema;
+
+use super::csv;
+use super::error::{Answer, Problem};
+use super::list::ListQuery;
+use crate::clock::Timestamp;
+use crate::registry::View;
+use crate::session::{Session, SessionId};
+use crate::wire::SessionJson;
+
+/// Rows that are encoded at once.
+const PIECE: usize = 256;
+/// Lists that may be on their way at once. Each keeps the table as it was when it began, which
+/// costs what has changed since.
+const AT_ONCE: usize = 16;
+/// How long one waits for its turn.
+const WAIT: Duration = Duration::from_secs(10);
+/// How long one may take in all.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The places of the lists that are on their way.
+pub struct Lists(Arc<Semaphore>);
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+impl Lists {
+    /// A place, as soon as one is free.
+    ///
+    /// # Errors
+    /// 503 when none is for long.
+    pub(super) async fn take(&self) -> Answer<OwnedSemaphorePermit> {
+        match timeout(WAIT, self.0.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => {
+                let detail = "too many lists are being read; try again in a moment, or ask for less with limit";
+                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+                    .with_header(header::RETRY_AFTER, HeaderValue::from_static("10")))
+            }
+        }
+    }
+}
+
+pub(super) enum Format {
+    Json,
+    Csv,
+}
+
+/// A list that was asked for, of one exact position.
+pub(super) struct Listing {
+    pub(super) view: View,
+    pub(super) query: ListQuery,
+    pub(super) after: Option<(Timestamp, SessionId)>,
+    pub(super) now: Timestamp,
+    pub(super) epoch: Arc<str>,
+    pub(super) format: Format,
+}
+
+/// What documents call the answer; it is written piece by piece.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Page<'a> {
+    sessions: Vec<SessionJson<'a>>,
+    total: usize,
+    next: Option<String>,
+    epoch: &'a str,
+    seq: u64,
+}
+
+/// What stands behind the sessions of an answer.
+#[derive(Serialize)]
+struct Tail<'a> {
+    total: usize,
+    next: Option<String>,
+    epoch: &'a str,
+    seq: u64,
+}
+
+fn cursor(session: &Session) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{} {}", session.started_at.0, session.id))
+}
+
+/// How far a list has come.
+struct Progress {
+    listing: Listing,
+    needle: Option<String>,
+    total: usize,
+    written: usize,
+    last: Option<Arc<Session>>,
+    until: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Listing {
+    /// The answer, whose body is made as it is read.
+    pub(super) async fn answer(self, place: OwnedSemaphorePermit) -> Response {
+        let needle = self.query.needle();
+        let counting = (self.view.clone(), self.query.clone(), needle.clone());
+        // Every session is looked at for this, so it is done beside the async threads.
+        let count = move || {
+            let (view, query, needle) = counting;
+            view.sessions().filter(|session| query.fits(session, needle.as_deref())).count()
+        };
+        let total = if self.view.len() > PIECE {
+            tokio::task::spawn_blocking(count).await.unwrap_or_default()
+        } else {
+            count()
+        };
+        let mut headers = HeaderMap::new();
+        match self.format {
+            Format::Json => {
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+            Format::Csv => {
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
+                let name = HeaderValue::from_static("attachment; filename=\"sessions.csv\"");
+                headers.insert(header::CONTENT_DISPOSITION, name);
+            }
+        }
+        let mut progress = Progress {
+            listing: self,
+            needle,
+            total,
+            written: 0,
+            last: None,
+            until: Instant::now() + DEADLINE,
+            _place: place,
+        };
+        let (first, more) = progress.piece(true);
+        if !more {
+            return (headers, first).into_response();
+        }
+        let rest = stream::unfold(Some(progress), |progress| async move {
+            let mut progress = progress?;
+            if Instant::now() >= progress.until {
+                let late = std::io::Error::new(std::io::ErrorKind::TimedOut, "the list was read too slowly");
+                return Some((Err(late), None));
+            }
+            let (bytes, more) = progress.piece(false);
+            Some((Ok(bytes), more.then_some(progress)))
+        });
+        let first = stream::once(std::future::ready(Ok(first)));
+        (headers, Body::from_stream(futures_util::StreamExt::chain(first, rest))).into_response()
+    }
+}
+
+impl Progress {
+    /// The next piece, and whether more follow.
+    fn piece(&mut self, first: bool) -> (Bytes, bool) {
+        let room = self.listing.query.limit().saturating_sub(self.written);
+        // One more than is written tells whether there are more.
+        let mut rows = self.rows(room.min(PIECE).saturating_add(1));
+        let more_exist = rows.len() > room.min(PIECE);
+        rows.truncate(room.min(PIECE));
+        self.written += rows.len();
+        if let Some(last) = rows.last() {
+            self.last = Some(last.clone());
+        }
+        let more = more_exist && room > PIECE;
+        let next = (more_exist && !more).then_some(self.last.as_deref()).flatten().map(cursor);
+        let now = self.listing.now;
+        let bytes = match self.listing.format {
+            Format::Csv => csv::sessions(rows.iter().map(|session| &**session), now, first).into(),
+            Format::Json => self.json(&rows, first, (!more).then_some(next)),
+        };
+        (bytes, more)
+    }
+
+    fn json(&self, rows: &[Arc<Session>], first: bool, end: Option<Option<String>>) -> Bytes {
+        let mut out = Vec::with_capacity(rows.len() * 512 + 128);
+        if first {
+            out.extend_from_slice(br#"{"sessions":["#);
+        }
+        for (index, session) in rows.iter().enumerate() {
+            if index > 0 || !first {
+                out.push(b',');
+            }
+            let _ = serde_json::to_writer(&mut out, &SessionJson::new(session, self.listing.now));
+        }
+        if let Some(next) = end {
+            out.push(b']');
+            let Listing { view, epoch, .. } = &self.listing;
+            let tail = Tail { total: self.total, next, epoch, seq: view.seq };
+            let from = out.len();
+            let _ = serde_json::to_writer(&mut out, &tail);
+            // The object of the tail goes on where the list ends.
+            out[from] = b',';
+        }
+        out.into()
+    }
+
+    /// The next sessions that fit, at most so many.
+    fn rows(&self, most: usize) -> Vec<Arc<Session>> {
+        let Listing { view, query, after, .. } = &self.listing;
+        let from = self.last.as_ref().map(|last| (last.started_at, last.id.clone())).or_else(|| after.clone());
+        let take = |rows: &mut dyn Iterator<Item = &Arc<Session>>| {
+            rows.filter(|session| query.fits(session, self.needle.as_deref())).take(most).cloned().collect()
+        };
+        match from {
+            Some((at, id)) => take(&mut view.sessions_after(at, id)),
+            None => take(&mut view.sessions()),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Browsers that are logged in: the one-time links, and the cookies that they and tokens
+//! are exchanged for.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use subtle::ConstantTimeEq;
+
+use super::Identity;
+use crate::secret;
+use crate::session::Digest;
+
+/// How long a browser stays logged in.
+pub const COOKIE_LIFE: Duration = Duration::from_secs(12 * 3_600);
+/// How long a one-time link can be used.
+pub(super) const LINK_LIFE: Duration = Duration::from_secs(15 * 60);
+/// Browsers that may be logged in at once by one token. More log the oldest out, of the
+/// same token: no other administrator is.
+const PER_TOKEN: usize = 128;
+
+struct Cookie {
+    identity: Identity,
+    page: Digest,
+    expires: Instant,
+}
+
+struct Link {
+    digest: Digest,
+    identity: Identity,
+    expires: Instant,
+}
+
+/// The two secrets of a browser that has logged in.
+pub struct LoggedIn {
+    /// The cookie's value, which no script can read.
+    pub cookie: String,
+    /// What the page keeps and sends along: the cookie is worth nothing without it, since
+    /// browsers send a cookie to every port of the host.
+    pub page: String,
+    /// As whom.
+    pub identity: Identity,
+}
+
+/// All that browsers are logged in by.
+#[derive(Default)]
+pub(super) struct Cookies {
+    cookies: HashMap<Digest, Cookie>,
+    link: Option<Link>,
+}
+
+impl Cookies {
+    /// Logs a browser in.
+    pub(super) fn log_in(&mut self, identity: Identity, now: Instant) -> LoggedIn {
+        self.cookies.retain(|_, cookie| cookie.expires > now);
+        let of_token = self.cookies.iter().filter(|(_, cookie)| cookie.identity.token == identity.token);
+        if of_token.clone().count() >= PER_TOKEN
+            && let Some(oldest) = of_token.min_by_key(|(_, cookie)| cookie.expires).map(|(digest, _)| *digest)
+        {
+            self.cookies.remove(&oldest);
+        }
+        let ((cookie, digest), (page, page_digest)) = (secret::fresh(), secret::fresh());
+        let kept = Cookie { identity: identity.clone(), page: page_digest, expires: now + COOKIE_LIFE };
+        self.cookies.insert(digest, kept);
+        LoggedIn { cookie, page, identity: Identity { cookie: Some(digest), ..identity } }
+    }
+
+    /// Whose cookie this is, where the page's secret came with it.
+    pub(super) fn identify(&self, cookie: &Digest, page: &Digest, now: Instant) -> Option<Identity> {
+        let kept = self.cookies.get(cookie).filter(|kept| kept.expires > now)?;
+        bool::from(kept.page.ct_eq(page)).then(|| Identity { cookie: Some(*cookie), ..kept.identity.clone() })
+    }
+
+    pub(super) fn holds(&self, cookie: &Digest) -> bool {
+        self.cookies.contains_key(cookie)
+    }
+
+    /// Forgets a cookie; whether it was there.
+    pub(super) fn log_out(&mut self, cookie: &Digest) -> bool {
+        self.cookies.remove(cookie).is_some()
+    }
+
+    /// Keeps those whose token is still valid.
+    pub(super) fn retain(&mut self, valid: impl Fn(&Identity) -> bool) {
+        self.cookies.retain(|_, cookie| valid(&cookie.identity));
+    }
+
+    /// Makes this the one-time link; the one before is void.
+    pub(super) fn link(&mut self, digest: Digest, identity: Identity, now: Instant) {
+        self.link = Some(Link { digest, identity, expires: now + LINK_LIFE });
+    }
+
+    pub(super) fn void_link(&mut self) {
+        self.link = None;
+    }
+
+    /// Whom the one-time link with this secret logs in; it is void afterwards.
+    pub(super) fn follow(&mut self, digest: &Digest, now: Instant) -> Option<Identity> {
+        let fits = self.link.as_ref().is_some_and(|link| link.digest.ct_eq(digest).into());
+        let link = if fits { self.link.take() } else { None };
+        link.filter(|link| link.expires > now).map(|link| link.identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope::Scope;
+    use crate::tokens::Role;
+
+    fn identity(name: &str) -> Identity {
+        let (_, token) = secret::fresh();
+        Identity { name: name.into(), role: Role::Admin, scope: Scope::all(), expires: None, token, cookie: None }
+    }
+
+    #[test]
+    fn a_crowd_of_logins_by_one_token_logs_out_nobody_of_another() {
+        let now = Instant::now();
+        let mut cookies = Cookies::default();
+        let ana = cookies.log_in(identity("ana"), now);
+        let many = identity("many");
+        let first = cookies.log_in(many.clone(), now);
+        let last = (0..1_030).map(|n| cookies.log_in(many.clone(), now + Duration::from_millis(n))).last();
+        let later = now + Duration::from_secs(2);
+        let knows = |who: &LoggedIn, page: &str| {
+            cookies.identify(&secret::digest(&who.cookie), &secret::digest(page), later).is_some()
+        };
+        assert!(knows(&ana, &ana.page) && last.is_some_and(|last| knows(&last, &last.page)));
+        assert!(!knows(&first, &first.page), "the oldest of its own has gone");
+        assert!(!knows(&ana, &first.page), "another page's secret is none");
+        assert_eq!(cookies.cookies.len(), 1 + PER_TOKEN);
+    }
+
+    #[test]
+    fn a_link_lives_a_quarter_of_an_hour_and_works_once() {
+        let now = Instant::now();
+        let (_, digest) = secret::fresh();
+        let mut cookies = Cookies::default();
+        cookies.link(digest, identity("admin"), now);
+        let almost = now + LINK_LIFE.saturating_sub(Duration::from_millis(1));
+        assert!(cookies.follow(&secret::digest("another"), almost).is_none());
+        assert!(cookies.follow(&digest, almost).is_some());
+        assert!(cookies.follow(&digest, almost).is_none());
+        cookies.link(digest, identity("admin"), now);
+        assert!(cookies.follow(&digest, now + LINK_LIFE).is_none());
+    }
+}
