@@ -1,10 +1,10 @@
-// The page's half of a login. The cookie goes to every port of this host, so it is worth
-// nothing alone: with it goes a second secret, which only pages of this very origin can
-// read. It lives as long as the cookie, in all tabs.
+// The second secret of a login. The browser sends the login cookie to every port of this host, so the server accepts it
+// only together with this secret, which only pages of this origin can read. All tabs share it, for as long as the
+// cookie lasts.
 
 const HEADER = 'x-sessionwatch-page';
 const key = () => `sessionwatch.page ${new URL('.', document.baseURI).pathname}`;
-/** Where the browser keeps nothing, it lasts as long as the page. */
+/** Used where the browser has no storage: it lasts as long as the page. */
 let kept = null;
 
 /** @returns {string|null} */
@@ -16,13 +16,13 @@ export function pageSecret() {
   }
 }
 
-/** What a request sends with the cookie. */
+/** The headers that a request sends with the cookie. */
 export function pageHeaders() {
   const secret = pageSecret();
   return secret === null ? {} : { [HEADER]: secret };
 }
 
-/** Keeps what the answer to a login gave, if it gave one. */
+/** Keeps the secret of an answer to a login, if it contains one. */
 export function keepPageSecret(answer) {
   const secret = answer.headers.get(HEADER);
   if (secret === null) return;
@@ -30,6 +30,6 @@ export function keepPageSecret(answer) {
   try {
     localStorage.setItem(key(), secret);
   } catch {
-    // Then it lasts as long as the page.
+    // No storage: it lasts as long as the page.
   }
 }

@@ -95,6 +95,7 @@ test('the types say what a TypeScript app may do, and what not', () => {
     const n: Promise<number> = session.task('sum', ({ signal }) => signal.aborted ? 0 : 1);
     { using task = session.startTask('block'); task.end(); }
     session.setStatus('running', 'x'); session.setStatus('idle', null); session.setMeta({ a: true }); session.reconnect(); session.end();
+    const feeds = new Set<WebSocket>(); monitorSession({ app: 'a', sockets: feeds }); monitorSession({ app: 'a', sockets: () => feeds });
     const states: State[] = ['offline', 'refused', 'locked'];
     const target: EventTarget = session;
     // @ts-expect-error app is missing

@@ -1,6 +1,6 @@
-// What a hostile page can do to the monitor on the same machine, in real Chromium: from a foreign site, from one whose
-// name begins like ours, from a sandbox without an origin, by a rebound name, and from another port of our own host
-// with the dashboard's cookie at hand. Nothing happens to the victim, and no answer can be read.
+// Attacks of hostile pages on a monitor on the same machine, in real Chromium: from a foreign site, from a site whose
+// name begins like ours, from a sandbox without an origin, by DNS rebinding, and from another port of our own host, to
+// which the browser sends the dashboard's cookie. The victim must stay as it is, and no answer may be readable.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -10,8 +10,8 @@ import { api, launchBrowser, servePages, startServer } from './support.mjs';
 
 const BLANK = { '/': '<!doctype html><title>hostile</title><body></body>' };
 
-/** The page's weapons: each resolves to what the page learns from it. */
-const weapons = ({ target, socket }) => {
+/** The attacks of a page: each resolves to what the page learns from it. */
+const attacks = ({ target, socket }) => {
   const learn = promise => promise.then(({ status, type }) => status || type, ({ name }) => name);
   const send = (path, options) => learn(fetch(target + path, { credentials: 'include', ...options }));
   const loaded = element => new Promise(resolve => {
@@ -61,12 +61,12 @@ const weapons = ({ target, socket }) => {
   };
 };
 
-/** Uses every weapon from this page; what each learned. */
+/** Runs every attack in this page, and returns what each learned. */
 const attack = (page, server) => page.evaluate(async ({ source, reach }) => {
   const learned = {};
   for (const [name, use] of Object.entries((0, eval)(source)(reach))) learned[name] = await use();
   return learned;
-}, { source: `(${weapons})`, reach: { target: server.url, socket: server.url.replace('http', 'ws') } });
+}, { source: `(${attacks})`, reach: { target: server.url, socket: server.url.replace('http', 'ws') } });
 
 const ALONE = {
   'a POST without a body': 'TypeError', 'a POST as text/plain': 'TypeError', 'a POST as a form': 'TypeError', 'a kill-all': 'TypeError',
@@ -93,8 +93,9 @@ after(async () => {
 });
 
 /**
- * A page of that origin, the status of every answer that the server gave it and the cookies of ours that were sent, by
- * the wire's own account: of what the browser hides from the page, Playwright hears nothing either.
+ * Opens a page of that origin. `statuses` collects the status of every answer that our server gave it, `cookies` our
+ * cookies that were sent. Both are read over the DevTools protocol, since Playwright hides what the browser hides from
+ * the page.
  */
 async function pageAt(context, origin) {
   const page = await context.newPage();
@@ -129,8 +130,9 @@ for (const host of ['evil.com', 'localhost.evil.com', '127.evil.com']) {
   test(`a page at ${host} does nothing and learns nothing`, async () => {
     const { page, statuses } = await pageAt(await browser.newContext(), `http://${host}:${port()}/`);
     assert.deepEqual(await attack(page, server), ALONE);
-    // It was all heard: 403 by the gate, and 405 for the preflights of what no other site may ask for.
-    await until('it was all heard', async () => statuses.length >= 12 && statuses.includes(405));
+    // The server has seen all attacks: 403 from the gate, and 405 for preflights of requests that no other site may
+    // send.
+    await until('the server has seen all attacks', async () => statuses.length >= 12 && statuses.includes(405));
     assert.deepEqual(kinds(statuses), [403, 405]);
     await nothingHappened();
   });
@@ -172,7 +174,7 @@ test('another port of our own host, with the dashboard\'s cookie sent along, doe
   const context = await browser.newContext();
   const dashboard = await context.newPage();
   await dashboard.goto(server.url);
-  // As anybody logs in: by the form. The page keeps its half of the login.
+  // Log in by the form. The page keeps its second secret.
   await dashboard.locator('.login input').fill(admin.authorization.slice(7));
   await dashboard.locator('.login button[type=submit]').click();
   await dashboard.locator('.login').waitFor({ state: 'hidden' });
@@ -190,12 +192,12 @@ test('another port of our own host, with the dashboard\'s cookie sent along, doe
 
   const { page, statuses, cookies } = await pageAt(context, hostile.url);
   const learned = await attack(page, server);
-  // It is an app's origin, so it may speak INGEST, though never with credentials; the cookie is worth nothing there.
+  // Loopback is an allowed origin for apps, but never with credentials: the cookie has no effect there.
   assert.deepEqual(learned, { ...ALONE, 'the clients\' socket': 4401 });
-  // 204: the preflights of what an app may do with its session's own token.
+  // 204: preflights of requests that an app may send with its session's own token.
   const expected = [204, 401, 403, 405];
   const heard = () => statuses.length >= 12 && cookies.length > 5 && expected.every(status => statuses.includes(status));
-  await until('it was all heard', async () => heard());
+  await until('the server has seen all attacks', async () => heard());
   assert.ok(cookies.length > 5, 'the browser did send the cookie along');
   assert.deepEqual(kinds(statuses), expected);
   await nothingHappened();

@@ -1,5 +1,5 @@
 // The core of the dashboard and of the browser client in Chromium, Firefox and WebKit: the same scenarios over three
-// drivers (`drivers/`). What is particular, or large, is tested in Chromium alone by the other files here.
+// drivers (`drivers/`). The other files here test details and large numbers in Chromium alone.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -30,14 +30,14 @@ for (const [name, { launch }] of Object.entries({ Chromium: chromium, Firefox: f
     });
     after(() => browser?.close());
 
-    /** A server of the test's own, stopped after it. */
+    /** Starts a server for the test, stopped after it. */
     async function serve(t, args, options) {
       const server = await startServer(args, options);
       t.after(() => server.stop());
       return server;
     }
 
-    /** A page, closed after the test unless the test closed it. */
+    /** Opens a page, closed after the test. */
     async function open(t, url) {
       const tab = await Tab.open(browser, url);
       t.after(() => tab.driver.close().catch(() => {}));
@@ -139,7 +139,7 @@ for (const [name, { launch }] of Object.entries({ Chromium: chromium, Firefox: f
         await tab.sees('td[data-column=id]', 'p-004999');
         assert.ok(await tab.ask(() => document.querySelectorAll('*').length) < 1500);
         await crowd.tell({ change: 0 });
-        // Whatever came while it scrolled: what is shown in the end is what the server lists.
+        // After the last change the rows in view are those of the server.
         await until('the rows in view are the server\'s', async () => {
           const truth = new Map((await sessions(server)).map(row => [row.session_id, row.current_task ?? '']));
           const rows = await tab.ask(() => [...document.querySelectorAll('tbody tr.row:not([hidden])')]
@@ -161,7 +161,7 @@ for (const [name, { launch }] of Object.entries({ Chromium: chromium, Firefox: f
       });
       after(() => Promise.all([app?.close(), server?.stop()]));
 
-      /** An app's page whose session is online. */
+      /** Opens an app's page and waits until its session is online. */
       async function openApp(t) {
         const tab = await open(t, app.url);
         tab.id = await tab.until('the session is online', () => globalThis.session?.ready.then(({ id }) => id));
@@ -224,7 +224,7 @@ for (const [name, { launch }] of Object.entries({ Chromium: chromium, Firefox: f
         });
         await tab.driver.goto(`${app.url}/other`);
         const kept = await tab.ask(() => sessionStorage.kept) === 'true';
-        // Firefox keeps no page whose socket is open as it is left.
+        // Firefox does not keep a page that has an open socket when it is left.
         if (name !== 'Firefox') assert.equal(kept, true);
         await (kept
           ? until('it is suspended', async () => (await session(server, tab.id))?.visibility === 'suspended')
@@ -250,7 +250,8 @@ for (const [name, { launch }] of Object.entries({ Chromium: chromium, Firefox: f
         const tab = await openApp(t);
         await tab.driver.close();
         const ended = async () => !(await session(server, tab.id));
-        // Firefox may destroy the page before its `pagehide` handler has run. The closed socket is then all that tells.
+        // Firefox may destroy the page before its `pagehide` handler has run. The server then only sees the socket
+        // close.
         const cut = async () => name === 'Firefox' && !(await session(server, tab.id))?.connected;
         await until('it is removed', async () => (await ended()) || (await cut()), 30_000);
         if (await ended()) assert.equal((await history(server, tab.id)).at(-1).cause, 'ended');

@@ -10,6 +10,7 @@ use sessionwatch::change::{Actor, Cause, Event, Kind};
 use sessionwatch::clock::{Mono, Timestamp};
 use sessionwatch::log::Query;
 use sessionwatch::registry::Counts;
+use sessionwatch::scope::Scope;
 use sessionwatch::session::{Kill, Pulse, Session, SessionId, Status, Visibility};
 use sessionwatch::stats::Minute;
 
@@ -144,6 +145,53 @@ async fn the_log_is_read_back_whole_and_filtered(backend: &dyn Backend) {
     assert_eq!(entry.details.kill_id.as_deref(), Some("k1"));
 }
 
+async fn the_log_of_some_apps_is_theirs_alone_and_in_order(backend: &dyn Backend) {
+    for seq in 1..=30_u64 {
+        let app = ["a", "b", "c"][(seq % 3) as usize];
+        let kind = if seq.is_multiple_of(2) { Kind::StatusChanged } else { Kind::KillRequested };
+        let session = Session { app: app.into(), ..killed(&format!("{app}{}", seq % 2)) };
+        commit(backend, vec![event(seq, kind, session)]).await;
+    }
+    let app_of = |seq: u64| ["a", "b", "c"][(seq % 3) as usize];
+    let kind_of = |seq: u64| if seq.is_multiple_of(2) { "status_changed" } else { "kill_requested" };
+    let scopes = [Scope::all(), Scope::only(["a"]), Scope::only(["a", "c"]), Scope::only(Vec::<String>::new())];
+    for scope in scopes {
+        for app_name in [None, Some("a"), Some("b")] {
+            for kinds in [&[][..], &["kill_requested"], &["kill_requested", "status_changed"]] {
+                for session_id in [None, Some("a0"), Some("b1")] {
+                    for oldest_first in [false, true] {
+                        let query = Query {
+                            app_name: app_name.map(str::to_owned),
+                            kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+                            session_id: session_id.map(str::to_owned),
+                            scope: scope.clone(),
+                            before: Some(25),
+                            limit: 4,
+                            oldest_first,
+                        };
+                        let fits = |seq: &u64| {
+                            let (app, id) = (app_of(*seq), format!("{}{}", app_of(*seq), seq % 2));
+                            scope.allows(app)
+                                && app_name.is_none_or(|asked| asked == app)
+                                && (kinds.is_empty() || kinds.contains(&kind_of(*seq)))
+                                && session_id.is_none_or(|asked| asked == id)
+                        };
+                        let mut expected: Vec<u64> = (1..25).filter(fits).collect();
+                        if !oldest_first {
+                            expected.reverse();
+                        }
+                        expected.truncate(4);
+                        let what = format!("{query:?}");
+                        let found = backend.events(query).await.expect("the log");
+                        let found: Vec<u64> = found.iter().map(|entry| entry.seq).collect();
+                        assert_eq!(found, expected, "{what}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 async fn beats_move_those_who_are_there(backend: &dyn Backend) {
     commit(backend, vec![event(1, Kind::Registered, session("a"))]).await;
     let beats = ["a", "nobody"].map(|id| (SessionId::parse(id).expect("an id"), Timestamp(9_000)));
@@ -243,6 +291,7 @@ contract!(
     a_killed_session_leaves_a_tombstone_and_an_ended_one_does_not,
     what_is_not_for_the_log_leaves_no_trace,
     the_log_is_read_back_whole_and_filtered,
+    the_log_of_some_apps_is_theirs_alone_and_in_order,
     beats_move_those_who_are_there,
     counts_and_starts_of_the_last_day_come_back,
     what_happened_after_the_counts_were_written_is_counted_anew,

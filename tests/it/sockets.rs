@@ -319,3 +319,31 @@ async fn a_close_is_answered_by_a_close_on_both_sockets() {
         assert_eq!(socket.closed().await.map(|close| close.code), Some(CloseCode::Normal));
     }
 }
+
+/// Firefox cuts off the last words of a tab that is closed, but says by the code that it goes.
+#[tokio::test]
+async fn a_page_that_goes_away_ends_its_session_unless_it_may_come_back() {
+    use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+    let server = Server::start(&[]).await;
+    for (id, client, persisted, code) in [
+        ("page", "js/0.1.0", false, 1001),
+        ("cached", "js/0.1.0", true, 1001),
+        ("other", "python/0.1.0", false, 1001),
+        ("cut", "js/0.1.0", false, 3001),
+    ] {
+        let mut socket = server.socket("/ws/client", &[]).await;
+        socket.send(json!({ "type": "register", "app_name": "shop", "session_id": id, "client": client })).await;
+        socket.next_of("registered").await;
+        if persisted {
+            socket.send(json!({ "type": "bye", "persisted": true })).await;
+        }
+        socket.0.close(Some(CloseFrame { code: code.into(), reason: "".into() })).await.expect("it closes");
+    }
+    until("the page's session has ended", async || server.ask(Method::GET, "/sessions/page", None).await.0 == 404)
+        .await;
+    for id in ["cached", "other", "cut"] {
+        let lost = async || server.get(&format!("/sessions/{id}")).await["connected"] == false;
+        until("it has only lost its socket", lost).await;
+    }
+    assert_eq!(server.get("/sessions/page/timeline").await["events"][1]["cause"], "ended");
+}

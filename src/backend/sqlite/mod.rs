@@ -2,7 +2,7 @@
 //!
 //! WAL with `synchronous=FULL`: a commit that has returned is on the disk, not only
 //! with the kernel. One connection writes, another reads the log, so that a long look
-//! back holds up nobody, and a third empties the WAL. A lock on a file beside the database
+//! back holds up nobody, a third reads single sessions, and a fourth empties the WAL. A lock on a file beside the database
 //! keeps a second server out for as long as this process lives, however it dies.
 
 mod checkpoints;
@@ -33,7 +33,9 @@ use checkpoints::Checkpoints;
 /// The store in a SQLite file.
 pub struct Sqlite {
     writer: Connection,
-    reader: Connection,
+    /// Reads single sessions; the log has a reader of its own, so that no look back delays them.
+    lookups: Connection,
+    log: Connection,
     checkpoints: Checkpoints,
     /// Held, never read: the kernel lets go of it when the process ends.
     _lock: File,
@@ -84,9 +86,10 @@ impl Sqlite {
             Err(other) => return Err(failed(other.to_string())),
         }
         let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let reader = connect(path, read_only, vfs).await.map_err(|error| failed(explain(&error)))?;
-        let third = connect(path, OpenFlags::default(), vfs).await.map_err(|error| failed(explain(&error)))?;
-        Ok(Self { writer, reader, checkpoints: Checkpoints::on(third), _lock: lock })
+        let lookups = connect(path, read_only, vfs).await.map_err(|error| failed(explain(&error)))?;
+        let log = connect(path, read_only, vfs).await.map_err(|error| failed(explain(&error)))?;
+        let fourth = connect(path, OpenFlags::default(), vfs).await.map_err(|error| failed(explain(&error)))?;
+        Ok(Self { writer, lookups, log, checkpoints: Checkpoints::on(fourth), _lock: lock })
     }
 
     async fn write<T: Send + 'static>(
@@ -147,7 +150,7 @@ impl Backend for Sqlite {
     fn session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>>> {
         async move {
             let read = move |connection: &mut rusqlite::Connection| rows::one(connection, &id);
-            self.reader.call(read).await.map_err(|error| storage(&error))
+            self.lookups.call(read).await.map_err(|error| storage(&error))
         }
         .boxed()
     }
@@ -183,7 +186,7 @@ impl Backend for Sqlite {
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>> {
         async move {
             let read = move |connection: &mut rusqlite::Connection| rows::events(connection, &query);
-            self.reader.call(read).await.map_err(|error| storage(&error))
+            self.log.call(read).await.map_err(|error| storage(&error))
         }
         .boxed()
     }
@@ -195,7 +198,8 @@ impl Backend for Sqlite {
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         async move {
             // The last one out empties the WAL, so the writer goes last.
-            self.reader.clone().close().await.map_err(|error| storage(&error))?;
+            self.lookups.clone().close().await.map_err(|error| storage(&error))?;
+            self.log.clone().close().await.map_err(|error| storage(&error))?;
             self.checkpoints.close().await.map_err(|error| storage(&error))?;
             self.writer.clone().close().await.map_err(|error| storage(&error))
         }

@@ -67,6 +67,10 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE sessions ADD COLUMN registered_by TEXT;
     ALTER TABLE tombstones ADD COLUMN token BLOB;
     ",
+    // 3: an app's lines of one kind, in their order: an entry of an index ends with `seq`
+    "
+    CREATE INDEX events_of_app ON events (app_name, kind);
+    ",
 ];
 
 /// Refuses the database of the monitor that this program replaces, before anything in it is

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade, close_code};
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::time::{Instant, sleep_until};
@@ -79,6 +79,8 @@ type Step = std::result::Result<End, Gone>;
 struct Held {
     kill: Option<Killing>,
     notes: Vec<Arc<str>>,
+    /// The page said that it may come back out of the back-forward cache.
+    suspended: bool,
     /// Registrations whose answer is on its way.
     asked: usize,
 }
@@ -114,6 +116,8 @@ struct Client {
     read_at: Option<Instant>,
     /// The client is a page, which cannot see pings.
     ticks: bool,
+    /// The page was closed, or another one took its place.
+    gone: bool,
 }
 
 impl Client {
@@ -130,6 +134,7 @@ impl Client {
             late: false,
             read_at: None,
             ticks: false,
+            gone: false,
         }
     }
 
@@ -178,7 +183,13 @@ impl Client {
                     }
                 }
                 received = socket.recv(), if self.reads() => match received {
-                    None | Some(Ok(Message::Close(_))) => return Ok(None),
+                    None => return Ok(None),
+                    Some(Ok(Message::Close(close))) => {
+                        // A page that goes away says so by this code, also where its browser cuts
+                        // off its last words.
+                        self.gone = self.ticks && close.is_some_and(|close| close.code == close_code::AWAY);
+                        return Ok(None);
+                    }
                     Some(Ok(message)) => {
                         heard = Instant::now();
                         match self.message(socket, &message) {
@@ -302,6 +313,9 @@ impl Client {
                 Err(error) => self.refuse(socket, Some(id.as_str()), &error).await,
             },
             "bye" if frame.persisted => {
+                if let Some(held) = self.held.get_mut(&id) {
+                    held.suspended = true;
+                }
                 let report = Report { visibility: Some(Visibility::Suspended), ..Default::default() };
                 self.report(id, report).await;
                 Ok(None)
@@ -516,6 +530,8 @@ impl Client {
             let told = held.kill.is_some();
             let change = if (killed || told) && !self.shared {
                 self.removal(id, Cause::Killed)
+            } else if self.gone && !held.suspended {
+                self.removal(id, Cause::Ended)
             } else {
                 Change::Disconnect(id, self.socket)
             };

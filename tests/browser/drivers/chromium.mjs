@@ -1,5 +1,5 @@
-// Chromium, driven by Playwright over the DevTools protocol. Started without what Playwright changes for tests, so that
-// it keeps pages in the back-forward cache as a user's browser does.
+// Chromium, driven by Playwright over the DevTools protocol. Started without Playwright's changes for tests, so that
+// the back-forward cache is on.
 
 import { launchPlainBrowser } from '../client-pages.mjs';
 

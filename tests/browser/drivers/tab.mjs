@@ -1,10 +1,10 @@
-// One page in one of the three browsers. A driver offers the same few verbs for each browser (`Driver`); what a test
-// asks of a page is built from them here, once.
+// One page in one of the three browsers. Each driver has the same few methods (`Driver`); what the tests need is built
+// from them here.
 
 import assert from 'node:assert/strict';
 import { until } from '../client-pages.mjs';
 
-/** What is long on a slow machine, in ms. */
+/** How long the tests wait at most, in ms. */
 const LONG = 30_000;
 
 /**
@@ -41,9 +41,9 @@ export class Tab {
     return this.driver.evaluate(work, args);
   }
 
-  /** Waits until `work(...args)`, run in the page, answers something true, and gives that. */
+  /** Runs `work(...args)` in the page until its result is truthy, and returns that. */
   async until(what, work, ...args) {
-    // Between two documents there is nobody to ask.
+    // Between two documents it fails.
     return until(what, () => this.ask(work, ...args).catch(() => false), LONG);
   }
 
