@@ -153,6 +153,12 @@ class Monitor:
         self._process.kill(signal.SIGKILL)
         self._folder.cleanup()
 
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def output(self) -> str:
         return self._process.output()
 

@@ -15,7 +15,7 @@ from session_client import SessionClient
 from sessionwatch import belonging, hosts, websocket_session
 from sessionwatch.hosts.base import Host, LoopHost
 from sessionwatch.registry import registry
-from support import Monitor, eventually
+from support import Monitor, eventually, run_async
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -131,7 +131,7 @@ def test_pages_that_end_leave_nothing_behind(monitor: Monitor, app_name):
     async def all_of_them() -> None:
         await asyncio.gather(*(handler(number) for number in range(100)))
 
-    asyncio.run(all_of_them())
+    run_async(all_of_them())
     eventually(lambda: monitor.sessions(app_name) == [])
     assert registry.trackers == {}
     eventually(lambda: gc.collect() is not None and not any(host() for host in hosts_seen), what="the pages to be collected")

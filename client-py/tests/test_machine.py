@@ -346,3 +346,17 @@ def test_heartbeats_come_in_time_where_there_is_no_websocket():
         assert sent(machine) == []
         machine.tick(30.0 * beat)
         assert sent(machine) == ["heartbeat"]
+
+
+def test_a_goodbye_that_the_connection_swallows_is_said_twice_and_no_more():
+    machine, app = lone()
+    app.leaving = True
+    machine.tell(1, app.report(), 0.0)
+    for again in range(FAREWELLS):
+        machine.hear({"type": "registered", "session_id": "s", "session_token": "t"}, 0.0, 0.0)
+        assert sent(machine) == ["register", "bye"]
+        assert machine.handles() == [1]
+        machine.closed(0.0)
+        if again + 1 < FAREWELLS:
+            machine.opened(False, 0.0)
+    assert machine.handles() == []

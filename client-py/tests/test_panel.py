@@ -47,14 +47,19 @@ def test_a_page_that_nobody_opens_is_no_row(shared_monitor, served):
     assert shared_monitor.sessions("panel") == []
 
 
-def test_a_page_that_lost_its_network_shows_as_suspended_until_bokeh_forgets_it(shared_monitor, app_name):
+@pytest.mark.parametrize("reconnect", ["true", "prompt", "false"])
+def test_a_page_that_lost_its_network_is_suspended_as_long_as_it_may_come_back(shared_monitor, app_name, reconnect):
     async def lose_the_network() -> None:
         async with bare_page(server) as websocket:
             await asyncio.to_thread(shared_monitor.only, app_name, connected=True)
             websocket.transport.abort()
 
-    with PanelServer(shared_monitor, app_name, "--unused-session-lifetime", "60000") as server:
+    with PanelServer(shared_monitor, app_name, "--unused-session-lifetime", "60000", RECONNECT=reconnect) as server:
         run_async(lose_the_network())
+        if reconnect == "false":  # nobody will open that page's WebSocket again
+            server.wait_for_line("END closed")
+            eventually(lambda: shared_monitor.sessions(app_name) == [])
+            return
         row = shared_monitor.only(app_name, visibility="suspended")
         shared_monitor.kill(row["session_id"])
         shared_monitor.gone(row["session_id"])

@@ -37,7 +37,9 @@ class Entry:
     token: Optional[str] = None
     kill: Optional[Kill] = None
     pending: Deque[Frame] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
-    asked: Deque[int] = field(default_factory=deque)  # the versions that answers to `register` will confirm
+    # The versions that answers to `register` will confirm. One whose answer was a refusal may stay in it: then an answer
+    # confirms an older version than it could, and never a newer one.
+    asked: Deque[int] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
     settled: int = 0
     wanted: int = 0  # the version for which somebody waits
     ask_at: float = 0.0

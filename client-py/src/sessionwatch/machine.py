@@ -12,7 +12,6 @@ import datetime
 import heapq
 import itertools
 import logging
-from collections import deque
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import refusal
@@ -260,7 +259,6 @@ class Machine:
     def _retry(self, entry: Entry, now: float, seconds: float) -> None:
         if entry.stage == ASKED and entry.asked:
             entry.asked.popleft()  # the refusal was its answer; in any other stage it may have been another frame's
-        entry.asked = deque(0 for _ in entry.asked)  # answers that will still come confirm nothing any more
         entry.stage, entry.retry_at = NEW, now + max(0.0, seconds)
         self._advance(entry, now)
 

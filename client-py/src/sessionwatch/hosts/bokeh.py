@@ -111,7 +111,7 @@ class BokehHost(LoopHost):
 
         A script also runs where nobody looks: for requests without a browser, for warm starts, and in the process of
         `--num-procs` that the WebSocket did not reach. Only a page that opened is a session. A page whose WebSocket is
-        lost shows as suspended: Bokeh keeps it for a while, and it may come back.
+        lost shows as suspended where it may come back; Bokeh keeps it for a while.
         """
         session = private.session_of(self._document())
         if session is None:
@@ -122,7 +122,7 @@ class BokehHost(LoopHost):
             tracker.start()
 
         def went(code: Optional[int]) -> None:
-            if code in PAGE_CLOSED:
+            if code in PAGE_CLOSED or not private.may_come_back(self._document()):
                 tracker.page_ended(forgotten=False)
             elif not tracker.killed:
                 tracker.set_visibility("suspended")

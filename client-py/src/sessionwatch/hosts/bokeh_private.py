@@ -109,6 +109,18 @@ def session_of(document: Any) -> Any:
     return getattr(getattr(document, "session_context", None), "session", None)
 
 
+def may_come_back(document: Any) -> bool:
+    """Whether a page may open a lost WebSocket again: BokehJS by itself, or the user whom Panel prompts.
+
+    Panel turns both off unless `reconnect` says otherwise; before Bokeh 3.8 the first was always on.
+    """
+    if panel := sys.modules.get("panel"):
+        with as_document(document), contextlib.suppress(Exception):
+            if panel.config.reconnect:
+                return True
+    return bool(getattr(getattr(document, "config", None), "reconnect_session", True))
+
+
 def as_document(document: Any) -> ContextManager[Any]:
     """A context in which code runs as the document's own."""
     set_curdoc = getattr(sys.modules.get("panel.io.state"), "set_curdoc", None)
