@@ -24,8 +24,6 @@ pub enum Outcome {
         resumed: bool,
         /// `fresh_token` of the registration is its token from now on.
         fresh_token: bool,
-        /// The socket that it had before, which this one takes the place of.
-        replaced: Option<SocketId>,
     },
     /// It is as asked; nothing more to say.
     Done,
@@ -275,7 +273,7 @@ impl<'a> Draft<'a> {
         };
         let event =
             self.push(Kind::Registered, session, Actor { from: asked.remote_addr.clone(), ..Actor::default() }, now);
-        Ok(Outcome::Registered { session: event.session.clone(), resumed: false, fresh_token: true, replaced: None })
+        Ok(Outcome::Registered { session: event.session.clone(), resumed: false, fresh_token: true })
     }
 
     /// Counts one more session, if there may be one more.
@@ -346,8 +344,7 @@ impl<'a> Draft<'a> {
             () => Kind::Connection,
         };
         let event = self.push(kind, after, Actor::default(), now);
-        let replaced = session.socket.filter(|_| asked.socket.is_some() && asked.socket != session.socket);
-        Ok(Outcome::Registered { session: event.session.clone(), resumed: true, fresh_token, replaced })
+        Ok(Outcome::Registered { session: event.session.clone(), resumed: true, fresh_token })
     }
 
     fn report(&mut self, id: &SessionId, report: &Report, authority: &Authority, now: Now) -> Result<Outcome> {

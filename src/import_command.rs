@@ -44,7 +44,8 @@ pub async fn run(command: &ImportCommand) -> Result<String, String> {
     let count = new.len();
     let events: Vec<Event> = (stored.seq + 1..).zip(new).map(|(seq, session)| registered(seq, now, session)).collect();
     for batch in events.chunks(BATCH) {
-        store.commit(Arc::new(batch.to_vec())).await.map_err(|error| error.to_string())?;
+        let turn = store.begin(batch[0].seq - 1).await.map_err(|error| error.to_string())?;
+        turn.commit(Arc::new(batch.to_vec())).await.map_err(|error| error.to_string())?;
     }
     store.close().await.map_err(|error| error.to_string())?;
     let mut told = format!("{count} sessions imported into {}\n", command.db.display());

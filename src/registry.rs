@@ -148,7 +148,7 @@ const MOVED_SHARDS: usize = 16;
 /// The live sessions.
 pub struct Registry {
     timing: Timing,
-    epoch: Arc<str>,
+    epoch: RwLock<Arc<str>>,
     seq: AtomicU64,
     by_id: DashMap<SessionId, Arc<Session>>,
     view: RwLock<View>,
@@ -169,13 +169,12 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Empty, at `seq`; the epoch is new, since every start is a lineage of its own:
-    /// what dashboards remember from before is not resumed but sent whole.
+    /// Empty, at `seq`, with an epoch of its own until [`Registry::restore`] gives it the store's.
     #[must_use]
     pub fn new(timing: Timing, seq: u64) -> Self {
         Self {
             timing,
-            epoch: uuid::Uuid::new_v4().to_string().into(),
+            epoch: RwLock::new(uuid::Uuid::new_v4().to_string().into()),
             seq: AtomicU64::new(seq),
             by_id: DashMap::new(),
             view: RwLock::new(View { seq, by_start: OrdMap::new() }),
@@ -200,8 +199,8 @@ impl Registry {
 
     /// The lineage that `seq` counts in.
     #[must_use]
-    pub fn epoch(&self) -> &Arc<str> {
-        &self.epoch
+    pub fn epoch(&self) -> Arc<str> {
+        self.epoch.read().clone()
     }
 
     /// The last event that was applied.
@@ -300,9 +299,10 @@ impl Registry {
     }
 
     /// Puts all sessions that the store remembers in place, outside the order of events,
-    /// which goes on behind `seq`. Those that were adopted meanwhile stay as they are.
-    pub fn restore(&self, sessions: Vec<Session>, seq: u64, now: Now) {
+    /// which goes on behind `seq` in `epoch`. Those that were adopted meanwhile stay as they are.
+    pub fn restore(&self, sessions: Vec<Session>, epoch: Arc<str>, seq: u64, now: Now) {
         *self.restoring.lock() = true;
+        *self.epoch.write() = epoch;
         let mut counts = Counts::default();
         let mut deadlines = Vec::with_capacity(sessions.len());
         let mut in_order = Vec::with_capacity(sessions.len());
@@ -367,6 +367,30 @@ impl Registry {
         for event in events.iter().filter(|event| event.kind == Kind::Registered) {
             self.schedule(&event.session, now.mono.plus(self.timing.stale_after));
         }
+    }
+
+    /// The events of another server, fit to be applied: each session with the pulse that it
+    /// has here, moved by what the event says of its last sign of life.
+    #[must_use]
+    pub fn foreign(&self, events: Vec<Event>, now: Now) -> Vec<Event> {
+        let mut pulses: HashMap<SessionId, Arc<Pulse>> = HashMap::new();
+        let with_pulse = |mut event: Event| {
+            let mut session = Arc::unwrap_or_clone(event.session);
+            let last = session.pulse.wall();
+            let known = pulses.get(&session.id).cloned();
+            let here = || self.get(session.id.as_str()).filter(|here| here.started_at == session.started_at);
+            let pulse = known.or_else(|| here().map(|here| here.pulse.clone()));
+            session.pulse = pulse.unwrap_or_else(|| Arc::new(Pulse::new(last, now.mono)));
+            if session.pulse.wall() < last {
+                // Said once on the other server, which tells it to the dashboards there and here.
+                let _ = session.pulse.beat(Now { wall: last, mono: now.mono });
+                session.pulse.take_moved();
+            }
+            pulses.insert(session.id.clone(), session.pulse.clone());
+            event.session = Arc::new(session);
+            event
+        };
+        events.into_iter().map(with_pulse).collect()
     }
 
     /// Notes a sign of life and tells the session as it is. One sharded read lock, two

@@ -279,8 +279,29 @@ pub struct Session {
     pub socket: Option<SocketId>,
 }
 
-/// Names one open socket for the life of the process.
-pub type SocketId = u64;
+/// The number of a server among those that share a store. One that starts anew has another.
+pub type Node = u32;
+
+/// Names one open client socket: the server that holds it, and a number of that server's.
+/// Both in one word, since every session has one: 24 bits and 40 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(u64);
+
+impl SocketId {
+    const NUMBER_BITS: u32 = 40;
+
+    /// The socket with this number on this server.
+    #[must_use]
+    pub fn new(node: Node, number: u64) -> Self {
+        Self(u64::from(node) << Self::NUMBER_BITS | number & ((1 << Self::NUMBER_BITS) - 1))
+    }
+
+    /// The server that holds it.
+    #[must_use]
+    pub fn node(self) -> Node {
+        (self.0 >> Self::NUMBER_BITS) as Node
+    }
+}
 
 /// The one word for a live session in counts, bands and default order; the first
 /// that fits, from the most urgent.

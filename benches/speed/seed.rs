@@ -50,7 +50,8 @@ pub async fn sessions(count: usize, now: Now, store: Option<&Sqlite>) -> Registr
         }
         let events = Arc::new(draft.into_events());
         if let Some(store) = store {
-            store.commit(events.clone()).await.expect("the store takes it");
+            let turn = store.begin(registry.seq()).await.expect("a turn");
+            turn.commit(events.clone()).await.expect("the store takes it");
         }
         registry.apply(&events, now);
     }

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
-use super::{Backend, Keep, Stored};
+use super::{Backend, Keep, Stored, Turn, fresh_epoch};
 use crate::change::{Event, Kind, Tombstone};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -34,6 +34,24 @@ struct Tables {
 #[derive(Default)]
 pub struct Memory {
     tables: Mutex<Tables>,
+}
+
+/// A turn of the one server that there is.
+struct MemoryTurn<'m>(&'m Mutex<Tables>);
+
+impl Turn for MemoryTurn<'_> {
+    fn missed(&mut self) -> Vec<Event> {
+        Vec::new()
+    }
+
+    fn commit<'a>(self: Box<Self>, events: Arc<Vec<Event>>) -> BoxFuture<'a, Result<()>>
+    where
+        Self: 'a,
+    {
+        let mut tables = self.0.lock();
+        events.iter().for_each(|event| tables.take(event));
+        ready(Ok(())).boxed()
+    }
 }
 
 impl Memory {
@@ -85,6 +103,7 @@ impl Backend for Memory {
         let _ = tables.log.values().rev().all(|entry| recount.take(entry.at, &entry.kind));
         recount.put(&mut minutes);
         let stored = Stored {
+            epoch: fresh_epoch(),
             seq: tables.seq,
             sessions: tables.sessions.values().map(restored).collect(),
             tombstones: tables.tombstones.iter().map(|(id, grave)| (id.clone(), grave.clone())).collect(),
@@ -100,10 +119,9 @@ impl Backend for Memory {
         ready(Ok(session)).boxed()
     }
 
-    fn commit(&self, events: Arc<Vec<Event>>) -> BoxFuture<'_, Result<()>> {
-        let mut tables = self.tables.lock();
-        events.iter().for_each(|event| tables.take(event));
-        ready(Ok(())).boxed()
+    fn begin(&self, _position: u64) -> BoxFuture<'_, Result<Box<dyn Turn + '_>>> {
+        let turn: Box<dyn Turn + '_> = Box::new(MemoryTurn(&self.tables));
+        ready(Ok(turn)).boxed()
     }
 
     fn beats(&self, beats: Vec<(SessionId, Timestamp)>) -> BoxFuture<'_, Result<()>> {

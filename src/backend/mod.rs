@@ -2,31 +2,35 @@
 //! contract suite (`tests/contract`) that every implementation passes.
 //!
 //! Store and order are one trait on purpose: with a separate bus one could publish
-//! what is not committed. The writer decides on what it has applied, then asks for
-//! one commit; an engine that several servers share would refuse a commit that does
-//! not begin at its own last position, hand over what it has instead, and the writer
-//! would decide again.
+//! what is not committed. The writer takes a turn: it begins at the position that it has
+//! applied, gets the events that other servers have committed behind it, applies them,
+//! decides, and commits. While it holds the turn nobody else commits, so it never decides
+//! on an old state. A store of one server has nothing to hand over and nobody to wait for.
 
 pub mod memory;
 pub mod sqlite;
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::change::{Event, Tombstone};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::log::{Entry, Query};
-use crate::session::{Session, SessionId};
+use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
 
 /// What a store remembers from before.
 #[derive(Default)]
 pub struct Stored {
-    /// The place of the last event in the log.
+    /// The lineage that `seq` counts in. A store whose order survives a restart without a gap
+    /// keeps it; another one makes a new one at each start, since a number may come again.
+    pub epoch: Arc<str>,
+    /// The place of the last event in the order.
     pub seq: u64,
-    /// The live sessions, none of them connected.
+    /// The live sessions. Connected are those with a socket on another server.
     pub sessions: Vec<Session>,
     /// The killed ids.
     pub tombstones: Vec<(SessionId, Tombstone)>,
@@ -34,6 +38,12 @@ pub struct Stored {
     pub minutes: Vec<Minute>,
     /// When servers started on this store in the last 24 hours, oldest first.
     pub starts: Vec<Timestamp>,
+}
+
+/// An epoch for a store whose order does not survive a restart without a gap: what is not in
+/// the log (a socket that opens) takes a number too, which is not written down.
+pub(crate) fn fresh_epoch() -> Arc<str> {
+    uuid::Uuid::new_v4().to_string().into()
 }
 
 /// What is worth keeping.
@@ -48,26 +58,60 @@ pub struct Keep {
     pub log_bytes: u64,
 }
 
+/// The right to write next. Others wait until it commits or is dropped.
+pub trait Turn: Send {
+    /// The events that other servers have committed since the position at which the turn
+    /// begins, in order and without a gap; empty from the second call on. They are applied
+    /// before anything is decided.
+    fn missed(&mut self) -> Vec<Event>;
+
+    /// Takes all of these events or none, in their order, each that is logged with its line
+    /// in the log, the session's new version (or its removal) and its tombstone, in one
+    /// transaction. Their `seq` follow those of [`Turn::missed`].
+    ///
+    /// When this returns `Ok`, the events survive the death of the process and, for a
+    /// store on disk, the loss of power. When it returns an error nothing of them is
+    /// there, now or after a restart, and the same events may be committed later.
+    fn commit<'a>(self: Box<Self>, events: Arc<Vec<Event>>) -> BoxFuture<'a, Result<()>>
+    where
+        Self: 'a;
+}
+
 /// A place where sessions are kept.
 pub trait Backend: Send + Sync + 'static {
+    /// The number of this server among those that share the store, for as long as it runs.
+    fn node(&self) -> Node {
+        0
+    }
+
+    /// Whether this server is the one that finds what is stale, expires it, and forgets what
+    /// is old: exactly one of those that share the store.
+    fn is_keeper(&self) -> bool {
+        true
+    }
+
+    /// The right to write next, for a server that has applied everything up to `position`.
+    ///
+    /// # Errors
+    /// The store cannot be written now.
+    fn begin(&self, position: u64) -> BoxFuture<'_, Result<Box<dyn Turn + '_>>>;
+
+    /// Waits until other servers have committed events behind `position`, and tells those, in
+    /// order and without a gap. Nothing is lost when this is dropped while it waits. A store
+    /// of one server waits for ever.
+    fn follow(&self, position: u64) -> BoxFuture<'_, Vec<Event>> {
+        let _ = position;
+        futures_util::future::pending().boxed()
+    }
+
     /// All that was committed, as the last commit left it, with the counts of the last minute
-    /// mended out of the log. Times are wall-clock times; who is late is the caller's to
-    /// judge. Notes that a server started `now`.
+    /// mended out of the log. Times are wall-clock times; the caller decides what is stale.
+    /// Notes that a server started `now`.
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>>;
 
     /// One live session as the last commit left it. May be asked while `load` is under
     /// way, and does not wait for it.
     fn session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>>>;
-
-    /// Takes all of these events or none, in their order, each with its line in the
-    /// log, the session's new version (or its removal) and its tombstone, in one
-    /// transaction.
-    ///
-    /// When this returns `Ok`, the events survive the death of the process and, for a
-    /// store on disk, the loss of power. When it returns an error nothing of them is
-    /// there, now or after a restart, and the same events may be committed later.
-    /// Their `seq` are greater than all that were committed before.
-    fn commit(&self, events: Arc<Vec<Event>>) -> BoxFuture<'_, Result<()>>;
 
     /// Takes heartbeats that moved. Not ordered with commits; a session that is not
     /// there is passed over; an older beat may overwrite a newer one that is lost in a

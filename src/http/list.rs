@@ -96,7 +96,7 @@ pub(super) async fn list(
     let place = app.lists.take().await?;
     let view = app.monitor.registry().view();
     let now = app.monitor.clock().now().wall;
-    let epoch = app.monitor.registry().epoch().clone();
+    let epoch = app.monitor.registry().epoch();
     let format = if as_csv { Format::Csv } else { Format::Json };
     let scope = caller.scope();
     Ok(Listing { view, scope, query, after, now, epoch, format }.answer(place).await)

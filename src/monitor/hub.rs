@@ -11,7 +11,7 @@ use tokio::sync::{Notify, broadcast, mpsc};
 
 use crate::change::{Cause, Event, Kind, Message};
 use crate::clock::Timestamp;
-use crate::session::{Kill, SessionId, SocketId};
+use crate::session::{Kill, Node, SessionId, SocketId};
 
 /// What a socket is told.
 #[derive(Clone, Debug)]
@@ -96,27 +96,29 @@ impl Pushes {
 
 /// All open client sockets and listeners.
 pub struct Hub {
+    node: Node,
     sockets: DashMap<SocketId, Arc<Mailbox>>,
     listeners: DashMap<SessionId, Vec<mpsc::Sender<Push>>>,
     deliveries: broadcast::Sender<Delivery>,
     next: AtomicU64,
 }
 
-impl Default for Hub {
-    fn default() -> Self {
+impl Hub {
+    /// No sockets yet, on this server.
+    #[must_use]
+    pub fn new(node: Node) -> Self {
         Self {
+            node,
             sockets: DashMap::new(),
             listeners: DashMap::new(),
             deliveries: broadcast::channel(1_024).0,
             next: AtomicU64::new(1),
         }
     }
-}
 
-impl Hub {
     /// A new socket and its queue. The queue ends when the hub gives the socket up.
     pub fn open(&self) -> (SocketId, Pushes) {
-        let socket = self.next.fetch_add(1, Ordering::Relaxed);
+        let socket = SocketId::new(self.node, self.next.fetch_add(1, Ordering::Relaxed));
         let mailbox = Arc::new(Mailbox::default());
         self.sockets.insert(socket, mailbox.clone());
         (socket, Pushes(mailbox))

@@ -144,7 +144,7 @@ impl Monitor {
     /// Finds who is due now and has the writer judge them, in slices. The server calls
     /// this by the clock; a test calls it after moving its own.
     pub async fn sweep(&self) {
-        let mut again = true;
+        let mut again = self.backend().is_keeper();
         while again {
             let now = self.clock().now();
             let (due, more) = self.registry().due(now, SLICE);
@@ -166,8 +166,9 @@ impl Monitor {
 
     async fn write_minutes(&self) {
         let now = self.clock().now().wall;
+        let is_keeper = self.backend().is_keeper();
         for minute in self.stats().tick(now, self.registry().counts()) {
-            if let Err(error) = self.backend().minute(minute).await {
+            if is_keeper && let Err(error) = self.backend().minute(minute).await {
                 tracing::warn!(%error, "the counts of a minute could not be written");
             }
         }
@@ -183,7 +184,9 @@ impl Monitor {
             tombstones: now.minus(timing.tombstone_ttl),
             log_bytes: timing.events_max_bytes,
         };
-        while let Ok(true) = self.backend().forget(keep).await {
+        while self.backend().is_keeper()
+            && let Ok(true) = self.backend().forget(keep).await
+        {
             tokio::task::yield_now().await;
         }
     }

@@ -95,7 +95,7 @@ impl Monitor {
         registry.grant_amnesty(now);
         let stats = Arc::new(Stats::new(now.wall));
         let metrics = Arc::new(Metrics::default());
-        let hub = Arc::new(Hub::default());
+        let hub = Arc::new(Hub::new(backend.node()));
         let feed = Arc::new(Feed::new(clock.clone(), metrics.clone()));
         let (jobs, queued) = queue();
         let (to_feed, batches) = mpsc::channel(FEED_QUEUE);
@@ -107,6 +107,8 @@ impl Monitor {
             metrics: metrics.clone(),
             feed: to_feed,
             limits,
+            clock: clock.clone(),
+            unwritten: Vec::new(),
         };
         let monitor = Arc::new(Self {
             registry,
@@ -161,7 +163,7 @@ impl Monitor {
         }
         self.stats.restore(stored.minutes, stored.starts);
         let registry = self.registry.clone();
-        let put = move || registry.restore(stored.sessions, stored.seq, now);
+        let put = move || registry.restore(stored.sessions, stored.epoch, stored.seq, now);
         tokio::task::spawn_blocking(put).await.map_err(|error| Error::Storage(error.to_string()))?;
         self.feed.begin(self.registry.view());
         self.restored.send_replace(true);

@@ -47,9 +47,7 @@ impl Monitor {
             tokio::time::sleep(self.timing().report_every).await;
         }
         match self.ask(Change::Register(Box::new(registration))).await? {
-            Outcome::Registered { session, resumed, fresh_token, .. } => {
-                Ok(Registered { session, resumed, fresh_token })
-            }
+            Outcome::Registered { session, resumed, fresh_token } => Ok(Registered { session, resumed, fresh_token }),
             _ => Err(full()),
         }
     }

@@ -1,6 +1,7 @@
 //! The one writer: decides what is asked, commits it, applies it, shows it, answers.
 //! In this order, for everything, so that nobody sees what is not durable.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +12,21 @@ use super::hub::Hub;
 use super::queue::{Job, Jobs};
 use crate::backend::Backend;
 use crate::change::{Change, Event, Kind};
-use crate::clock::Now;
+use crate::clock::{Clock, Now};
 use crate::decide::{Draft, Limits, Outcome};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::feed::Batch;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::session::{SessionId, SocketId};
 use crate::stats::Stats;
 
 /// Changes in one transaction.
 const BATCH: usize = 512;
 /// With fewer who ask at once, nobody is waited for.
 const COMPANY: usize = 8;
+/// How soon what could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 /// How long a batch waits at most for those who are expected.
 const WAIT_MAX: Duration = Duration::from_millis(2);
 
@@ -34,6 +38,15 @@ pub(super) struct Writer {
     pub(super) metrics: Arc<Metrics>,
     pub(super) feed: mpsc::Sender<Batch>,
     pub(super) limits: Limits,
+    pub(super) clock: Clock,
+    /// Sockets that have closed, which could not be written yet.
+    pub(super) unwritten: Vec<(Change, Now)>,
+}
+
+/// What a turn came to.
+struct Decided {
+    events: Arc<Vec<Event>>,
+    outcomes: Vec<Result<Outcome>>,
 }
 
 /// Who asked lately. Those whom a commit has answered ask again within a millisecond: two
@@ -72,10 +85,24 @@ impl Company {
 
 impl Writer {
     /// Writes until everybody who could ask is gone.
-    pub(super) async fn run(self, mut jobs: Jobs) {
+    pub(super) async fn run(mut self, mut jobs: Jobs) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut company = Company::default();
-        while let Some(job) = jobs.recv().await {
+        loop {
+            let position = self.registry.seq();
+            let job = tokio::select! {
+                biased;
+                job = jobs.recv() => job,
+                missed = self.backend.follow(position) => {
+                    self.show_foreign(missed).await;
+                    continue;
+                }
+                () = tokio::time::sleep(RETRY), if !self.unwritten.is_empty() => {
+                    self.write_closed_sockets().await;
+                    continue;
+                }
+            };
+            let Some(job) = job else { return };
             batch.push(job);
             company.gather(&mut batch, &mut jobs).await;
             self.metrics.queue(-(batch.len() as i64));
@@ -84,39 +111,24 @@ impl Writer {
     }
 
     /// Writes a batch; tells who asked meanwhile.
-    async fn write(&self, batch: &mut Vec<Job>, jobs: &Jobs) -> Company {
+    async fn write(&mut self, batch: &mut Vec<Job>, jobs: &Jobs) -> Company {
         let begun = Instant::now();
-        let mut draft = Draft::new(&self.registry, self.limits);
-        let outcomes: Vec<Result<Outcome>> = batch.iter().map(|job| draft.decide(&job.change, job.now)).collect();
-        let events = Arc::new(draft.into_events());
-        let now = batch.last().map(|job| job.now).unwrap_or_default();
-
-        if let Err(error) = self.commit(&events).await {
-            tracing::error!(%error, changes = batch.len(), "a commit failed");
-            self.metrics.commit_failed();
-            let still_true = |change: &Change| matches!(change, Change::Disconnect(..));
-            for job in batch.drain(..) {
-                if still_true(&job.change) {
-                    // A socket is closed whatever the disk says, and it has no line in the log.
-                    let mut draft = Draft::new(&self.registry, self.limits);
-                    let _ = draft.decide(&job.change, job.now);
-                    self.apply(Arc::new(draft.into_events()), job.now).await;
-                }
-                if let Some(reply) = job.reply {
-                    let _ = reply.send(Err(error.clone()));
-                }
+        let changes = batch.iter().map(|job| (&job.change, job.now));
+        let Decided { events, outcomes } = match self.decide_and_commit(changes).await {
+            Ok(decided) => decided,
+            Err(error) => {
+                self.refuse(batch, &error).await;
+                return Company::default();
             }
-            return Company::default();
-        }
+        };
         let company = Company { asking: batch.len() + jobs.len(), patience: (begun.elapsed() / 2).min(WAIT_MAX) };
-
+        let now = batch.last().map(|job| job.now).unwrap_or_default();
+        let superseded = self.superseded(&events);
         self.apply(events.clone(), now).await;
+        for (socket, id) in superseded {
+            self.hub.supersede(socket, id);
+        }
         for (job, outcome) in batch.drain(..).zip(outcomes) {
-            if let (Ok(Outcome::Registered { replaced: Some(socket), .. }), Change::Register(registration)) =
-                (&outcome, &job.change)
-            {
-                self.hub.supersede(*socket, registration.id.clone());
-            }
             if let Some(reply) = job.reply {
                 let _ = reply.send(outcome);
             }
@@ -125,17 +137,83 @@ impl Writer {
             self.hub.notify(event);
             self.count(event);
         }
+        if !self.unwritten.is_empty() {
+            self.write_closed_sockets().await;
+        }
         company
     }
 
-    async fn commit(&self, events: &Arc<Vec<Event>>) -> Result<()> {
-        if !events.iter().any(|event| event.kind.is_logged()) {
-            return Ok(());
+    /// Takes a turn: shows what other servers have committed, decides these changes on top of
+    /// it, commits what they become.
+    async fn decide_and_commit(&self, changes: impl Iterator<Item = (&Change, Now)> + Send) -> Result<Decided> {
+        let mut turn = self.backend.begin(self.registry.seq()).await?;
+        self.show_foreign(turn.missed()).await;
+        let mut draft = Draft::new(&self.registry, self.limits);
+        let outcomes: Vec<Result<Outcome>> = changes.map(|(change, now)| draft.decide(change, now)).collect();
+        let events = Arc::new(draft.into_events());
+        if !events.is_empty() {
+            let begun = Instant::now();
+            turn.commit(events.clone()).await?;
+            if events.iter().any(|event| event.kind.is_logged()) {
+                self.metrics.committed(events.len(), begun.elapsed());
+            }
         }
-        let begun = Instant::now();
-        self.backend.commit(events.clone()).await?;
-        self.metrics.committed(events.len(), begun.elapsed());
-        Ok(())
+        Ok(Decided { events, outcomes })
+    }
+
+    /// Answers a batch that could not be committed. That a socket is closed stays true, so it
+    /// is written as soon as it can be; a store that does not log it takes it at once.
+    async fn refuse(&mut self, batch: &mut Vec<Job>, error: &Error) {
+        tracing::error!(%error, changes = batch.len(), "a commit failed");
+        self.metrics.commit_failed();
+        for job in batch.drain(..) {
+            if let Some(reply) = job.reply {
+                let _ = reply.send(Err(error.clone()));
+            }
+            if matches!(job.change, Change::Disconnect(..)) {
+                self.unwritten.push((job.change, job.now));
+            }
+        }
+        if !self.unwritten.is_empty() {
+            self.write_closed_sockets().await;
+        }
+    }
+
+    /// Writes that sockets have closed, where an earlier commit of it failed.
+    async fn write_closed_sockets(&mut self) {
+        let changes = self.unwritten.iter().map(|(change, now)| (change, *now));
+        let Ok(Decided { events, .. }) = self.decide_and_commit(changes).await else { return };
+        let now = self.unwritten.last().map(|(_, now)| *now).unwrap_or_default();
+        self.unwritten.clear();
+        self.apply(events, now).await;
+    }
+
+    /// Takes what other servers have committed the way of what is committed here.
+    async fn show_foreign(&self, missed: Vec<Event>) {
+        if missed.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let events = Arc::new(self.registry.foreign(missed, now));
+        let superseded = self.superseded(&events);
+        self.apply(events.clone(), now).await;
+        for (socket, id) in superseded {
+            self.hub.supersede(socket, id);
+        }
+        events.iter().for_each(|event| self.hub.notify(event));
+    }
+
+    /// The sockets whose sessions have a newer one after these events, which are not applied yet.
+    fn superseded(&self, events: &[Event]) -> Vec<(SocketId, SessionId)> {
+        let mut newest: HashMap<&SessionId, SocketId> = HashMap::new();
+        let mut superseded = Vec::new();
+        for session in events.iter().filter(|event| event.kind.changes_session()).map(|event| &event.session) {
+            let Some(socket) = session.socket else { continue };
+            let before = newest.insert(&session.id, socket);
+            let before = before.or_else(|| self.registry.get(session.id.as_str())?.socket);
+            superseded.extend(before.filter(|before| *before != socket).map(|before| (before, session.id.clone())));
+        }
+        superseded
     }
 
     async fn apply(&self, events: Arc<Vec<Event>>, now: Now) {
@@ -168,7 +246,6 @@ mod tests {
     use super::super::queue::queue;
     use super::*;
     use crate::change::{Actor, Target};
-    use crate::session::SessionId;
 
     fn job(change: Change) -> Job {
         Job { change, now: Now::default(), reply: None }

@@ -124,7 +124,7 @@ async fn run(app: &Shared, caller: &Caller, position: &Position, socket: &mut We
     // Who is limited to some apps gets a snapshot of these: the ring does not tell whose a
     // session was before its id came back in another app.
     let resumed = match (&position.epoch, position.seq) {
-        (Some(epoch), Some(seq)) if scope.is_all() && **epoch == **monitor.registry().epoch() => {
+        (Some(epoch), Some(seq)) if scope.is_all() && **epoch == *monitor.registry().epoch() => {
             monitor.feed().resume(seq)
         }
         _ => None,
@@ -247,7 +247,7 @@ fn hello(app: &Shared, caller: &Caller, seq: u64) -> String {
     let hello = Hello {
         protocol: 1,
         server: SERVER,
-        epoch: monitor.registry().epoch(),
+        epoch: &monitor.registry().epoch(),
         seq,
         now: monitor.clock().now().wall,
         role: if caller.role >= Role::Admin { "admin" } else { "view" },

@@ -11,7 +11,7 @@ use sessionwatch::clock::{Mono, Timestamp};
 use sessionwatch::log::Query;
 use sessionwatch::registry::Counts;
 use sessionwatch::scope::Scope;
-use sessionwatch::session::{Kill, Pulse, Session, SessionId, Status, Visibility};
+use sessionwatch::session::{Kill, Pulse, Session, SessionId, SocketId, Status, Visibility};
 use sessionwatch::stats::Minute;
 
 fn session(id: &str) -> Session {
@@ -34,7 +34,7 @@ fn session(id: &str) -> Session {
         token: Some([7; 32]),
         registered_by: Some("ingest".into()),
         stale: false,
-        socket: Some(3),
+        socket: Some(SocketId::new(0, 3)),
     }
 }
 
@@ -69,7 +69,10 @@ async fn load(backend: &dyn Backend) -> Stored {
 }
 
 async fn commit(backend: &dyn Backend, events: Vec<Event>) {
-    backend.commit(Arc::new(events)).await.expect("it commits");
+    let position = events.first().map_or(0, |event| event.seq - 1);
+    let mut turn = backend.begin(position).await.expect("a turn");
+    assert!(turn.missed().is_empty(), "nobody else writes here");
+    turn.commit(Arc::new(events)).await.expect("it commits");
 }
 
 async fn an_empty_store_is_at_zero(backend: &dyn Backend) {

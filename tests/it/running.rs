@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use clap::Parser;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sessionwatch::backend::memory::Memory;
-use sessionwatch::backend::{Backend, Keep, Stored};
+use sessionwatch::backend::{Backend, Keep, Stored, Turn};
 use sessionwatch::change::Event;
 use sessionwatch::clock::Timestamp;
 use sessionwatch::config::Config;
@@ -84,6 +84,23 @@ enum Fault {
 
 struct Broken(Memory, Fault);
 
+struct BrokenTurn<'b>(&'b Fault);
+
+impl Turn for BrokenTurn<'_> {
+    fn missed(&mut self) -> Vec<Event> {
+        Vec::new()
+    }
+    fn commit<'a>(self: Box<Self>, _: Arc<Vec<Event>>) -> BoxFuture<'a, Result<()>>
+    where
+        Self: 'a,
+    {
+        match self.0 {
+            Fault::Panics => async { panic!("a mistake in the store") }.boxed(),
+            Fault::Hangs => std::future::pending().boxed(),
+        }
+    }
+}
+
 impl Backend for Broken {
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
         self.0.load(now)
@@ -91,11 +108,9 @@ impl Backend for Broken {
     fn session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>>> {
         self.0.session(id)
     }
-    fn commit(&self, _: Arc<Vec<Event>>) -> BoxFuture<'_, Result<()>> {
-        match self.1 {
-            Fault::Panics => async { panic!("a mistake in the store") }.boxed(),
-            Fault::Hangs => std::future::pending().boxed(),
-        }
+    fn begin(&self, _: u64) -> BoxFuture<'_, Result<Box<dyn Turn + '_>>> {
+        let turn: Box<dyn Turn + '_> = Box::new(BrokenTurn(&self.1));
+        ready(Ok(turn)).boxed()
     }
     fn beats(&self, beats: Vec<(SessionId, Timestamp)>) -> BoxFuture<'_, Result<()>> {
         self.0.beats(beats)

@@ -17,11 +17,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use rusqlite::OpenFlags;
 use tokio_rusqlite::Connection;
 
-use super::{Backend, Keep, Stored};
+use super::{Backend, Keep, Stored, Turn};
 use crate::change::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -142,6 +142,25 @@ fn storage(error: &tokio_rusqlite::Error) -> Error {
     Error::Storage(error.to_string())
 }
 
+/// A turn of the one server that may use the file.
+struct SqliteTurn<'s>(&'s Sqlite);
+
+impl Turn for SqliteTurn<'_> {
+    fn missed(&mut self) -> Vec<Event> {
+        Vec::new()
+    }
+
+    fn commit<'a>(self: Box<Self>, events: Arc<Vec<Event>>) -> BoxFuture<'a, Result<()>>
+    where
+        Self: 'a,
+    {
+        if !events.iter().any(|event| event.kind.is_logged()) {
+            return ready(Ok(())).boxed();
+        }
+        async move { self.0.write(move |connection| rows::commit(connection, &events)).await }.boxed()
+    }
+}
+
 impl Backend for Sqlite {
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
         self.write(move |connection| rows::load(connection, now)).boxed()
@@ -155,8 +174,9 @@ impl Backend for Sqlite {
         .boxed()
     }
 
-    fn commit(&self, events: Arc<Vec<Event>>) -> BoxFuture<'_, Result<()>> {
-        self.write(move |connection| rows::commit(connection, &events)).boxed()
+    fn begin(&self, _position: u64) -> BoxFuture<'_, Result<Box<dyn Turn + '_>>> {
+        let turn: Box<dyn Turn + '_> = Box::new(SqliteTurn(self));
+        ready(Ok(turn)).boxed()
     }
 
     fn beats(&self, beats: Vec<(SessionId, Timestamp)>) -> BoxFuture<'_, Result<()>> {

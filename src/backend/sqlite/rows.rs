@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params, params_from_iter};
 
-use crate::backend::Stored;
+use crate::backend::{Stored, fresh_epoch};
 use crate::change::{Event, Kind, Tombstone};
 use crate::clock::{Mono, Timestamp};
 use crate::fields;
@@ -133,6 +133,7 @@ pub(super) fn load(connection: &mut Connection, now: Timestamp) -> rusqlite::Res
     let mut minutes = all(connection, &format!("SELECT * FROM minutes WHERE at > {day_ago} ORDER BY at"), minute_row)?;
     recount(connection, &mut minutes, Timestamp(day_ago))?;
     let stored = Stored {
+        epoch: fresh_epoch(),
         seq: restored(seq),
         sessions: all(connection, &format!("SELECT {COLUMNS} FROM sessions"), |row| restore.session(row))?
             .into_iter()
