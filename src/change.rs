@@ -184,6 +184,14 @@ impl Cause {
             Self::Failed => "failed",
         }
     }
+
+    /// The cause that this word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Ended, Self::Deleted, Self::Killed, Self::Expired, Self::Done, Self::Failed]
+            .into_iter()
+            .find(|cause| cause.as_str() == word)
+    }
 }
 
 /// What is asked of the monitor's one writer.
@@ -315,6 +323,12 @@ impl Kind {
             Self::LoggedIn => "logged_in",
             Self::Connection => "connection",
         }
+    }
+
+    /// The kind that this word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::LOGGED.into_iter().chain([Self::Connection]).find(|kind| kind.as_str() == word)
     }
 
     /// Whether it stands in the log, and so has to be durable before it is applied.

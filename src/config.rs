@@ -64,9 +64,17 @@ pub struct Config {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, env = "SESSIONWATCH_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
-    /// The database file, made when it is not there
-    #[arg(long, env = "SESSIONWATCH_DB", default_value = "sessionwatch.db", value_name = "FILE")]
+    /// The database: a file, made when it is not there; or, for several servers, a PostgreSQL
+    /// database, like postgres://user@host1,host2/name?sslmode=verify-full
+    #[arg(long, env = "SESSIONWATCH_DB", default_value = "sessionwatch.db", value_name = "FILE|URL")]
     pub db: PathBuf,
+    /// What this server is called among those that share a PostgreSQL database; the machine's
+    /// name by default
+    #[arg(long, env = "SESSIONWATCH_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Where the others that share it, and their users, reach this server
+    #[arg(long, env = "SESSIONWATCH_ADVERTISE_URL", value_name = "URL")]
+    pub advertise_url: Option<String>,
     /// Silence after which a session is shown as stale
     #[arg(long, env = "SESSIONWATCH_STALE_AFTER", default_value = "2m", value_parser = duration, value_name = "TIME")]
     pub stale_after: Duration,
@@ -156,10 +164,20 @@ pub struct Config {
     pub insecure_http: bool,
 }
 
-/// The token file: the one that was named, else systemd's, else the one beside the database.
+/// The URL that `--db` is, where it is one of PostgreSQL and not a file.
+#[must_use]
+pub fn database_url(db: &Path) -> Option<&str> {
+    db.to_str().filter(|text| text.starts_with("postgres://") || text.starts_with("postgresql://"))
+}
+
+/// The token file: the one that was named, else systemd's, else the one beside the database
+/// file, or in the folder where the server starts.
 #[must_use]
 pub fn token_path(named: Option<&Path>, db: &Path) -> PathBuf {
     let beside = || {
+        if database_url(db).is_some() {
+            return PathBuf::from("sessionwatch.tokens");
+        }
         let mut name = db.as_os_str().to_owned();
         name.push(".tokens");
         PathBuf::from(name)
@@ -213,6 +231,13 @@ impl Config {
         } else {
             Err(format!("--base-path {:?} is not a path like /monitor", self.base_path))
         }
+    }
+
+    /// What this server is called among those that share its database.
+    #[must_use]
+    pub fn node_name(&self) -> String {
+        let machine = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        self.node_name.clone().unwrap_or_else(machine)
     }
 
     /// Whether programs on this machine need no token.

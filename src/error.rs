@@ -37,6 +37,9 @@ pub enum Error {
     /// Too much at once; the same request may pass in a moment: 503.
     #[error("{0}")]
     Busy(String),
+    /// The store did not tell whether it has taken it: 503.
+    #[error("the database did not answer, so it is not known whether this was done; look, and ask again")]
+    Unknown,
     /// The store cannot take it now (disk full, I/O error); nothing was done: 503.
     #[error("the database cannot take this now ({0}); nothing was changed, try again")]
     Storage(String),

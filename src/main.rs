@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use sessionwatch::backend::Backend;
+use sessionwatch::backend::postgres::Postgres;
 use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::cli;
-use sessionwatch::config::Config;
+use sessionwatch::config::{Config, database_url};
 use sessionwatch::demo::{DemoArgs, populate};
 use sessionwatch::http::people::People;
 use sessionwatch::import_command::{self, ImportCommand};
@@ -125,8 +126,11 @@ async fn start(config: &Config) -> Result<Server, String> {
     config.allowed_origins()?;
     config.check_exposure()?;
     People::new(config)?;
-    let store = Sqlite::open(&config.db).await.map_err(|error| error.to_string())?;
-    Server::bind(config, Arc::new(store) as Arc<dyn Backend>).await
+    let store: Arc<dyn Backend> = match database_url(&config.db) {
+        Some(url) => Arc::new(Postgres::open(url, &config.node_name(), config.advertise_url.as_deref()).await?),
+        None => Arc::new(Sqlite::open(&config.db).await.map_err(|error| error.to_string())?),
+    };
+    Server::bind(config, store).await
 }
 
 fn announce(server: &Server) {

@@ -382,15 +382,25 @@ impl Registry {
             let pulse = known.or_else(|| here().map(|here| here.pulse.clone()));
             session.pulse = pulse.unwrap_or_else(|| Arc::new(Pulse::new(last, now.mono)));
             if session.pulse.wall() < last {
-                // Said once on the other server, which tells it to the dashboards there and here.
-                let _ = session.pulse.beat(Now { wall: last, mono: now.mono });
-                session.pulse.take_moved();
+                session.pulse.move_to(Now { wall: last, mono: now.mono });
             }
             pulses.insert(session.id.clone(), session.pulse.clone());
             event.session = Arc::new(session);
             event
         };
         events.into_iter().map(with_pulse).collect()
+    }
+
+    /// Takes heartbeats that other servers tell; the sessions that they moved.
+    #[must_use]
+    pub fn foreign_beats(&self, beats: Vec<(SessionId, Timestamp)>, now: Now) -> Vec<Arc<Session>> {
+        let moved = |(id, at): (SessionId, Timestamp)| {
+            let session = self.get(id.as_str())?;
+            // Each is told once, so it is a sign of life, whatever the other server's clock says.
+            session.pulse.move_to(Now { wall: at.max(session.pulse.wall()), mono: now.mono });
+            Some(session)
+        };
+        beats.into_iter().filter_map(moved).collect()
     }
 
     /// Notes a sign of life and tells the session as it is. One sharded read lock, two

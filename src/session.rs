@@ -214,6 +214,12 @@ impl Pulse {
         !self.moved.load(Ordering::Relaxed) && !self.moved.swap(true, Ordering::AcqRel)
     }
 
+    /// Takes a sign of life that another server has noted. It is that server's to tell of it.
+    pub fn move_to(&self, now: Now) {
+        self.wall.store(now.wall.0, Ordering::Relaxed);
+        self.mono.store(now.mono.0, Ordering::Relaxed);
+    }
+
     /// Forgets that it moved; the next beat says so again.
     pub fn take_moved(&self) {
         self.moved.store(false, Ordering::Release);
@@ -294,6 +300,18 @@ impl SocketId {
     #[must_use]
     pub fn new(node: Node, number: u64) -> Self {
         Self(u64::from(node) << Self::NUMBER_BITS | number & ((1 << Self::NUMBER_BITS) - 1))
+    }
+
+    /// As one number, for a store.
+    #[must_use]
+    pub fn to_number(self) -> u64 {
+        self.0
+    }
+
+    /// Out of [`SocketId::to_number`].
+    #[must_use]
+    pub fn of_number(number: u64) -> Self {
+        Self(number)
     }
 
     /// The server that holds it.

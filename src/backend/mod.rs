@@ -8,6 +8,7 @@
 //! on an old state. A store of one server has nothing to hand over and nobody to wait for.
 
 pub mod memory;
+pub mod postgres;
 pub mod sqlite;
 
 use std::sync::Arc;
@@ -65,6 +66,11 @@ pub trait Turn: Send {
     /// before anything is decided.
     fn missed(&mut self) -> Vec<Event>;
 
+    /// Whether this server is the keeper for as long as it holds the turn.
+    fn is_keeper(&self) -> bool {
+        true
+    }
+
     /// Takes all of these events or none, in their order, each that is logged with its line
     /// in the log, the session's new version (or its removal) and its tombstone, in one
     /// transaction. Their `seq` follow those of [`Turn::missed`].
@@ -90,6 +96,12 @@ pub trait Backend: Send + Sync + 'static {
         true
     }
 
+    /// The servers that have gone since the keeper asked last, or became the keeper: their
+    /// sockets have closed. A store of one server has none to tell.
+    fn gone(&self) -> Vec<Node> {
+        Vec::new()
+    }
+
     /// The right to write next, for a server that has applied everything up to `position`.
     ///
     /// # Errors
@@ -99,9 +111,23 @@ pub trait Backend: Send + Sync + 'static {
     /// Waits until other servers have committed events behind `position`, and tells those, in
     /// order and without a gap. Nothing is lost when this is dropped while it waits. A store
     /// of one server waits for ever.
-    fn follow(&self, position: u64) -> BoxFuture<'_, Vec<Event>> {
+    ///
+    /// # Errors
+    /// The order cannot be followed any more, since it is not the one that this server knows:
+    /// the server has to start anew.
+    fn follow(&self, position: u64) -> BoxFuture<'_, Result<Vec<Event>>> {
         let _ = position;
         futures_util::future::pending().boxed()
+    }
+
+    /// Tells the other servers which sessions have beaten here, and takes what they tell. Called
+    /// once a second.
+    ///
+    /// # Errors
+    /// The others cannot be reached: until they can, their sessions' silence tells nothing.
+    fn exchange<'a>(&'a self, moved: &'a [Arc<Session>]) -> BoxFuture<'a, Result<Vec<(SessionId, Timestamp)>>> {
+        let _ = moved;
+        futures_util::future::ready(Ok(Vec::new())).boxed()
     }
 
     /// All that was committed, as the last commit left it, with the counts of the last minute

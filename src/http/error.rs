@@ -59,7 +59,7 @@ pub fn status_of(error: &Error) -> StatusCode {
         Error::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Error::Unauthorized(_) => StatusCode::UNAUTHORIZED,
         Error::Forbidden(_) => StatusCode::FORBIDDEN,
-        Error::Busy(_) | Error::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Busy(_) | Error::Storage(_) | Error::Unknown => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -73,7 +73,7 @@ impl From<Error> for Problem {
                 problem.more.fields.insert("by".into(), by.into());
                 problem.more.fields.insert("until".into(), until.to_string().into());
             }
-            Error::Busy(_) | Error::Storage(_) => {
+            Error::Busy(_) | Error::Storage(_) | Error::Unknown => {
                 problem.more.header = Some((header::RETRY_AFTER, HeaderValue::from_static("1")));
             }
             Error::Unauthorized(_) => {

@@ -12,12 +12,14 @@ use crate::backend::Keep;
 use crate::change::Change;
 use crate::clock::{Now, Timestamp};
 use crate::registry::Due;
-use crate::session::{Session, SessionId};
+use crate::session::{Node, Session, SessionId};
 use crate::timing::Timing;
 
 /// Sessions that one look at the deadlines takes, so that a crowd that is due at once
 /// holds up nobody.
 const SLICE: usize = 1_000;
+/// Heartbeats that wait at most until the other servers can be told.
+const UNTOLD_MAX: usize = 100_000;
 
 /// Starts the keeper's tasks; they end with `monitor.shutdown`.
 pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> {
@@ -45,6 +47,7 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
             let mut flush = Flush::default();
             while monitor.next(&mut ticks).await {
                 flush.take(&monitor);
+                flush.exchange(&monitor).await;
                 if flush.since.elapsed() >= monitor.timing().flush_interval {
                     flush.write(&monitor).await;
                 }
@@ -97,12 +100,16 @@ impl Watch {
 /// Heartbeats on their way to the store.
 struct Flush {
     waiting: HashMap<SessionId, Arc<Session>>,
+    /// Heartbeats that the other servers were not told of yet.
+    untold: Vec<Arc<Session>>,
+    /// Theirs do not come, so that nothing is known of the silence of their sessions.
+    is_blind: bool,
     since: Instant,
 }
 
 impl Default for Flush {
     fn default() -> Self {
-        Self { waiting: HashMap::new(), since: Instant::now() }
+        Self { waiting: HashMap::new(), untold: Vec::new(), is_blind: false, since: Instant::now() }
     }
 }
 
@@ -110,7 +117,29 @@ impl Flush {
     fn take(&mut self, monitor: &Monitor) {
         let moved = monitor.registry().take_moved();
         self.waiting.extend(moved.iter().map(|session| (session.id.clone(), session.clone())));
+        self.untold.extend(moved.iter().cloned());
         monitor.feed().publish_beats(moved);
+    }
+
+    /// Tells other servers of the heartbeats here, and takes theirs.
+    async fn exchange(&mut self, monitor: &Monitor) {
+        match monitor.backend().exchange(&self.untold).await {
+            Ok(beats) => {
+                self.untold.clear();
+                let now = monitor.clock().now();
+                if std::mem::take(&mut self.is_blind) {
+                    monitor.registry().grant_amnesty(now);
+                }
+                monitor.feed().publish_beats(monitor.registry().foreign_beats(beats, now));
+            }
+            Err(error) => {
+                // They are told with the next ones, up to a bound.
+                self.untold.truncate(UNTOLD_MAX);
+                if !std::mem::replace(&mut self.is_blind, true) {
+                    tracing::warn!(%error, "heartbeats cannot be exchanged with the other servers");
+                }
+            }
+        }
     }
 
     async fn write(&mut self, monitor: &Monitor) {
@@ -144,6 +173,10 @@ impl Monitor {
     /// Finds who is due now and has the writer judge them, in slices. The server calls
     /// this by the clock; a test calls it after moving its own.
     pub async fn sweep(&self) {
+        let gone = self.backend().gone();
+        if !gone.is_empty() {
+            self.disconnect_gone(&gone).await;
+        }
         let mut again = self.backend().is_keeper();
         while again {
             let now = self.clock().now();
@@ -161,6 +194,22 @@ impl Monitor {
                 let _ = last.done().await;
             }
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Closes the sockets of servers that are gone. Their sessions get a full `stale_after`: how
+    /// long they have been silent is not known.
+    async fn disconnect_gone(&self, gone: &[Node]) {
+        self.registry().grant_amnesty(self.clock().now());
+        let view = self.registry().view();
+        let mut last = None;
+        for session in view.sessions() {
+            if let Some(socket) = session.socket.filter(|socket| gone.contains(&socket.node())) {
+                last = self.submit(Change::Disconnect(session.id.clone(), socket)).await.ok();
+            }
+        }
+        if let Some(last) = last {
+            let _ = last.done().await;
         }
     }
 

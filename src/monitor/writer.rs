@@ -94,6 +94,7 @@ impl Writer {
                 biased;
                 job = jobs.recv() => job,
                 missed = self.backend.follow(position) => {
+                    let Ok(missed) = missed else { return };
                     self.show_foreign(missed).await;
                     continue;
                 }
@@ -149,7 +150,13 @@ impl Writer {
         let mut turn = self.backend.begin(self.registry.seq()).await?;
         self.show_foreign(turn.missed()).await;
         let mut draft = Draft::new(&self.registry, self.limits);
-        let outcomes: Vec<Result<Outcome>> = changes.map(|(change, now)| draft.decide(change, now)).collect();
+        let is_keeper = turn.is_keeper();
+        let decide = |(change, now): (&Change, Now)| match change {
+            // Only the keeper knows what every server has heard.
+            Change::GoStale(_) | Change::Expire(_) if !is_keeper => Ok(Outcome::Done),
+            _ => draft.decide(change, now),
+        };
+        let outcomes: Vec<Result<Outcome>> = changes.map(decide).collect();
         let events = Arc::new(draft.into_events());
         if !events.is_empty() {
             let begun = Instant::now();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use sessionwatch::backend::memory::Memory;
+use sessionwatch::backend::postgres::Postgres;
 use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::backend::{Backend, Keep, Stored};
 use sessionwatch::change::{Actor, Cause, Event, Kind};
@@ -281,6 +282,13 @@ macro_rules! contract {
             $(#[tokio::test] async fn $promise() {
                 let folder = tempfile::tempdir().expect("a folder");
                 let store = super::Sqlite::open(&folder.path().join("c.db")).await.expect("it opens");
+                super::$promise(&store).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $promise() {
+                let url = crate::postgres::database().await;
+                let store = super::Postgres::open(&url, "one", None).await.expect("it opens");
                 super::$promise(&store).await;
             })*
         }

@@ -10,12 +10,14 @@
     reason = "a test is no library, and fails by panicking"
 )]
 
+mod postgres;
 mod support;
 
 mod cli;
 mod contract;
 mod documents;
 mod import;
+mod cluster;
 mod layers;
 mod gate;
 mod lifetime;

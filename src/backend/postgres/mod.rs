@@ -1,0 +1,245 @@
+//! Sessions kept in a PostgreSQL database that several servers share. Each server holds all
+//! sessions in memory and follows one log, the table `feed`; a server that writes takes the
+//! lock on the log's head, so that all decide on the same state in one order.
+
+mod body;
+mod connect;
+mod follow;
+mod presence;
+mod rows;
+mod schema;
+mod turn;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_postgres::Client;
+
+use super::{Backend, Keep, Stored, Turn};
+use crate::change::Event;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::log::{Entry, Query};
+use crate::session::{Node, Session, SessionId};
+use crate::stats::Minute;
+use connect::{Target, explain};
+use turn::{Link, away};
+
+/// How long a read of the database may take.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+/// How long the start waits at first for a database that is away; then twice as long, and so on.
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+/// The store in a PostgreSQL database.
+pub struct Postgres {
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What the store's tasks and turns have in common.
+struct Shared {
+    target: Target,
+    /// Names this run of this server.
+    boot: String,
+    cluster: String,
+    node: Node,
+    writer: Arc<tokio::sync::Mutex<Option<Link>>>,
+    reader: tokio::sync::Mutex<Option<Arc<Client>>>,
+    /// The last position of the log that this server has heard of.
+    head: watch::Sender<u64>,
+    /// Why this server can follow the log no longer.
+    lost: watch::Sender<Option<String>>,
+    /// Until when this server is the keeper; none while it is not.
+    keeper_until: Mutex<Option<Instant>>,
+    /// Servers that have gone, of which the keeper was not told yet.
+    gone: Mutex<Vec<Node>>,
+    /// All of which it was told.
+    told_gone: Mutex<HashSet<Node>>,
+    tick: AtomicI64,
+    /// The last beats taken of each server.
+    ticks: Mutex<HashMap<Node, i64>>,
+}
+
+/// The history that this server knows is not the database's.
+fn lost() -> Error {
+    Error::Storage("this server cannot follow the database's history any more and ends".to_owned())
+}
+
+impl Postgres {
+    /// Connects, brings the tables up to date, and takes a number for this server. Waits for a
+    /// database that is away.
+    ///
+    /// # Errors
+    /// A sentence: the URL is wrong, or the database is of a newer version or refuses.
+    pub async fn open(url: &str, name: &str, advertise: Option<&str>) -> std::result::Result<Self, String> {
+        let target = Target::parse(url).map_err(|why| format!("cannot use --db: {why}"))?;
+        let boot = uuid::Uuid::new_v4().to_string();
+        let mut wait = AGAIN_AFTER;
+        let mut client = loop {
+            match target.connect(None).await {
+                Ok(client) => break client,
+                Err(why) => tracing::warn!(%why, "the database cannot be reached; trying again"),
+            }
+            // Not all servers at once, when it comes back.
+            let jitter = Duration::from_millis(u64::from(uuid::Uuid::new_v4().as_bytes()[0]));
+            tokio::time::sleep(wait + jitter).await;
+            wait = (wait * 2).min(Duration::from_secs(5));
+        };
+        schema::migrate(&mut client).await.map_err(|why| format!("cannot use the database: {why}"))?;
+        let (node, cluster) =
+            presence::enter(&mut client, &boot, name, advertise).await.map_err(|error| explain(&error))?;
+        let shared = Arc::new(Shared {
+            target,
+            boot,
+            cluster,
+            node,
+            writer: Arc::default(),
+            reader: tokio::sync::Mutex::new(Some(Arc::new(client))),
+            head: watch::channel(0).0,
+            lost: watch::channel(None).0,
+            keeper_until: Mutex::default(),
+            gone: Mutex::default(),
+            told_gone: Mutex::default(),
+            tick: AtomicI64::new(0),
+            ticks: Mutex::default(),
+        });
+        shared.be_seen().await.map_err(|error| error.to_string())?;
+        let tasks = vec![tokio::spawn(follow::listen(shared.clone())), tokio::spawn(presence::stay(shared.clone()))];
+        Ok(Self { shared, tasks })
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Shared {
+    /// The connection for reads; several ask on it at once.
+    async fn reader(&self) -> Result<Arc<Client>> {
+        let mut reader = self.reader.lock().await;
+        if let Some(client) = reader.as_ref().filter(|client| !client.is_closed()) {
+            return Ok(client.clone());
+        }
+        let client = Arc::new(self.target.connect(None).await.map_err(|why| away(&why))?);
+        *reader = Some(client.clone());
+        Ok(client)
+    }
+
+    /// Asks on the connection for reads, within a bound. A connection that does not answer is
+    /// not asked again.
+    async fn read<T>(
+        &self,
+        within: Duration,
+        ask: impl AsyncFnOnce(Arc<Client>) -> std::result::Result<T, tokio_postgres::Error>,
+    ) -> Result<T> {
+        let answer = timeout(within, async { Ok(ask(self.reader().await?).await) }).await;
+        match answer {
+            Ok(Ok(Ok(done))) => Ok(done),
+            Ok(Ok(Err(error))) => Err(away(&explain(&error))),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                self.reader.lock().await.take();
+                Err(away("no answer in time"))
+            }
+        }
+    }
+
+    /// Ends the server: what it knows and what the database has are two histories.
+    fn lose(&self, position: u64, head: u64) {
+        let why = if head < position {
+            format!("the database's history went back from {position} to {head}, as a restored backup does")
+        } else {
+            format!("the log behind position {position} is gone from the database, or is of a newer version")
+        };
+        self.lost.send_replace(Some(why));
+    }
+}
+
+impl Backend for Postgres {
+    fn node(&self) -> Node {
+        self.shared.node
+    }
+
+    fn is_keeper(&self) -> bool {
+        self.shared.keeper_until.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn gone(&self) -> Vec<Node> {
+        std::mem::take(&mut *self.shared.gone.lock())
+    }
+
+    fn begin(&self, position: u64) -> BoxFuture<'_, Result<Box<dyn Turn + '_>>> {
+        async move {
+            let turn: Box<dyn Turn> = Box::new(turn::begin(self.shared.clone(), position).await?);
+            Ok(turn)
+        }
+        .boxed()
+    }
+
+    fn follow(&self, position: u64) -> BoxFuture<'_, Result<Vec<Event>>> {
+        follow::after(&self.shared, position).boxed()
+    }
+
+    fn exchange<'a>(&'a self, moved: &'a [Arc<Session>]) -> BoxFuture<'a, Result<Vec<(SessionId, Timestamp)>>> {
+        self.shared.exchange(moved).boxed()
+    }
+
+    fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
+        async move {
+            // A connection of its own: it reads one state of all tables.
+            let mut client = self.shared.target.connect(None).await.map_err(|why| away(&why))?;
+            rows::load(&mut client, now).await.map_err(|error| away(&explain(&error)))
+        }
+        .boxed()
+    }
+
+    fn session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>>> {
+        self.shared.read(READ_WITHIN, async move |client| rows::one(&client, &id).await).boxed()
+    }
+
+    fn beats(&self, beats: Vec<(SessionId, Timestamp)>) -> BoxFuture<'_, Result<()>> {
+        self.shared.read(READ_WITHIN, async move |client| rows::beats(&client, &beats).await).boxed()
+    }
+
+    fn minute(&self, minute: Minute) -> BoxFuture<'_, Result<()>> {
+        self.shared.read(READ_WITHIN, async move |client| rows::minute(&client, &minute).await).boxed()
+    }
+
+    fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>> {
+        if query.scope.apps().is_some_and(<[_]>::is_empty) {
+            return ready(Ok(Vec::new())).boxed();
+        }
+        self.shared.read(READ_WITHIN, async move |client| rows::events(&client, &query).await).boxed()
+    }
+
+    fn forget(&self, keep: Keep) -> BoxFuture<'_, Result<bool>> {
+        self.shared.read(READ_WITHIN, async move |client| rows::forget(&client, keep).await).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        async move {
+            self.tasks.iter().for_each(JoinHandle::abort);
+            self.shared
+                .read(Duration::from_secs(2), async |client| presence::leave(&client, self.shared.node).await)
+                .await
+        }
+        .boxed()
+    }
+}
+
+impl Shared {
+    /// The number of this server's next row of beats.
+    fn next_tick(&self) -> i64 {
+        self.tick.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}

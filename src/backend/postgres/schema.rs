@@ -1,0 +1,63 @@
+//! The tables, made and brought up to date by numbered steps, each in one transaction under
+//! a lock, so that several servers may start at once.
+
+use tokio_postgres::Client;
+
+/// The steps. One that has been released is never edited; a later one adds to it.
+const STEPS: [&str; 1] = ["
+    CREATE TABLE head (one boolean PRIMARY KEY DEFAULT true CHECK (one), cluster text NOT NULL, seq bigint NOT NULL,
+        keeper text, term bigint NOT NULL DEFAULT 0, keeper_until timestamptz NOT NULL) WITH (fillfactor = 10);
+    INSERT INTO head (cluster, seq, keeper_until) VALUES (gen_random_uuid()::text, 0, '-infinity');
+    CREATE TABLE feed (last_seq bigint PRIMARY KEY, first_seq bigint NOT NULL, commit_id text NOT NULL UNIQUE,
+        at timestamptz NOT NULL DEFAULT clock_timestamp(), body bytea NOT NULL);
+    CREATE TABLE sessions (session_id text COLLATE \"C\" PRIMARY KEY, version bigint NOT NULL, body text NOT NULL)
+        WITH (fillfactor = 85);
+    CREATE TABLE events (seq bigint PRIMARY KEY, at bigint NOT NULL, kind text NOT NULL, session_id text COLLATE \"C\" NOT NULL,
+        app_name text NOT NULL, user_id text, by text, origin text, reason text, cause text, details text);
+    CREATE INDEX events_of_session ON events (session_id, seq);
+    CREATE INDEX events_of_app ON events (app_name, kind, seq);
+    CREATE INDEX events_of_kind ON events (kind, seq);
+    CREATE INDEX events_by_time ON events (at);
+    CREATE TABLE tombstones (session_id text COLLATE \"C\" PRIMARY KEY, at bigint NOT NULL, kill_id text NOT NULL,
+        by text NOT NULL, reason text, token bytea);
+    CREATE TABLE minutes (at bigint PRIMARY KEY, idle bigint NOT NULL, running bigint NOT NULL, hidden bigint NOT NULL,
+        stale bigint NOT NULL, ending bigint NOT NULL, ended bigint NOT NULL, kills bigint NOT NULL);
+    CREATE TABLE starts (at bigint NOT NULL);
+    CREATE SEQUENCE node_numbers MAXVALUE 16777215;
+    CREATE TABLE nodes (node int PRIMARY KEY, boot text NOT NULL, name text NOT NULL, url text, version text NOT NULL,
+        started_at timestamptz NOT NULL DEFAULT clock_timestamp(), seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        gone boolean NOT NULL DEFAULT false);
+    CREATE UNLOGGED TABLE beats (node int NOT NULL, tick bigint NOT NULL, body bytea NOT NULL, PRIMARY KEY (node, tick));
+    CREATE UNLOGGED TABLE last_beats (session_id text COLLATE \"C\" PRIMARY KEY, at bigint NOT NULL) WITH (fillfactor = 50);
+"];
+
+/// Any number that no other program takes for its own lock on the same database.
+const LOCK: i64 = 0x5e55_1009;
+
+/// Brings the tables up to date.
+///
+/// # Errors
+/// A sentence: the database is of a newer version, or refuses.
+pub(super) async fn migrate(client: &mut Client) -> Result<(), String> {
+    let told = |error: tokio_postgres::Error| super::connect::explain(&error);
+    let step = client.transaction().await.map_err(told)?;
+    step.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(told)?;
+    step.batch_execute("CREATE TABLE IF NOT EXISTS schema_version (version int NOT NULL)").await.map_err(told)?;
+    let found = step.query_opt("SELECT version FROM schema_version", &[]).await.map_err(told)?;
+    let known = STEPS.len() as i32;
+    let version: i32 = found.as_ref().map_or(0, |row| row.get(0));
+    if version > known {
+        return Err(format!(
+            "its tables are of version {version}, and this program knows up to {known}: start a newer sessionwatch"
+        ));
+    }
+    for sql in STEPS.iter().skip(version as usize) {
+        step.batch_execute(sql).await.map_err(told)?;
+    }
+    if found.is_none() {
+        step.execute("INSERT INTO schema_version VALUES ($1)", &[&known]).await.map_err(told)?;
+    } else if version < known {
+        step.execute("UPDATE schema_version SET version = $1", &[&known]).await.map_err(told)?;
+    }
+    step.commit().await.map_err(told)
+}

@@ -1,0 +1,359 @@
+//! A server's turn: the head's row is locked, what others have committed is read, and what
+//! this server decides on top of it is committed; in two flights to the database.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join, join3};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
+use tokio_postgres::{Client, Statement};
+
+use super::connect::explain;
+use super::{Shared, body, lost};
+use crate::backend::Turn;
+use crate::change::{Event, Kind};
+use crate::error::{Error, Result};
+use crate::log::Entry;
+use crate::session::SessionId;
+
+/// How long the database may take for one flight.
+const FLIGHT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a commit whose outcome is unknown is asked about, before who waits for it is told so.
+const UNKNOWN_WITHIN: Duration = Duration::from_secs(10);
+
+/// The connection that writes.
+pub(super) struct Link {
+    client: Client,
+    lock: Statement,
+    missed: Statement,
+    write: Statement,
+}
+
+const LOCK: &str = "SELECT seq, cluster, keeper FROM head FOR UPDATE";
+
+/// Not one statement with the lock: its look would be at the state before the lock was given.
+pub(super) const MISSED: &str = "SELECT first_seq, last_seq, body FROM feed WHERE last_seq > $1 ORDER BY last_seq";
+
+const WRITE: &str = "
+    WITH upserted AS (
+        INSERT INTO sessions (session_id, version, body)
+        SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[])
+        ON CONFLICT (session_id) DO UPDATE SET version = excluded.version, body = excluded.body),
+    removed AS (DELETE FROM sessions WHERE session_id = ANY($4::text[])),
+    logged AS (
+        INSERT INTO events (seq, at, kind, session_id, app_name, user_id, by, origin, reason, cause, details)
+        SELECT * FROM unnest($5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
+            $12::text[], $13::text[], $14::text[], $15::text[])),
+    buried AS (
+        INSERT INTO tombstones (session_id, at, kill_id, by, reason, token)
+        SELECT * FROM unnest($16::text[], $17::bigint[], $18::text[], $19::text[], $20::text[], $21::bytea[])
+        ON CONFLICT (session_id) DO UPDATE SET at = excluded.at, kill_id = excluded.kill_id, by = excluded.by,
+            reason = excluded.reason, token = excluded.token),
+    told AS (INSERT INTO feed (first_seq, last_seq, commit_id, body) VALUES ($22, $23, $24, $25)),
+    moved AS (UPDATE head SET seq = $23)
+    SELECT pg_notify('sessionwatch', $23::bigint::text)";
+
+impl Link {
+    async fn open(shared: &Shared) -> std::result::Result<Self, String> {
+        let client = shared.target.connect(None).await?;
+        let prepare = async |sql: &str| client.prepare(sql).await.map_err(|error| explain(&error));
+        let (lock, missed, write) = (prepare(LOCK).await?, prepare(MISSED).await?, prepare(WRITE).await?);
+        Ok(Self { client, lock, missed, write })
+    }
+}
+
+/// The turn, while the head's row is locked.
+pub(super) struct PostgresTurn {
+    shared: Arc<Shared>,
+    /// Empty once the turn is over.
+    link: Option<OwnedMutexGuard<Option<Link>>>,
+    missed: Vec<Event>,
+    is_keeper: bool,
+}
+
+/// Takes the turn of a server that has applied everything up to `position`.
+pub(super) async fn begin(shared: Arc<Shared>, position: u64) -> Result<PostgresTurn> {
+    let mut guard = shared.writer.clone().lock_owned().await;
+    if guard.as_ref().is_none_or(|link| link.client.is_closed()) {
+        *guard = None;
+        let link = timeout(FLIGHT_WITHIN, Link::open(&shared)).await;
+        *guard = Some(link.map_err(|_| away("no connection in time"))?.map_err(|why| away(&why))?);
+    }
+    let Some(link) = guard.as_ref() else { return Err(away("no connection")) };
+    let from = stored(position);
+    let flight = async {
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&from];
+        let (begun, head, missed) = join3(
+            link.client.batch_execute("BEGIN"),
+            link.client.query_one(&link.lock, &[]),
+            link.client.query(&link.missed, &parameters),
+        )
+        .await;
+        begun?;
+        Ok::<_, tokio_postgres::Error>((head?, missed?))
+    };
+    let (head, rows) = match timeout(FLIGHT_WITHIN, flight).await {
+        Ok(Ok(answer)) => answer,
+        // Who drops the connection gives the lock back.
+        Ok(Err(error)) => {
+            *guard = None;
+            return Err(away(&explain(&error)));
+        }
+        Err(_) => {
+            *guard = None;
+            return Err(away("no answer in time"));
+        }
+    };
+    let mut turn = PostgresTurn {
+        is_keeper: head.get::<_, Option<String>>(2).as_deref() == Some(&*shared.boot),
+        link: Some(guard),
+        missed: Vec::new(),
+        shared,
+    };
+    let (seq, cluster): (i64, String) = (head.get(0), head.get(1));
+    let missed = (cluster == *turn.shared.cluster).then(|| without_gap(&rows, position, restored(seq))).flatten();
+    match missed {
+        Some(missed) => {
+            turn.missed = missed;
+            Ok(turn)
+        }
+        None => {
+            turn.shared.lose(position, restored(seq));
+            Err(lost())
+        }
+    }
+}
+
+/// The events in rows of the feed, if they lead from one position to another one.
+pub(super) fn without_gap(rows: &[tokio_postgres::Row], from: u64, to: u64) -> Option<Vec<Event>> {
+    let mut position = from;
+    let mut events = Vec::new();
+    for row in rows {
+        let (first, last): (i64, i64) = (row.get(0), row.get(1));
+        if restored(first) != position + 1 {
+            return None;
+        }
+        position = restored(last);
+        events.extend(body::events_of_bytes(row.get(2))?);
+    }
+    (position == to).then_some(events)
+}
+
+impl Turn for PostgresTurn {
+    fn missed(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.missed)
+    }
+
+    fn is_keeper(&self) -> bool {
+        self.is_keeper
+    }
+
+    fn commit<'a>(mut self: Box<Self>, events: Arc<Vec<Event>>) -> BoxFuture<'a, Result<()>>
+    where
+        Self: 'a,
+    {
+        async move {
+            let Some(mut guard) = self.link.take() else { return Err(away("the turn is over")) };
+            let Some(link) = guard.as_ref() else { return Err(away("the turn is over")) };
+            let commit_id = uuid::Uuid::new_v4().to_string();
+            let rows = Rows::of(&events, &commit_id).map_err(|error| Error::Storage(error.to_string()))?;
+            let flight = async {
+                let parameters = rows.parameters();
+                let (written, ended) =
+                    join(link.client.query(&link.write, &parameters), link.client.batch_execute("COMMIT")).await;
+                (written, ended)
+            };
+            match timeout(FLIGHT_WITHIN, flight).await {
+                Ok((Ok(_), Ok(()))) => return Ok(()),
+                // The database has refused the write, so its COMMIT was a ROLLBACK.
+                Ok((Err(error), _)) if error.as_db_error().is_some() && !link.client.is_closed() => {
+                    return Err(away(&explain(&error)));
+                }
+                _ => {}
+            }
+            *guard = None;
+            drop(guard);
+            self.shared.outcome(&commit_id).await
+        }
+        .boxed()
+    }
+}
+
+impl Drop for PostgresTurn {
+    fn drop(&mut self) {
+        let Some(mut guard) = self.link.take() else { return };
+        // Nothing was decided: the lock goes back.
+        tokio::spawn(async move {
+            let Some(link) = guard.as_ref() else { return };
+            let done = timeout(FLIGHT_WITHIN, link.client.batch_execute("ROLLBACK")).await;
+            if !matches!(done, Ok(Ok(()))) {
+                *guard = None;
+            }
+        });
+    }
+}
+
+impl Shared {
+    /// Whether a commit took effect whose answer never came. The head's lock waits for the
+    /// connection on which it was sent.
+    async fn outcome(&self, commit_id: &str) -> Result<()> {
+        let ask = async {
+            loop {
+                if let Ok(client) = self.target.connect(None).await {
+                    let asked = async {
+                        client.batch_execute("BEGIN; SELECT seq FROM head FOR UPDATE").await?;
+                        let found = client.query_opt("SELECT 1 FROM feed WHERE commit_id = $1", &[&commit_id]).await?;
+                        client.batch_execute("ROLLBACK").await?;
+                        Ok::<_, tokio_postgres::Error>(found.is_some())
+                    };
+                    if let Ok(Ok(found)) = timeout(FLIGHT_WITHIN, asked).await {
+                        return found;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        match timeout(UNKNOWN_WITHIN, ask).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(away("the connection was lost before the commit")),
+            // If it did take effect, the next turn hands it over like another server's.
+            Err(_) => Err(Error::Unknown),
+        }
+    }
+}
+
+/// What one commit writes, by column.
+#[derive(Default)]
+struct Rows {
+    session_ids: Vec<String>,
+    versions: Vec<i64>,
+    bodies: Vec<String>,
+    removed: Vec<String>,
+    seqs: Vec<i64>,
+    ats: Vec<i64>,
+    kinds: Vec<String>,
+    of_sessions: Vec<String>,
+    apps: Vec<String>,
+    users: Vec<Option<String>>,
+    bys: Vec<Option<String>>,
+    origins: Vec<Option<String>>,
+    reasons: Vec<Option<String>>,
+    causes: Vec<Option<String>>,
+    details: Vec<Option<String>>,
+    buried: Vec<String>,
+    buried_at: Vec<i64>,
+    buried_kill: Vec<String>,
+    buried_by: Vec<String>,
+    buried_reason: Vec<Option<String>>,
+    buried_token: Vec<Option<Vec<u8>>>,
+    first: i64,
+    last: i64,
+    commit_id: String,
+    feed: Vec<u8>,
+}
+
+impl Rows {
+    fn of(events: &[Event], commit_id: &str) -> serde_json::Result<Self> {
+        let mut rows = Self {
+            first: stored(events.first().map_or(0, |event| event.seq)),
+            last: stored(events.last().map_or(0, |event| event.seq)),
+            commit_id: commit_id.to_owned(),
+            feed: body::events_to_bytes(events)?,
+            ..Self::default()
+        };
+        let mut last: HashMap<&SessionId, &Event> = HashMap::with_capacity(events.len());
+        let mut buried: HashMap<&SessionId, &Event> = HashMap::new();
+        for event in events {
+            if event.kind.is_logged() {
+                rows.log(Entry::of(event));
+            }
+            if event.tombstone().is_some() {
+                buried.insert(&event.session.id, event);
+            }
+            if event.kind.changes_session() {
+                last.insert(&event.session.id, event);
+            }
+        }
+        for (id, event) in last {
+            if event.kind == Kind::Removed {
+                rows.removed.push(id.to_string());
+            } else {
+                rows.session_ids.push(id.to_string());
+                rows.versions.push(stored(event.seq));
+                rows.bodies.push(body::session_to_text(&event.session)?);
+            }
+        }
+        for (id, event) in buried {
+            let Some(tombstone) = event.tombstone() else { continue };
+            rows.buried.push(id.to_string());
+            rows.buried_at.push(tombstone.at.0);
+            rows.buried_kill.push(tombstone.kill_id.to_string());
+            rows.buried_by.push(tombstone.by.to_string());
+            rows.buried_reason.push(tombstone.reason.as_deref().map(str::to_owned));
+            rows.buried_token.push(tombstone.token.map(|token| token.to_vec()));
+        }
+        Ok(rows)
+    }
+
+    fn log(&mut self, entry: Entry) {
+        self.seqs.push(stored(entry.seq));
+        self.ats.push(entry.at.0);
+        self.kinds.push(entry.kind);
+        self.of_sessions.push(entry.session_id);
+        self.apps.push(entry.app_name);
+        self.users.push(entry.user_id);
+        self.bys.push(entry.by);
+        self.origins.push(entry.from);
+        self.reasons.push(entry.reason);
+        self.causes.push(entry.cause);
+        self.details.push(entry.details.stored());
+    }
+
+    fn parameters(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 25] {
+        [
+            &self.session_ids,
+            &self.versions,
+            &self.bodies,
+            &self.removed,
+            &self.seqs,
+            &self.ats,
+            &self.kinds,
+            &self.of_sessions,
+            &self.apps,
+            &self.users,
+            &self.bys,
+            &self.origins,
+            &self.reasons,
+            &self.causes,
+            &self.details,
+            &self.buried,
+            &self.buried_at,
+            &self.buried_kill,
+            &self.buried_by,
+            &self.buried_reason,
+            &self.buried_token,
+            &self.first,
+            &self.last,
+            &self.commit_id,
+            &self.feed,
+        ]
+    }
+}
+
+/// A count as the database keeps it.
+pub(super) fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A count that the database kept.
+pub(super) fn restored(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// The database cannot take it now, and nothing was changed.
+pub(super) fn away(why: &str) -> Error {
+    Error::Storage(why.to_owned())
+}
