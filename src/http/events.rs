@@ -1,18 +1,17 @@
 //! The audit log, one session's timeline, and the counts of the last day.
 
-use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Shared;
-use super::error::Answer;
-use super::gate::Caller;
-use super::openapi::Refusals;
-use super::path::Path;
+use super::refusals::Refusals;
 use crate::change::Kind;
 use crate::clock::Timestamp;
+use crate::edge::Shared;
+use crate::edge::extract::Path;
+use crate::edge::gate::Caller;
+use crate::edge::problem::Answer;
 use crate::error::{Error, Result};
 use crate::log;
 use crate::monitor::Monitor;
@@ -27,7 +26,7 @@ const TIMELINE_MAX: usize = 10_000;
 
 /// What is asked of the log.
 #[derive(Deserialize, IntoParams)]
-pub(super) struct LogQuery {
+pub(crate) struct LogQuery {
     /// Only these kinds, separated by commas.
     kind: Option<String>,
     /// Only this session.
@@ -42,7 +41,7 @@ pub(super) struct LogQuery {
 
 /// A page of the log.
 #[derive(Serialize, ToSchema)]
-pub(super) struct LogPage {
+pub(crate) struct LogPage {
     events: Vec<log::Entry>,
     /// What `before` takes for the next page; null at the end.
     next: Option<u64>,
@@ -50,14 +49,14 @@ pub(super) struct LogPage {
 
 /// All that happened to one session.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     session_id: String,
     events: Vec<log::Entry>,
 }
 
 /// Counts of the last minutes.
 #[derive(Serialize, ToSchema)]
-pub(super) struct StatsBody {
+pub(crate) struct StatsBody {
     #[schema(value_type = String, format = DateTime)]
     now: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -86,9 +85,9 @@ fn kinds(list: Option<&str>) -> Result<Vec<String>> {
 
 /// `GET /events`
 #[utoipa::path(get, path = "/events", tag = "administrators", params(LogQuery), responses((status = 200, description = "the log, newest first", body = LogPage), Refusals))]
-pub(super) async fn log(
+pub(crate) async fn log(
     State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     query: std::result::Result<Query<LogQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Answer {
     let Query(query) =
@@ -112,11 +111,7 @@ pub(super) async fn log(
 
 /// `GET /sessions/{id}/timeline`
 #[utoipa::path(get, path = "/sessions/{id}/timeline", tag = "administrators", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "oldest first", body = Timeline), Refusals))]
-pub(super) async fn timeline(
-    State(app): State<Shared>,
-    Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
-) -> Answer {
+pub(crate) async fn timeline(State(app): State<Shared>, Path(id): Path<String>, caller: Caller) -> Answer {
     let asked = log::Query {
         session_id: Some(id.clone()),
         limit: TIMELINE_MAX,
@@ -134,16 +129,16 @@ pub(super) async fn timeline(
 
 /// Which minutes.
 #[derive(Deserialize, IntoParams)]
-pub(super) struct StatsQuery {
+pub(crate) struct StatsQuery {
     /// The last so many, 1440 at the most.
     minutes: Option<usize>,
 }
 
 /// `GET /stats`
 #[utoipa::path(get, path = "/stats", tag = "administrators", params(StatsQuery), responses((status = 200, description = "counts a minute", body = StatsBody), Refusals))]
-pub(super) async fn stats(
+pub(crate) async fn stats(
     State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     query: std::result::Result<Query<StatsQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Answer {
     let Query(query) = query.map_err(|_| Error::Invalid("minutes must be a number from 1 to 1440".to_owned()))?;

@@ -1,27 +1,26 @@
 //! A heartbeat from anything that can fetch a URL: `/ping/app/id`, `…/start`, `…/0`.
 
-use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::Shared;
-use super::error::{Answer, Problem};
-use super::gate::Caller;
-use super::openapi::Refusals;
-use super::owner::may_register;
-use super::path::Path;
-use super::sessions::{RegisterBody, ReportBody};
+use super::refusals::Refusals;
 use crate::change::{Authority, Cause, Proof, Report};
+use crate::edge::Shared;
+use crate::edge::extract::Path;
+use crate::edge::gate::Caller;
+use crate::edge::input::{RegisterBody, ReportBody};
+use crate::edge::owner::may_register;
+use crate::edge::problem::{Answer, Problem};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::session::{SessionId, Status};
 
 /// What a ping may say.
 #[derive(Default, Deserialize, IntoParams)]
-pub(super) struct PingQuery {
+pub(crate) struct PingQuery {
     /// What it works on.
     task: Option<String>,
     /// What it does.
@@ -54,10 +53,10 @@ fn checked(query: Asked) -> Result<PingQuery> {
 
 /// `GET` or `POST /ping/{app_name}/{id}`
 #[utoipa::path(get, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
-pub(super) async fn beat(
+pub(crate) async fn beat(
     State(app): State<Shared>,
     Path((name, id)): Path<(String, String)>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     query: Asked,
 ) -> Answer {
     let query = checked(query)?;
@@ -66,10 +65,10 @@ pub(super) async fn beat(
 
 /// The same by POST.
 #[utoipa::path(post, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
-pub(super) async fn beat_post(
+pub(crate) async fn beat_post(
     app: State<Shared>,
     path: Path<(String, String)>,
-    caller: Extension<Caller>,
+    caller: Caller,
     query: Asked,
 ) -> Answer {
     beat(app, path, caller, query).await
@@ -77,10 +76,10 @@ pub(super) async fn beat_post(
 
 /// `GET` or `POST /ping/{app_name}/{id}/{start,fail,EXIT}`
 #[utoipa::path(get, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
-pub(super) async fn step(
+pub(crate) async fn step(
     State(app): State<Shared>,
     Path((name, id, what)): Path<(String, String, String)>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     query: Asked,
 ) -> Answer {
     // A link, a picture or a page that is fetched ahead sends a GET that nobody has meant.
@@ -119,10 +118,10 @@ async fn step_of(app: Shared, (name, id, what): (String, String, String), caller
 
 /// The same by POST.
 #[utoipa::path(post, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
-pub(super) async fn step_post(
+pub(crate) async fn step_post(
     State(app): State<Shared>,
     Path(path): Path<(String, String, String)>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     query: Asked,
 ) -> Answer {
     step_of(app, path, caller, query).await

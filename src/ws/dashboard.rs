@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
@@ -16,10 +15,11 @@ use super::protocol::{CloseCode, FRAME_MAX, Hello};
 use super::socket::{self, Gone};
 use super::{limited, upgraded};
 use crate::clock::millis;
+use crate::edge::Shared;
+use crate::edge::gate::Caller;
+use crate::edge::limits::take_place;
+use crate::edge::problem::Answer;
 use crate::feed::{Feed, Frames, Joined, JoinedWithin, Owed, Published};
-use crate::http::error::Answer;
-use crate::http::gate::Caller;
-use crate::http::{Shared, take_place};
 use crate::monitor::ended;
 use crate::per_address::AddressPlace;
 use crate::scope::Scope;
@@ -37,7 +37,7 @@ pub(crate) struct Position {
 /// `GET /ws`
 pub(crate) async fn upgrade(
     State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     position: Result<Query<Position>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer {

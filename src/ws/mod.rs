@@ -11,8 +11,8 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::http::error::Problem;
-use crate::http::gate::SUBPROTOCOL;
+use crate::edge::gate::SUBPROTOCOL;
+use crate::edge::problem::Problem;
 use protocol::CloseCode;
 
 /// Whether a request asks for a WebSocket.

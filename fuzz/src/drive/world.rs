@@ -15,11 +15,12 @@ use serde_json::Value;
 use sessionwatch::backend::memory::Memory;
 use sessionwatch::clock::Clock;
 use sessionwatch::decide::Limits;
-use sessionwatch::http::gate::Gate;
-use sessionwatch::http::proxies::Proxies;
-use sessionwatch::http::{App, Front, Shared};
+use sessionwatch::edge::gate::Gate;
+use sessionwatch::edge::gate::proxies::Proxies;
+use sessionwatch::edge::{App, Shared};
 use sessionwatch::monitor::Monitor;
 use sessionwatch::per_address::PerAddress;
+use sessionwatch::routes::Front;
 use sessionwatch::timing::Timing;
 use sessionwatch::tokens::{self, Role, Tokens};
 
@@ -68,7 +69,7 @@ pub fn gate(loopback: bool, strict: bool) -> Gate {
         allow_hosts: vec!["monitor.example".to_owned()],
         allow_origins: vec!["https://app.example".to_owned()],
         proxies: Proxies::new(&[IpAddr::from([192, 0, 2, 1]).into()]),
-        people: sessionwatch::http::people::People::default(),
+        people: sessionwatch::edge::gate::people::People::default(),
         tokens: secrets().tokens.clone(),
     }
 }

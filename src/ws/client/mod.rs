@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade, close_code};
@@ -19,11 +18,12 @@ use super::socket::{self, Gone};
 use super::{limited, upgraded};
 use crate::change::{Authority, Cause, Change, Report};
 use crate::decide::Outcome;
+use crate::edge::Shared;
+use crate::edge::gate::Caller;
+use crate::edge::limits::take_place;
+use crate::edge::owner::{may_register, without_reasons};
+use crate::edge::problem::Answer;
 use crate::error::{Error, Result};
-use crate::http::error::Answer;
-use crate::http::gate::Caller;
-use crate::http::owner::{may_register, without_reasons};
-use crate::http::{Shared, take_place};
 use crate::monitor::{Pending, Push, Pushes, ended};
 use crate::per_address::AddressPlace;
 use crate::session::{Kill, SessionId, SocketId, Visibility};
@@ -33,7 +33,7 @@ use crate::wire::Seconds;
 /// `GET /ws/client`
 pub(crate) async fn upgrade(
     State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer {
     let upgrade = upgraded(upgrade)?;

@@ -17,7 +17,7 @@ use crate::session::{Session, SessionId};
 ///
 /// # Errors
 /// Unknown or killed id, for those who may know it; 401 for everybody else.
-pub(super) async fn own(app: &Shared, caller: &Caller, id: &str, in_body: Option<&str>) -> Result<Arc<Session>> {
+pub(crate) async fn own(app: &Shared, caller: &Caller, id: &str, in_body: Option<&str>) -> Result<Arc<Session>> {
     let found = caller.narrowed(app.monitor.find(id).await, app, id, in_body);
     match found {
         Ok(session) => match caller.act_for(&session, in_body) {
@@ -80,7 +80,7 @@ impl Caller {
 
     /// What was found, as who is limited to some apps may know it: another app's session, and
     /// what was killed, are unknown, unless the caller owns it.
-    pub(super) fn narrowed(
+    pub(crate) fn narrowed(
         &self,
         found: Result<Arc<Session>>,
         app: &Shared,
