@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use super::refusals::Refusals;
 use crate::edge::Shared;
 use crate::edge::gate::Caller;
-use crate::metrics;
 
 /// 503 and one word, which tells a stranger nothing.
 fn not_ready(word: &'static str) -> Response {
@@ -34,8 +33,6 @@ pub(crate) async fn ready(State(app): State<Shared>) -> Response {
 /// `GET /metrics`: Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "server", responses((status = 200, description = "for Prometheus", body = String, content_type = "text/plain"), Refusals))]
 pub(crate) async fn metrics(State(app): State<Shared>, caller: Caller) -> impl IntoResponse {
-    let scope = caller.scope();
-    let gauges = app.monitor.gauges(&scope);
-    let text = if scope.is_all() { app.monitor.metrics().render(&gauges) } else { metrics::sessions_alone(&gauges) };
+    let text = app.monitor.metrics_text(&caller.scope());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -13,7 +13,7 @@ use super::refusals::Refusals;
 use crate::change::Actor;
 use crate::clock::Timestamp;
 use crate::edge::Shared;
-use crate::edge::extract::Path;
+use crate::edge::extract::{Path, Query, QueryFields};
 use crate::edge::gate::Caller;
 use crate::edge::problem::Answer;
 use crate::error::{Error, Result};
@@ -54,8 +54,7 @@ pub(crate) struct DeletedCount {
 impl KillBody {
     fn check(&self, caller: &Caller) -> Result<(Option<Arc<str>>, Actor)> {
         let reason = fields::optional("reason", self.reason.as_deref(), fields::REASON_MAX)?;
-        let by = fields::optional("by", self.by.as_deref(), fields::NAME_MAX)?;
-        Ok((reason, caller.actor(by)))
+        Ok((reason, caller.actor_named(self.by.as_deref())?))
     }
 }
 
@@ -105,17 +104,18 @@ fn ten() -> f64 {
     10.0
 }
 
+impl QueryFields for StaleQuery {
+    fn refusal(_: &str) -> String {
+        "older_than_minutes must be a number of minutes, 0 or more".to_owned()
+    }
+}
+
 /// `DELETE /sessions/stale`
 #[utoipa::path(delete, path = "/sessions/stale", tag = "administrators", params(StaleQuery), responses((status = 200, description = "how many were removed", body = DeletedCount), Refusals))]
-pub(crate) async fn stale(
-    State(app): State<Shared>,
-    caller: Caller,
-    query: std::result::Result<Query<StaleQuery>, axum::extract::rejection::QueryRejection>,
-) -> Answer {
-    let wrong = || Error::Invalid("older_than_minutes must be a number of minutes, 0 or more".to_owned());
-    let Query(query) = query.map_err(|_| wrong())?;
-    let age = Duration::try_from_secs_f64(query.older_than_minutes * 60.0).map_err(|_| wrong())?;
-    let before = app.monitor.clock().now().wall.minus(age);
-    let deleted_count = app.monitor.remove_silent(before, caller.actor(None)).await?;
+pub(crate) async fn stale(State(app): State<Shared>, caller: Caller, Query(query): Query<StaleQuery>) -> Answer {
+    let wrong = |_| Error::Invalid(StaleQuery::refusal(""));
+    let age = Duration::try_from_secs_f64(query.older_than_minutes * 60.0).map_err(wrong)?;
+    let before = app.monitor.now().minus(age);
+    let deleted_count = app.monitor.remove_silent(before, caller.actor()).await?;
     Ok(axum::Json(DeletedCount { deleted_count }).into_response())
 }

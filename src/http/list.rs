@@ -1,6 +1,6 @@
 //! Reading the live view: filtered, paged, as JSON or CSV; never from the store.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use base64::Engine;
@@ -11,10 +11,11 @@ use super::listing::{Format, Listing, Page};
 use super::refusals::Refusals;
 use crate::clock::Timestamp;
 use crate::edge::Shared;
-use crate::edge::extract::Path;
+use crate::edge::extract::{Path, Query};
 use crate::edge::gate::Caller;
 use crate::edge::problem::Answer;
 use crate::error::{Error, Result};
+use crate::monitor::Snapshot;
 use crate::session::SessionId;
 use crate::wire::SessionJson;
 
@@ -33,19 +34,15 @@ pub(crate) async fn list(
     State(app): State<Shared>,
     caller: Caller,
     headers: HeaderMap,
-    query: std::result::Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    Query(query): Query<ListQuery>,
 ) -> Answer {
-    let Query(query) =
-        query.map_err(|error| Error::Invalid(format!("the query has the wrong shape: {}", error.body_text())))?;
     let after = query.after.as_deref().map(parse_cursor).transpose()?;
     let as_csv = headers
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("text/csv")));
     let place = app.lists.take().await?;
-    let view = app.monitor.registry().view();
-    let now = app.monitor.clock().now().wall;
-    let epoch = app.monitor.registry().epoch().clone();
+    let Snapshot { view, epoch, now } = app.monitor.snapshot();
     let format = if as_csv { Format::Csv } else { Format::Json };
     let scope = caller.scope();
     Ok(Listing { view, scope, query, after, now, epoch, format }.answer(place).await)
@@ -55,5 +52,5 @@ pub(crate) async fn list(
 #[utoipa::path(get, path = "/sessions/{id}", tag = "administrators", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "it", body = SessionJson), Refusals))]
 pub(crate) async fn one(State(app): State<Shared>, Path(id): Path<String>, caller: Caller) -> Answer {
     let session = caller.session(&app, &id)?;
-    Ok(axum::Json(SessionJson::new(&session, app.monitor.clock().now().wall)).into_response())
+    Ok(axum::Json(SessionJson::new(&session, app.monitor.now())).into_response())
 }

@@ -43,8 +43,7 @@ pub(crate) async fn log_in(
     };
     let set = cookie::set(&headers, caller.secure, &base, &cookie).ok_or_else(unset)?;
     // No log-in without its line in the audit log.
-    let actor =
-        Actor { by: Some(identity.name.clone()), from: Some(caller.from.to_string().into()), ..Actor::default() };
+    let actor = Actor { by: Some(identity.name.clone()), ..caller.address() };
     if let Err(error) = app.monitor.logged_in(actor).await {
         tokens.log_out(&identity);
         return Err(error.into());

@@ -49,8 +49,7 @@ struct Delivered {
 }
 
 async fn send(app: &Shared, caller: &Caller, target: Target, body: &MessageBody) -> Answer {
-    let by = fields::optional("by", body.by.as_deref(), fields::NAME_MAX)?;
-    let actor = caller.actor(by);
+    let actor = caller.actor_named(body.by.as_deref())?;
     let level = match body.level.as_deref() {
         None | Some("info") => "info",
         Some("warning") => "warning",

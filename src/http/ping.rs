@@ -1,6 +1,6 @@
 //! A heartbeat from anything that can fetch a URL: `/ping/app/id`, `…/start`, `…/0`.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 use super::refusals::Refusals;
 use crate::change::{Authority, Cause, Proof, Report};
 use crate::edge::Shared;
-use crate::edge::extract::Path;
+use crate::edge::extract::{Path, Query, QueryFields};
 use crate::edge::gate::Caller;
 use crate::edge::input::{RegisterBody, ReportBody};
 use crate::edge::owner::may_register;
@@ -29,7 +29,10 @@ pub(crate) struct PingQuery {
     user_id: Option<String>,
 }
 
-type Asked = std::result::Result<Query<PingQuery>, axum::extract::rejection::QueryRejection>;
+impl QueryFields for PingQuery {}
+
+/// The query, or its refusal: a step checks the browser before it.
+type Asked = std::result::Result<Query<PingQuery>, Problem>;
 
 fn plain(text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
@@ -45,21 +48,14 @@ fn told(pinged: Result<(Response, Authority)>) -> Answer {
     }
 }
 
-fn checked(query: Asked) -> Result<PingQuery> {
-    query
-        .map(|Query(query)| query)
-        .map_err(|error| Error::Invalid(format!("the query has the wrong shape: {}", error.body_text())))
-}
-
 /// `GET` or `POST /ping/{app_name}/{id}`
 #[utoipa::path(get, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
 pub(crate) async fn beat(
     State(app): State<Shared>,
     Path((name, id)): Path<(String, String)>,
     caller: Caller,
-    query: Asked,
+    Query(query): Query<PingQuery>,
 ) -> Answer {
-    let query = checked(query)?;
     told(ping(&app, &caller, &name, &id, &query, None).await)
 }
 
@@ -69,7 +65,7 @@ pub(crate) async fn beat_post(
     app: State<Shared>,
     path: Path<(String, String)>,
     caller: Caller,
-    query: Asked,
+    query: Query<PingQuery>,
 ) -> Answer {
     beat(app, path, caller, query).await
 }
@@ -93,7 +89,7 @@ pub(crate) async fn step(
 }
 
 async fn step_of(app: Shared, (name, id, what): (String, String, String), caller: Caller, query: Asked) -> Answer {
-    let query = checked(query)?;
+    let Query(query) = query?;
     let cause = match what.as_str() {
         "start" => return told(ping(&app, &caller, &name, &id, &query, Some(Status::Running)).await),
         "fail" => Cause::Failed,

@@ -164,7 +164,7 @@ async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, ca
     let session = own(app, caller, id, token).await?;
     let actor = match caller.proof(token) {
         Proof::Token(_) => caller.address(),
-        _ => caller.actor(None),
+        _ => caller.actor(),
     };
     app.monitor.remove(session.id.clone(), cause, actor, caller.authority(&session, token)).await?;
     Ok(said("deleted"))
@@ -198,7 +198,7 @@ pub(crate) async fn alive(State(app): State<Shared>, Path(id): Path<String>, cal
     // From the moment that it is asked to end, and not only once it is gone.
     if let Some(kill) = &session.kill {
         let tombstone = Tombstone::of(kill, kill.requested_at, session.token);
-        let now = app.monitor.clock().now().wall;
+        let now = app.monitor.now();
         if let Some(gone) = tombstone.gone(session.id.as_str(), app.monitor.timing(), now) {
             return Err(gone.into());
         }

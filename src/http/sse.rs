@@ -25,9 +25,7 @@ use crate::monitor::{Push, ended};
 pub(crate) async fn events(State(app): State<Shared>, Path(id): Path<String>, caller: Caller) -> Answer {
     let session = own(&app, &caller, &id, None).await?;
     let place = take_place(&app.streams, caller.from, "event streams")?;
-    // Listen first, then look: a kill in between is seen twice rather than not at all.
-    let pushes = app.monitor.hub().listen(session.id.clone());
-    let session = app.monitor.session(&id)?;
+    let (session, pushes) = app.monitor.listen(&session.id)?;
     let mut ending = app.monitor.ending();
     let (tokens, identity) = (app.gate.tokens.clone(), caller.identity);
     let until = async move {
