@@ -1,11 +1,11 @@
-//! The tasks that live as long as the server: the writer, the feed, the keeper, the
-//! watcher of the tokens. When one of them ends, by a panic or otherwise, the server no
-//! longer does what it says, and so the process ends.
+//! The tasks that run as long as the server: the writer, the feed, the keeper, the watcher of the
+//! tokens. If one of them ends, by a panic or otherwise, the server no longer works correctly, so
+//! the process ends.
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Watches over the long-lived tasks.
+/// Notices when a long-lived task ends.
 pub struct Supervisor {
     ended: watch::Sender<Option<&'static str>>,
 }
@@ -16,7 +16,7 @@ impl Default for Supervisor {
     }
 }
 
-/// Dropped with its task's future, after a panic too.
+/// Reports the end of a task when it is dropped with the task's future, after a panic too.
 struct Ended {
     name: &'static str,
     told: watch::Sender<Option<&'static str>>,
@@ -33,7 +33,7 @@ impl Drop for Ended {
 }
 
 impl Supervisor {
-    /// Starts a task; its end is told by [`Supervisor::one_ended`].
+    /// Starts a task; [`Supervisor::one_ended`] reports its end.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         let ended = Ended { name, told: self.ended.clone() };
         tokio::spawn(async move {
@@ -42,7 +42,7 @@ impl Supervisor {
         })
     }
 
-    /// Waits until one of the tasks has ended; tells which. At a shutdown all of them do.
+    /// Waits until a task has ended; returns its name. At a shutdown all tasks end.
     pub async fn one_ended(&self) -> &'static str {
         let mut ended = self.ended.subscribe();
         let first = ended.wait_for(Option::is_some).await;
