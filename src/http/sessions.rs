@@ -1,4 +1,4 @@
-//! What apps ask: register, beat, report, end.
+//! The requests of apps: register, heartbeat, report, end.
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -21,7 +21,7 @@ use crate::session::SessionId;
 use crate::tokens::Role;
 use crate::wire::Seconds;
 
-/// What a registration is answered with.
+/// The answer to a registration.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RegisteredBody<'a> {
     session_id: &'a str,
@@ -34,6 +34,7 @@ pub(crate) struct RegisteredBody<'a> {
     expire_after: Seconds,
 }
 
+/// Registers a session, with the id of the path or of the body.
 async fn enter(app: &Shared, caller: &Caller, body: &RegisterBody, id: Option<SessionId>) -> Answer {
     let timing = app.monitor.timing();
     let (registration, token) = body.check(caller, id, timing)?;
@@ -57,8 +58,8 @@ async fn enter(app: &Shared, caller: &Caller, body: &RegisterBody, id: Option<Se
 /// `POST /sessions`
 #[utoipa::path(post, path = "/sessions", tag = "apps", request_body = RegisterBody, responses((status = 201, description = "made", body = RegisteredBody, headers(("location" = String))), (status = 200, description = "already there", body = RegisteredBody), Refusals))]
 pub(crate) async fn register(State(app): State<Shared>, caller: Caller, Json(body): Json<RegisterBody>) -> Answer {
-    // The clients of the system that this one replaces know no `client`, and no refusals
-    // either: one would cost them the session without a word.
+    // Clients of the system that this one replaces send no `client` and cannot handle a refusal:
+    // they would lose their session without a message.
     let old = body.client.as_deref().is_none_or(str::is_empty) && caller.cors.is_none();
     let body = if old { body.cleaned() } else { body };
     enter(&app, &caller, &body, None).await
@@ -75,7 +76,7 @@ pub(crate) async fn put(
     enter(&app, &caller, &body, Some(fields::session_id(&id)?)).await
 }
 
-/// What a heartbeat is answered with.
+/// The answer to a heartbeat.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Beaten<'a> {
     kill_requested: bool,
@@ -97,7 +98,7 @@ pub(crate) async fn heartbeat(
     beat(&app, &caller, &id, body).await
 }
 
-/// Takes a heartbeat that the gate let through.
+/// Takes a heartbeat that has passed the gate.
 pub(crate) async fn beat(app: &Shared, caller: &Caller, id: &str, body: ReportBody) -> Answer {
     let session = own(app, caller, id, body.session_token.as_deref()).await?;
     let authority = caller.authority(&session, body.session_token.as_deref());
@@ -131,7 +132,7 @@ pub(crate) async fn status(
     Ok(said("updated"))
 }
 
-/// A body with nothing but, perhaps, the session's token.
+/// A body that may contain the session's token.
 #[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct TokenBody {
     /// The session's token.
@@ -160,6 +161,7 @@ pub(crate) async fn end(
     remove(&app, &caller, &id, body.session_token.as_deref(), Cause::Ended).await
 }
 
+/// Removes a session for its owner or an administrator.
 async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, cause: Cause) -> Answer {
     let session = own(app, caller, id, token).await?;
     let actor = match caller.proof(token) {
@@ -170,7 +172,7 @@ async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, ca
     Ok(said("deleted"))
 }
 
-/// The original's way to say that it is done.
+/// The answer of the system that this one replaces: what was done.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Said {
     status: &'static str,
@@ -181,7 +183,7 @@ pub(crate) fn said(status: &'static str) -> Response {
     axum::Json(Said { status }).into_response()
 }
 
-/// That a session is alive.
+/// The answer for a live session.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Alive {
     alive: bool,
@@ -195,7 +197,7 @@ pub(crate) async fn alive(State(app): State<Shared>, Path(id): Path<String>, cal
     } else {
         own(&app, &caller, &id, None).await?
     };
-    // From the moment that it is asked to end, and not only once it is gone.
+    // Gone as soon as a kill is requested, and not only after the removal.
     if let Some(kill) = &session.kill {
         let tombstone = Tombstone::of(kill, kill.requested_at, session.token);
         let now = app.monitor.now();
