@@ -42,9 +42,9 @@ fn wrong_field<'a, T: Deserialize<'a>>(bytes: &'a [u8], error: &serde_json::Erro
         ("invalid type: map", "invalid type: an object"),
         ("invalid type: sequence", "invalid type: a list"),
     ];
-    let told = words.iter().fold(error.to_string(), |text, (rust, ours)| text.replace(rust, ours));
+    let message = words.iter().fold(error.to_string(), |text, (rust, ours)| text.replace(rust, ours));
     match path.as_deref() {
-        None | Some(".") => told,
-        Some(path) => format!("{path}: {told}"),
+        None | Some(".") => message,
+        Some(path) => format!("{path}: {message}"),
     }
 }

@@ -163,7 +163,7 @@ impl Caller {
         Actor { from: Some(self.from.to_string().into()), ..Actor::default() }
     }
 
-    /// The actor for the log, where the request names nobody.
+    /// The actor for the log, if the request contains no name.
     #[must_use]
     pub fn actor(&self) -> Actor {
         self.actor_with(None)

@@ -78,7 +78,7 @@ pub(crate) async fn put(
 
 /// The answer to a heartbeat.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Beaten<'a> {
+pub(crate) struct HeartbeatAnswer<'a> {
     kill_requested: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     kill_id: Option<&'a str>,
@@ -88,7 +88,7 @@ pub(crate) struct Beaten<'a> {
 }
 
 /// `POST /sessions/{id}/heartbeat`
-#[utoipa::path(post, path = "/sessions/{id}/heartbeat", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = Option<ReportBody>, responses((status = 200, description = "taken", body = Beaten), Refusals))]
+#[utoipa::path(post, path = "/sessions/{id}/heartbeat", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = Option<ReportBody>, responses((status = 200, description = "taken", body = HeartbeatAnswer), Refusals))]
 pub(crate) async fn heartbeat(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -107,12 +107,13 @@ pub(crate) async fn beat(app: &Shared, caller: &Caller, id: &str, body: ReportBo
         let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         return Ok((content_type, r#"{"kill_requested":false}"#).into_response());
     };
-    let answer = Beaten { kill_requested: true, kill_id: Some(&kill.kill_id), reason: Some(kill.reason.as_deref()) };
+    let answer =
+        HeartbeatAnswer { kill_requested: true, kill_id: Some(&kill.kill_id), reason: Some(kill.reason.as_deref()) };
     Ok(axum::Json(answer).into_response())
 }
 
 /// `PUT /sessions/{id}/status`
-#[utoipa::path(put, path = "/sessions/{id}/status", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = ReportBody, responses((status = 200, description = "taken", body = Said), Refusals))]
+#[utoipa::path(put, path = "/sessions/{id}/status", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = ReportBody, responses((status = 200, description = "taken", body = Done), Refusals))]
 pub(crate) async fn status(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -129,7 +130,7 @@ pub(crate) async fn status(
         ));
     }
     app.monitor.report(session.id.clone(), report, authority).await?;
-    Ok(said("updated"))
+    Ok(done("updated"))
 }
 
 /// A body that may contain the session's token.
@@ -140,7 +141,7 @@ pub(crate) struct TokenBody {
 }
 
 /// `DELETE /sessions/{id}`
-#[utoipa::path(delete, path = "/sessions/{id}", tag = "apps", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "gone", body = Said), Refusals))]
+#[utoipa::path(delete, path = "/sessions/{id}", tag = "apps", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "gone", body = Done), Refusals))]
 pub(crate) async fn delete(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -151,7 +152,7 @@ pub(crate) async fn delete(
 }
 
 /// `POST /sessions/{id}/end`
-#[utoipa::path(post, path = "/sessions/{id}/end", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = Option<TokenBody>, responses((status = 200, description = "gone", body = Said), Refusals))]
+#[utoipa::path(post, path = "/sessions/{id}/end", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = Option<TokenBody>, responses((status = 200, description = "gone", body = Done), Refusals))]
 pub(crate) async fn end(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -169,18 +170,18 @@ async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, ca
         _ => caller.actor(),
     };
     app.monitor.remove(session.id.clone(), cause, actor, caller.authority(&session, token)).await?;
-    Ok(said("deleted"))
+    Ok(done("deleted"))
 }
 
 /// The answer of the system that this one replaces: what was done.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Said {
+pub(crate) struct Done {
     status: &'static str,
 }
 
 /// `{"status":"…"}`
-pub(crate) fn said(status: &'static str) -> Response {
-    axum::Json(Said { status }).into_response()
+pub(crate) fn done(status: &'static str) -> Response {
+    axum::Json(Done { status }).into_response()
 }
 
 /// The answer for a live session.

@@ -130,7 +130,7 @@ impl Monitor {
             probe: probe::Probe::default(),
             started_at: now.wall,
         });
-        let (tell, told) = oneshot::channel();
+        let (restored, restore) = oneshot::channel();
         let restoring = monitor.clone();
         let task = monitor.supervisor.spawn("the writer", async move {
             let done = restoring.restore(now).await;
@@ -140,7 +140,7 @@ impl Monitor {
                 tracing::error!(%error, "the store could not be read");
                 restoring.end();
             }
-            let _ = tell.send(done);
+            let _ = restored.send(done);
             if read {
                 let publishing = restoring.supervisor.spawn("the feed", async move { feed.run(batches).await });
                 drop(restoring);
@@ -152,7 +152,7 @@ impl Monitor {
         if !timing.report_every.is_zero() {
             tokio::spawn(reports::pass_on(monitor.reports.clone(), Arc::downgrade(&monitor), monitor.ending()));
         }
-        match tokio::time::timeout(Timing::RESTORE_AT_ONCE, told).await {
+        match tokio::time::timeout(Timing::RESTORE_AT_ONCE, restore).await {
             Ok(Ok(Err(error))) => Err(error),
             _ => Ok(monitor),
         }

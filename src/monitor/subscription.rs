@@ -26,7 +26,7 @@ pub struct Joined {
     pub owed: Owed,
     /// The frames that follow.
     pub frames: Frames,
-    /// The position that the owed frames lead to.
+    /// The position after the frames in `owed`.
     pub seq: u64,
 }
 
@@ -71,7 +71,7 @@ impl Subscription {
         Joined { owed, frames: Frames::Within(frames), seq }
     }
 
-    /// Whether what is owed has waited for so long that the dashboard has to join anew.
+    /// Whether the dashboard takes so long for the frames in `owed` that it has to join again.
     #[must_use]
     pub fn is_overdue(&self, owed: &Owed) -> bool {
         owed.is_overdue(&self.feed)

@@ -19,12 +19,12 @@ impl Default for Supervisor {
 /// Reports the end of a task when it is dropped with the task's future, after a panic too.
 struct Ended {
     name: &'static str,
-    told: watch::Sender<Option<&'static str>>,
+    report: watch::Sender<Option<&'static str>>,
 }
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.told.send_if_modified(|first| {
+        self.report.send_if_modified(|first| {
             let is_first = first.is_none();
             first.get_or_insert(self.name);
             is_first
@@ -35,7 +35,7 @@ impl Drop for Ended {
 impl Supervisor {
     /// Starts a task; [`Supervisor::one_ended`] reports its end.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        let ended = Ended { name, told: self.ended.clone() };
+        let ended = Ended { name, report: self.ended.clone() };
         tokio::spawn(async move {
             let _ended = ended;
             task.await;

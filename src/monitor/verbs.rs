@@ -39,7 +39,7 @@ impl Monitor {
     /// Creates or resumes a session.
     ///
     /// # Errors
-    /// Killed id, somebody else's id, too many sessions, store.
+    /// Killed id, another client's id, too many sessions, store.
     pub async fn register(&self, registration: Registration) -> Result<Registered> {
         if self.reports_too_fast(&registration) {
             // A registration can change as much as a report, so it has the same rate.

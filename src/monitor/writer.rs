@@ -121,10 +121,7 @@ impl Writer {
                 let _ = reply.send(outcome);
             }
         }
-        for event in events.iter() {
-            self.hub.notify(event);
-            self.count(event);
-        }
+        self.notify(&events);
         delay
     }
 
@@ -148,6 +145,14 @@ impl Writer {
         self.stats.count(&events, self.registry.counts());
         let batch = Batch { events, view: self.registry.view(), applied_at: Instant::now() };
         let _ = self.feed.send(batch).await;
+    }
+
+    /// Pushes applied events to the sockets that they concern.
+    fn notify(&self, events: &[Event]) {
+        for event in events {
+            self.hub.notify(event);
+            self.count(event);
+        }
     }
 
     /// Counts the steps of kill requests.

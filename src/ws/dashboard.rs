@@ -123,8 +123,8 @@ impl Chances {
     }
 }
 
-/// Sends the owed frames; returns the frames that follow, or `None` if the dashboard stopped reading
-/// in between and has to join again.
+/// Sends the snapshot or the missed frames; returns the frames that follow, or `None` if the
+/// dashboard stopped reading in between and has to join again.
 async fn deliver(socket: &mut WebSocket, subscription: &Subscription, joined: Joined) -> Result<Option<Frames>, Gone> {
     let Joined { mut owed, frames, .. } = joined;
     while let Some(frame) = owed.next() {
