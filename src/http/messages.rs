@@ -1,47 +1,46 @@
-//! Notes to users that end nothing.
+//! Messages to users.
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Shared;
 use super::body::Json;
-use super::error::Answer;
-use super::gate::Caller;
-use super::openapi::Refusals;
-use super::path::Path;
+use super::refusals::Refusals;
 use crate::change::{Message, Target};
 use crate::clock::Timestamp;
+use crate::edge::Shared;
+use crate::edge::extract::Path;
+use crate::edge::gate::Caller;
+use crate::edge::problem::Answer;
 use crate::error::Error;
 use crate::fields;
 use crate::monitor::fresh_id;
 use crate::session::SessionId;
 
-/// What to say.
+/// A message.
 #[derive(Deserialize, ToSchema)]
-pub(super) struct MessageBody {
+pub(crate) struct MessageBody {
     /// At most 512 characters.
     text: String,
     /// `info` or `warning`.
     level: Option<String>,
-    /// Who says it, where no token does.
+    /// Who sends it, if no token says it.
     by: Option<String>,
 }
 
-/// How far a note came.
+/// Who got a message.
 #[derive(Serialize, ToSchema)]
-pub(super) struct SentBody {
+pub(crate) struct SentBody {
     message_id: String,
-    /// Clients that it went to.
+    /// Clients that it was sent to.
     sent: usize,
     /// Sessions without a socket.
     unreachable: usize,
     deliveries: Vec<Delivered>,
 }
 
-/// When one client has shown a note; null where it has not said so yet.
+/// When one client showed a message; null if it has not confirmed that yet.
 #[derive(Serialize, ToSchema)]
 struct Delivered {
     session_id: String,
@@ -50,8 +49,7 @@ struct Delivered {
 }
 
 async fn send(app: &Shared, caller: &Caller, target: Target, body: &MessageBody) -> Answer {
-    let by = fields::optional("by", body.by.as_deref(), fields::NAME_MAX)?;
-    let actor = caller.actor(by);
+    let actor = caller.actor_named(body.by.as_deref())?;
     let level = match body.level.as_deref() {
         None | Some("info") => "info",
         Some("warning") => "warning",
@@ -75,11 +73,11 @@ async fn send(app: &Shared, caller: &Caller, target: Target, body: &MessageBody)
 }
 
 /// `POST /sessions/{id}/message`
-#[utoipa::path(post, path = "/sessions/{id}/message", tag = "administrators", params(("id" = String, Path, description = "The session")), request_body = MessageBody, responses((status = 200, description = "how far it came", body = SentBody), Refusals))]
-pub(super) async fn one(
+#[utoipa::path(post, path = "/sessions/{id}/message", tag = "administrators", params(("id" = String, Path, description = "The session")), request_body = MessageBody, responses((status = 200, description = "who got it", body = SentBody), Refusals))]
+pub(crate) async fn one(
     State(app): State<Shared>,
     Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     Json(body): Json<MessageBody>,
 ) -> Answer {
     let id = caller.session(&app, &id)?.id.clone();
@@ -87,11 +85,11 @@ pub(super) async fn one(
 }
 
 /// `POST /apps/{app_name}/message`
-#[utoipa::path(post, path = "/apps/{app_name}/message", tag = "administrators", params(("app_name" = String, Path, description = "The app")), request_body = MessageBody, responses((status = 200, description = "how far it came", body = SentBody), Refusals))]
-pub(super) async fn app(
+#[utoipa::path(post, path = "/apps/{app_name}/message", tag = "administrators", params(("app_name" = String, Path, description = "The app")), request_body = MessageBody, responses((status = 200, description = "who got it", body = SentBody), Refusals))]
+pub(crate) async fn app(
     State(app): State<Shared>,
     Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     Json(body): Json<MessageBody>,
 ) -> Answer {
     let name = fields::app_name("the app's name", &name)?;

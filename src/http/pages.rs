@@ -1,13 +1,13 @@
-//! The dashboard and the browser client, out of the binary.
+//! The files of the dashboard and the browser client, which are in the binary.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use super::Shared;
-use super::error::{Answer, Problem};
-use super::path::Path;
+use crate::edge::Shared;
+use crate::edge::extract::Path;
+use crate::edge::problem::{Answer, Problem};
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/web/"]
@@ -23,8 +23,8 @@ struct Client;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
 worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// A file of the page; while it is being worked on, from the folder that the
-/// environment names rather than from the binary.
+/// A file of the page; from the folder in `SESSIONWATCH_WEB_DIR`, if that is set, while somebody
+/// works on it.
 fn web(path: &str) -> Option<Vec<u8>> {
     if let Ok(folder) = std::env::var("SESSIONWATCH_WEB_DIR") {
         let plain = path.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
@@ -69,12 +69,12 @@ fn absent() -> Problem {
 }
 
 /// `GET /`
-pub(super) async fn dashboard() -> Answer {
+pub(crate) async fn dashboard() -> Answer {
     web("index.html").map(|body| page("index.html", body)).ok_or_else(absent)
 }
 
 /// `GET /assets/{*path}`
-pub(super) async fn asset(Path(path): Path<String>) -> Answer {
+pub(crate) async fn asset(Path(path): Path<String>) -> Answer {
     web(&path).map(|body| page(&path, body)).ok_or_else(absent)
 }
 
@@ -88,7 +88,7 @@ fn script(name: &str, headers: &HeaderMap) -> Answer {
         ([(header::CONTENT_TYPE, kind(name))], body).into_response()
     };
     let set = response.headers_mut();
-    // Asked for anew each time, so that a new server's client is there at once.
+    // Browsers ask each time, so that they get the client of a new server at once.
     set.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     set.insert(header::ETAG, HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"0\"")));
     set.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
@@ -96,11 +96,11 @@ fn script(name: &str, headers: &HeaderMap) -> Answer {
 }
 
 /// `GET /client.js`
-pub(super) async fn client_module(State(_): State<Shared>, headers: HeaderMap) -> Answer {
+pub(crate) async fn client_module(State(_): State<Shared>, headers: HeaderMap) -> Answer {
     script("client.js", &headers)
 }
 
 /// `GET /client.iife.js`
-pub(super) async fn client_script(State(_): State<Shared>, headers: HeaderMap) -> Answer {
+pub(crate) async fn client_script(State(_): State<Shared>, headers: HeaderMap) -> Answer {
     script("client.iife.js", &headers)
 }

@@ -1,10 +1,9 @@
-//! Server-Sent Events for one client: a kill is told the moment it is committed, and
-//! the stream ends.
+//! Server-sent events for one client: a kill request is sent as soon as it is committed, and ends
+//! the stream.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -12,26 +11,21 @@ use futures_util::{FutureExt, Stream, StreamExt, stream};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::error::Answer;
-use super::gate::Caller;
-use super::openapi::Refusals;
-use super::owner::own;
-use super::path::Path;
-use super::{Shared, take_place};
+use super::refusals::Refusals;
+use crate::edge::Shared;
+use crate::edge::extract::Path;
+use crate::edge::gate::Caller;
+use crate::edge::limits::take_place;
+use crate::edge::owner::own;
+use crate::edge::problem::Answer;
 use crate::monitor::{Push, ended};
 
 /// `GET /sessions/{id}/events`
 #[utoipa::path(get, path = "/sessions/{id}/events", tag = "apps", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "server-sent events: kill, message, removed", body = String, content_type = "text/event-stream"), Refusals))]
-pub(super) async fn events(
-    State(app): State<Shared>,
-    Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
-) -> Answer {
-    let session = own(&app, &caller, &id, None).await?;
+pub(crate) async fn events(State(app): State<Shared>, Path(id): Path<String>, caller: Caller) -> Answer {
+    let (session, _) = own(&app, &caller, &id, None).await?;
     let place = take_place(&app.streams, caller.from, "event streams")?;
-    // Listen first, then look: a kill in between is seen twice rather than not at all.
-    let pushes = app.monitor.hub().listen(session.id.clone());
-    let session = app.monitor.session(&id)?;
+    let (session, pushes) = app.monitor.listen(&session.id)?;
     let mut ending = app.monitor.ending();
     let (tokens, identity) = (app.gate.tokens.clone(), caller.identity);
     let until = async move {
@@ -41,7 +35,7 @@ pub(super) async fn events(
         }
     };
     let first = session.kill.clone().map(|kill| Push::Kill(session.id.clone(), kill));
-    // Given back when the stream ends.
+    // The stream keeps its place until it ends.
     let stream = follow(app, first, pushes).take_until(until.boxed()).map(move |event| {
         let _ = &place;
         event
@@ -50,7 +44,7 @@ pub(super) async fn events(
     Ok(Sse::new(stream).keep_alive(keep_alive).into_response())
 }
 
-/// The events of one session; a kill, or its removal, is the last.
+/// The events of one session; a kill request or the removal is the last.
 fn follow(
     app: Shared,
     first: Option<Push>,

@@ -1,5 +1,5 @@
-//! What happens by the clock, whether or not anybody looks: deadlines, heartbeats to
-//! the dashboards and to the store, the counts of a minute, what is old enough to go.
+//! What happens by the clock: deadlines, heartbeats to dashboards and to the store, the counts of
+//! each minute, the removal of old data.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use crate::registry::Due;
 use crate::session::{Node, Session, SessionId};
 use crate::timing::Timing;
 
-/// Sessions that one look at the deadlines takes, so that a crowd that is due at once
-/// holds up nobody.
+/// Sessions that are checked at once; more are checked in further slices, so that other tasks run
+/// in between.
 const SLICE: usize = 1_000;
 /// Heartbeats that wait at most until the other servers can be told.
 const UNTOLD_MAX: usize = 100_000;
 
-/// Starts the keeper's tasks; they end with `monitor.shutdown`.
+/// Starts the keeper's tasks; they end when the monitor ends.
 pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> {
     let deadlines = {
         let monitor = monitor.clone();
         async move {
             let mut ticks = interval(monitor.timing().resolution());
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut watch = Watch::new(monitor.clock().now());
+            let mut watch = Watch::new(monitor.clock.now());
             while monitor.next(&mut ticks).await {
-                let now = monitor.clock().now();
+                let now = monitor.clock.now();
                 if watch.slept_or_jumped(now, monitor.timing()) {
                     tracing::warn!("the clocks jumped or the machine slept; every session gets its full time anew");
-                    monitor.registry().grant_amnesty(now);
+                    monitor.registry.grant_amnesty(now);
                 }
                 monitor.sweep().await;
             }
@@ -51,7 +51,7 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
                 if flush.since.elapsed() >= monitor.timing().flush_interval {
                     flush.write(&monitor).await;
                 }
-                monitor.feed().drop_old_snapshot();
+                monitor.feed.drop_old_snapshot();
             }
             flush.take(&monitor);
             flush.write(&monitor).await;
@@ -76,7 +76,7 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
     ]
 }
 
-/// Sees when the silence was the machine's own.
+/// Notices when the machine or the process slept, or a clock was set.
 struct Watch {
     last: Now,
 }
@@ -86,8 +86,8 @@ impl Watch {
         Self { last: now }
     }
 
-    /// A suspended machine stops the monotonic clock and not the wall clock; a stopped
-    /// process sees both move on; a set clock moves only the wall.
+    /// Whether that happened since the last call. A suspended machine stops the monotonic clock only;
+    /// a stopped process finds both clocks moved on; setting the time moves the wall clock only.
     fn slept_or_jumped(&mut self, now: Now, timing: &Timing) -> bool {
         let passed = now.mono.since(self.last.mono);
         let on_the_wall = now.wall.since(self.last.wall);
@@ -97,7 +97,7 @@ impl Watch {
     }
 }
 
-/// Heartbeats on their way to the store.
+/// Heartbeats that are not in the store yet.
 struct Flush {
     waiting: HashMap<SessionId, Arc<Session>>,
     /// Heartbeats that the other servers were not told of yet.
@@ -114,23 +114,24 @@ impl Default for Flush {
 }
 
 impl Flush {
+    /// Collects the heartbeats since the last call and sends them to dashboards.
     fn take(&mut self, monitor: &Monitor) {
-        let moved = monitor.registry().take_moved();
+        let moved = monitor.registry.take_moved();
         self.waiting.extend(moved.iter().map(|session| (session.id.clone(), session.clone())));
         self.untold.extend(moved.iter().cloned());
-        monitor.feed().publish_beats(moved);
+        monitor.feed.publish_beats(moved);
     }
 
     /// Tells other servers of the heartbeats here, and takes theirs.
     async fn exchange(&mut self, monitor: &Monitor) {
-        match monitor.backend().exchange(&self.untold).await {
+        match monitor.backend.exchange(&self.untold).await {
             Ok(beats) => {
                 self.untold.clear();
-                let now = monitor.clock().now();
+                let now = monitor.clock.now();
                 if std::mem::take(&mut self.is_blind) {
-                    monitor.registry().grant_amnesty(now);
+                    monitor.registry.grant_amnesty(now);
                 }
-                monitor.feed().publish_beats(monitor.registry().foreign_beats(beats, now));
+                monitor.feed.publish_beats(monitor.registry.foreign_beats(beats, now));
             }
             Err(error) => {
                 // They are told with the next ones, up to a bound.
@@ -142,6 +143,7 @@ impl Flush {
         }
     }
 
+    /// Writes the collected heartbeats to the store.
     async fn write(&mut self, monitor: &Monitor) {
         self.since = Instant::now();
         let beats: Vec<(SessionId, Timestamp)> =
@@ -149,16 +151,16 @@ impl Flush {
         if beats.is_empty() {
             return;
         }
-        match monitor.backend().beats(beats).await {
+        match monitor.backend.beats(beats).await {
             Ok(()) => self.waiting.clear(),
-            // They stay, and go with the next flush.
+            // They stay and are written with the next flush.
             Err(error) => tracing::warn!(%error, "heartbeats could not be written yet"),
         }
     }
 }
 
 impl Monitor {
-    /// Sleeps until the next tick; false when the monitor ends.
+    /// Waits for the next tick; false when the monitor ends.
     async fn next(&self, ticks: &mut tokio::time::Interval) -> bool {
         if self.restored().await.is_err() {
             return false;
@@ -170,17 +172,17 @@ impl Monitor {
         }
     }
 
-    /// Finds who is due now and has the writer judge them, in slices. The server calls
-    /// this by the clock; a test calls it after moving its own.
+    /// Finds the sessions whose deadline has passed and asks the writer to mark or remove them. The
+    /// server calls this by the clock; a test calls it after it has moved its own clock.
     pub async fn sweep(&self) {
-        let gone = self.backend().gone();
+        let gone = self.backend.gone();
         if !gone.is_empty() {
             self.disconnect_gone(&gone).await;
         }
-        let mut again = self.backend().is_keeper();
+        let mut again = self.backend.is_keeper();
         while again {
-            let now = self.clock().now();
-            let (due, more) = self.registry().due(now, SLICE);
+            let now = self.clock.now();
+            let (due, more) = self.registry.due(now, SLICE);
             again = more;
             let mut last = None;
             for due in due {
@@ -200,8 +202,8 @@ impl Monitor {
     /// Closes the sockets of servers that are gone. Their sessions get a full `stale_after`: how
     /// long they have been silent is not known.
     async fn disconnect_gone(&self, gone: &[Node]) {
-        self.registry().grant_amnesty(self.clock().now());
-        let view = self.registry().view();
+        self.registry.grant_amnesty(self.clock.now());
+        let view = self.registry.view();
         let mut last = None;
         for session in view.sessions() {
             if let Some(socket) = session.socket.filter(|socket| gone.contains(&socket.node())) {
@@ -213,28 +215,30 @@ impl Monitor {
         }
     }
 
+    /// Writes the counts of the minutes that are over.
     async fn write_minutes(&self) {
-        let now = self.clock().now().wall;
-        let is_keeper = self.backend().is_keeper();
-        for minute in self.stats().tick(now, self.registry().counts()) {
-            if is_keeper && let Err(error) = self.backend().minute(minute).await {
+        let now = self.clock.now().wall;
+        let is_keeper = self.backend.is_keeper();
+        for minute in self.stats.tick(now, self.registry.counts()) {
+            if is_keeper && let Err(error) = self.backend.minute(minute).await {
                 tracing::warn!(%error, "the counts of a minute could not be written");
             }
         }
     }
 
+    /// Removes what is older than the settings keep: tombstones, log lines, closed queues.
     async fn forget(&self) {
-        let now = self.clock().now().wall;
-        self.hub().sweep();
-        self.registry().forget_tombstones(now);
+        let now = self.clock.now().wall;
+        self.hub.sweep();
+        self.registry.forget_tombstones(now);
         let timing = self.timing();
         let keep = Keep {
             events: now.minus(timing.events_keep),
             tombstones: now.minus(timing.tombstone_ttl),
             log_bytes: timing.events_max_bytes,
         };
-        while self.backend().is_keeper()
-            && let Ok(true) = self.backend().forget(keep).await
+        while self.backend.is_keeper()
+            && let Ok(true) = self.backend.forget(keep).await
         {
             tokio::task::yield_now().await;
         }

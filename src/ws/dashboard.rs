@@ -1,143 +1,96 @@
-//! `/ws`: a dashboard. It is told everything from one true position on, by frames that
-//! were encoded once for all.
+//! `/ws`: a dashboard's socket. It sends a snapshot or what the dashboard has missed, and then all
+//! frames that follow; frames are encoded once for all dashboards.
 
 use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::extract::{Query, State};
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocket};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::protocol::{CloseCode, FRAME_MAX, Hello};
 use super::socket::{self, Gone};
-use super::{limited, upgraded};
+use super::{Upgrade, limited};
 use crate::clock::millis;
-use crate::feed::{Feed, Frames, Joined, JoinedWithin, Owed, Published};
-use crate::http::error::Answer;
-use crate::http::gate::Caller;
-use crate::http::{Shared, take_place};
-use crate::monitor::ended;
+use crate::edge::Shared;
+use crate::edge::extract::{Query, QueryFields};
+use crate::edge::gate::Caller;
+use crate::edge::limits::take_place;
+use crate::edge::problem::{Answer, Problem};
+use crate::monitor::{Frames, Joined, Snapshot, Subscription, ended};
 use crate::per_address::AddressPlace;
-use crate::scope::Scope;
 use crate::timing::Timing;
 use crate::tokens::Role;
 use crate::wire::{SERVER, Seconds};
 
-/// Where a dashboard was before.
+/// The position of a dashboard before it connects again.
 #[derive(Default, Deserialize)]
 pub(crate) struct Position {
     epoch: Option<String>,
     seq: Option<u64>,
 }
 
+impl QueryFields for Position {}
+
 /// `GET /ws`
 pub(crate) async fn upgrade(
     State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    position: Result<Query<Position>, QueryRejection>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    caller: Caller,
+    position: Result<Query<Position>, Problem>,
+    Upgrade(upgrade): Upgrade,
 ) -> Answer {
-    let upgrade = upgraded(upgrade)?;
     let place = take_place(&app.sockets, caller.from, "sockets")?;
     let position = position.map(|Query(position)| position).unwrap_or_default();
     Ok(limited(upgrade, FRAME_MAX).on_upgrade(move |socket| Box::pin(watch(app, caller, position, socket, place))))
 }
 
-/// Times that a dashboard may fall behind and be given a new snapshot before it is
-/// sent away; forgiven once it has kept up for a while.
+/// How often a dashboard may fall behind and get a new snapshot before its socket is closed. The
+/// count starts again once it has kept up for a while.
 const SECOND_CHANCES: u32 = 1;
 
 async fn watch(app: Shared, caller: Caller, position: Position, mut socket: WebSocket, _place: AddressPlace) {
     let mut ending = app.monitor.ending();
-    app.monitor.metrics().dashboards(1);
-    // Whatever it is just sent, these end it at once.
+    let subscription = app.monitor.subscribe(caller.scope());
+    // These end the socket at once, even while a frame is being sent.
     let end = tokio::select! {
-        end = run(&app, &caller, &position, &mut socket) => end,
+        end = run(&app, &caller, &subscription, &position, &mut socket) => end,
         () = ended(&mut ending) => Ok(Some((CloseCode::Restart, "the server restarts"))),
         () = app.gate.tokens.voided(caller.identity.as_ref()) => {
             Ok(Some((CloseCode::Unauthorized, "you are no longer logged in; log in again")))
         }
     };
-    app.monitor.metrics().dashboards(-1);
+    drop(subscription);
     match end {
         Ok(Some((code, reason))) => socket::close(socket, code, reason).await,
         Ok(None) => socket::answer_close(socket).await,
-        // Who is gone needs no close frame.
+        // The connection is gone: no close frame.
         Err(Gone) => {}
     }
 }
 
 type End = Option<(CloseCode, &'static str)>;
 
-/// What comes: the frames of all, or those of somebody who is limited to some apps.
-enum Receiver {
-    All(tokio::sync::broadcast::Receiver<Published>),
-    Within(Frames),
-}
-
-impl Receiver {
-    async fn recv(&mut self) -> Result<Utf8Bytes, RecvError> {
-        match self {
-            Self::All(receiver) => receiver.recv().await.map(text),
-            Self::Within(frames) => frames.next().await,
-        }
-    }
-
-    fn try_recv(&mut self) -> Option<Utf8Bytes> {
-        match self {
-            Self::All(receiver) => receiver.try_recv().ok().map(text),
-            Self::Within(frames) => frames.try_next(),
-        }
-    }
-}
-
-/// What a dashboard gets when it joins.
-struct Start {
-    owed: Owed,
-    receiver: Receiver,
-    seq: u64,
-}
-
-impl From<Joined> for Start {
-    fn from(Joined { owed, receiver, seq }: Joined) -> Self {
-        Self { owed, receiver: Receiver::All(receiver), seq }
-    }
-}
-
-/// Joins anew, with a snapshot.
-async fn join(app: &Shared, scope: &Scope) -> Start {
-    let (feed, at_least) = (app.monitor.feed(), app.monitor.registry().seq());
-    if scope.is_all() {
-        return feed.join(at_least).await.into();
-    }
-    let JoinedWithin { owed, frames, seq } = feed.join_within(at_least, scope).await;
-    Start { owed, receiver: Receiver::Within(frames), seq }
-}
-
-async fn run(app: &Shared, caller: &Caller, position: &Position, socket: &mut WebSocket) -> Result<End, Gone> {
-    let monitor = &app.monitor;
-    let scope = caller.scope();
-    // Who is limited to some apps gets a snapshot of these: the ring does not tell whose a
-    // session was before its id came back in another app.
+async fn run(
+    app: &Shared,
+    caller: &Caller,
+    subscription: &Subscription,
+    position: &Position,
+    socket: &mut WebSocket,
+) -> Result<End, Gone> {
     let resumed = match (&position.epoch, position.seq) {
-        (Some(epoch), Some(seq)) if scope.is_all() && **epoch == *monitor.registry().epoch() => {
-            monitor.feed().resume(seq)
-        }
+        (Some(epoch), Some(seq)) => subscription.resume(epoch, seq),
         _ => None,
     };
     let joined = match resumed {
-        Some(joined) => joined.into(),
-        None => join(app, &scope).await,
+        Some(joined) => joined,
+        None => subscription.join().await,
     };
     socket::send(socket, Message::Text(hello(app, caller, joined.seq).into())).await?;
-    let mut chances = Chances { taken: 0, last: Instant::now(), forgiven_after: monitor.timing().silence() };
-    let mut receiver = deliver(socket, monitor.feed(), joined).await?;
+    let mut chances = Chances { taken: 0, last: Instant::now(), forgiven_after: app.monitor.timing().silence() };
+    let mut frames = deliver(socket, subscription, joined).await?;
     loop {
-        if let Some(up_to_date) = receiver.take() {
+        if let Some(up_to_date) = frames.take() {
             match follow(app, socket, up_to_date).await? {
                 Followed::Lagged => {}
                 Followed::Ended(end) => return Ok(end),
@@ -146,12 +99,12 @@ async fn run(app: &Shared, caller: &Caller, position: &Position, socket: &mut We
         if !chances.take() {
             return Ok(Some((CloseCode::Lagging, "could not keep up; resume")));
         }
-        let joined = join(app, &scope).await;
-        receiver = deliver(socket, monitor.feed(), joined).await?;
+        let joined = subscription.join().await;
+        frames = deliver(socket, subscription, joined).await?;
     }
 }
 
-/// How often it has fallen behind lately.
+/// How often a dashboard has fallen behind lately.
 struct Chances {
     taken: u32,
     last: Instant,
@@ -159,7 +112,7 @@ struct Chances {
 }
 
 impl Chances {
-    /// Whether it is given another one.
+    /// Counts one more time; returns whether the dashboard gets another snapshot.
     fn take(&mut self) -> bool {
         if self.last.elapsed() > self.forgiven_after {
             self.taken = 0;
@@ -170,47 +123,47 @@ impl Chances {
     }
 }
 
-/// Sends what it is owed; answers the receiver of what comes, or nothing where it has
-/// stopped reading meanwhile and so has to join anew.
-async fn deliver(socket: &mut WebSocket, feed: &Feed, joined: Start) -> Result<Option<Receiver>, Gone> {
-    let Start { mut owed, receiver, .. } = joined;
+/// Sends the snapshot or the missed frames; returns the frames that follow, or `None` if the
+/// dashboard stopped reading in between and has to join again.
+async fn deliver(socket: &mut WebSocket, subscription: &Subscription, joined: Joined) -> Result<Option<Frames>, Gone> {
+    let Joined { mut owed, frames, .. } = joined;
     while let Some(frame) = owed.next() {
         let sending = socket::send(socket, Message::Text(frame));
         tokio::pin!(sending);
         let Ok(sent) = timeout(Timing::OWED_WITHIN, &mut sending).await else {
-            // It costs no more than this frame until it reads on, or is gone.
-            drop((owed, receiver));
+            // Until the dashboard reads on, it keeps only this one frame in memory.
+            drop((owed, frames));
             sending.await?;
             return Ok(None);
         };
         sent?;
-        if owed.is_overdue(feed) {
+        if subscription.is_overdue(&owed) {
             return Ok(None);
         }
     }
-    Ok(Some(receiver))
+    Ok(Some(frames))
 }
 
 enum Followed {
-    /// It has missed frames.
+    /// The dashboard has missed frames.
     Lagged,
     Ended(End),
 }
 
-/// Sends what comes, as it comes.
-async fn follow(app: &Shared, socket: &mut WebSocket, mut receiver: Receiver) -> Result<Followed, Gone> {
+/// Sends the frames as they are published.
+async fn follow(app: &Shared, socket: &mut WebSocket, mut frames: Frames) -> Result<Followed, Gone> {
     let timing = app.monitor.timing();
     let (ping_every, silence) = (timing.ping_every(), timing.silence());
     let mut heard = Instant::now();
     let mut ping_at = heard + ping_every;
     let end = loop {
         tokio::select! {
-            published = receiver.recv() => match published {
-                Ok(published) => {
-                    socket::feed(socket, published).await?;
-                    // What is there already goes out with the same write.
-                    while let Some(published) = receiver.try_recv() {
-                        socket::feed(socket, published).await?;
+            frame = frames.recv() => match frame {
+                Ok(frame) => {
+                    socket::feed(socket, frame).await?;
+                    // Frames that are already there go out with the same write.
+                    while let Ok(frame) = frames.try_recv() {
+                        socket::feed(socket, frame).await?;
                     }
                     socket::flush(socket).await?;
                 }
@@ -235,21 +188,15 @@ async fn follow(app: &Shared, socket: &mut WebSocket, mut receiver: Receiver) ->
     Ok(Followed::Ended(end))
 }
 
-fn text(published: Published) -> Utf8Bytes {
-    match published {
-        Published::Changes(text) | Published::Beats(text) => text,
-    }
-}
-
 fn hello(app: &Shared, caller: &Caller, seq: u64) -> String {
-    let monitor = &app.monitor;
-    let timing = monitor.timing();
+    let Snapshot { epoch, now, .. } = app.monitor.snapshot();
+    let timing = app.monitor.timing();
     let hello = Hello {
         protocol: 1,
         server: SERVER,
-        epoch: &monitor.registry().epoch(),
+        epoch: &epoch,
         seq,
-        now: monitor.clock().now().wall,
+        now,
         role: if caller.role >= Role::Admin { "admin" } else { "view" },
         stale_after: Seconds(timing.stale_after.as_secs_f64()),
         expire_after: Seconds(timing.expire_after.as_secs_f64()),

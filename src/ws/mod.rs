@@ -1,18 +1,18 @@
-//! The two sockets: dashboards watch on one, sessions live on the other.
+//! The two WebSockets: one for dashboards, one for the clients of sessions.
 
 pub mod client;
 pub mod dashboard;
 pub mod protocol;
 pub mod socket;
 
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::http::error::Problem;
-use crate::http::gate::SUBPROTOCOL;
+use crate::edge::gate::SUBPROTOCOL;
+use crate::edge::problem::Problem;
 use protocol::CloseCode;
 
 /// Whether a request asks for a WebSocket.
@@ -21,9 +21,8 @@ pub fn is_handshake(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Limits for both sockets, which take frames of at most `largest` bytes. The library
-/// allocates its read buffer at once and for good, hence a small one; and it bounds its
-/// write buffer only when told to.
+/// Sets the limits of both sockets; frames may have `largest` bytes. The library allocates the read
+/// buffer at once and keeps it, so it is small; without a limit the write buffer is unbounded.
 pub fn limited(upgrade: WebSocketUpgrade, largest: usize) -> WebSocketUpgrade {
     upgrade
         .protocols([SUBPROTOCOL])
@@ -34,13 +33,22 @@ pub fn limited(upgrade: WebSocketUpgrade, largest: usize) -> WebSocketUpgrade {
         .max_write_buffer_size(1_024 * 1_024)
 }
 
-fn upgraded(upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>) -> Result<WebSocketUpgrade, Problem> {
-    upgrade.map_err(|rejection| {
-        Problem::new(rejection.status(), format!("this path is a WebSocket: {}", rejection.body_text()))
-    })
+/// Extracts the handshake of a WebSocket; refuses any other request with a [`Problem`].
+pub(crate) struct Upgrade(WebSocketUpgrade);
+
+impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let upgrade = WebSocketUpgrade::from_request_parts(parts, state).await;
+        upgrade.map(Self).map_err(|rejection| {
+            Problem::new(rejection.status(), format!("this path is a WebSocket: {}", rejection.body_text()))
+        })
+    }
 }
 
-/// Completes a handshake only to close it with the code for this refusal.
+/// Refuses a WebSocket: completes the handshake and closes the socket with the code of the refusal,
+/// since a page can read a close code but not why a handshake failed.
 pub async fn refuse(request: Request, problem: Problem) -> Response {
     let code = if problem.status() == StatusCode::FORBIDDEN { CloseCode::Forbidden } else { CloseCode::Unauthorized };
     match WebSocketUpgrade::from_request(request, &()).await {

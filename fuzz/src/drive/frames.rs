@@ -66,7 +66,7 @@ pub async fn drive(input: &[u8]) {
     }
     // What a socket leaves behind is committed when it is gone.
     for _ in 0..1_000 {
-        let connected = world.app.monitor.registry().view().sessions().any(|session| session.connected());
+        let connected = world.app.monitor.snapshot().view.sessions().any(|session| session.connected());
         if !connected {
             return world.end().await;
         }

@@ -9,8 +9,11 @@ mod checkpoints;
 mod files;
 mod forget;
 pub mod original;
-mod rows;
+mod log;
+mod read;
 mod schema;
+mod values;
+mod write;
 
 use std::fs::File;
 use std::path::Path;
@@ -157,18 +160,18 @@ impl Turn for SqliteTurn<'_> {
         if !events.iter().any(|event| event.kind.is_logged()) {
             return ready(Ok(())).boxed();
         }
-        async move { self.0.write(move |connection| rows::commit(connection, &events)).await }.boxed()
+        async move { self.0.write(move |connection| write::commit(connection, &events)).await }.boxed()
     }
 }
 
 impl Backend for Sqlite {
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
-        self.write(move |connection| rows::load(connection, now)).boxed()
+        self.write(move |connection| read::load(connection, now)).boxed()
     }
 
     fn session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>>> {
         async move {
-            let read = move |connection: &mut rusqlite::Connection| rows::one(connection, &id);
+            let read = move |connection: &mut rusqlite::Connection| read::one(connection, &id);
             self.lookups.call(read).await.map_err(|error| storage(&error))
         }
         .boxed()
@@ -192,7 +195,7 @@ impl Backend for Sqlite {
             // In slices, so that a commit never waits behind more than one of them.
             for slice in beats.chunks(1_000) {
                 let slice = slice.to_vec();
-                self.write(move |connection| rows::beats(connection, &slice)).await?;
+                self.write(move |connection| write::beats(connection, &slice)).await?;
             }
             Ok(())
         }
@@ -200,12 +203,12 @@ impl Backend for Sqlite {
     }
 
     fn minute(&self, minute: Minute) -> BoxFuture<'_, Result<()>> {
-        self.write(move |connection| rows::minute(connection, &minute)).boxed()
+        self.write(move |connection| write::minute(connection, &minute)).boxed()
     }
 
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>> {
         async move {
-            let read = move |connection: &mut rusqlite::Connection| rows::events(connection, &query);
+            let read = move |connection: &mut rusqlite::Connection| log::events(connection, &query);
             self.log.call(read).await.map_err(|error| storage(&error))
         }
         .boxed()

@@ -9,6 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sessionwatch::backend::memory::Memory;
 use sessionwatch::clock::Clock;
+use sessionwatch::scope::Scope;
 
 use super::requests::resident_kib;
 use super::wire::Raw;
@@ -159,13 +160,14 @@ async fn few_large_snapshots_are_held_however_many_dashboards_are_slow() {
     for n in 0..300 {
         register(n).await;
     }
+    let snapshots_held = || monitor.gauges(&Scope::all()).snapshots_held;
     let mut slow = Vec::new();
     for n in 300..306 {
         register(n).await;
         // Each has to find the one that was just registered, so none can share the last one.
-        let joined = monitor.feed().join(monitor.registry().seq()).await;
+        let joined = monitor.subscribe(Scope::all()).join().await;
         slow.push((joined.seq, joined));
-        assert!(monitor.feed().snapshots_held() <= 3);
+        assert!(snapshots_held() <= 3);
     }
     let positions: HashSet<u64> = slow.iter().map(|(seq, _)| *seq).collect();
     assert_eq!(positions.len(), 3, "three are there, the others share the last of them: {positions:?}");
@@ -178,6 +180,6 @@ async fn few_large_snapshots_are_held_however_many_dashboards_are_slow() {
         }
         assert!(seen.len() > 300 + index, "what was registered before it came is told: {} of {index}", seen.len());
     }
-    assert_eq!(monitor.feed().snapshots_held(), 0, "who is up to date holds none");
+    assert_eq!(snapshots_held(), 0, "who is up to date holds none");
     monitor.shutdown().await;
 }

@@ -1,17 +1,16 @@
-//! A server that stands under a path behind a proxy, like `/monitor`. The routes know
-//! nothing of it: the path is taken off before they are looked at.
+//! The base path of a server behind a proxy, like `/monitor`. It is removed before routing, so the
+//! routes do not know it.
 
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-/// Takes the base path off a request. The bare base is sent to the same with a slash,
-/// or the page's relative addresses would lead beside it.
+/// Removes the base path from a request.
 ///
 /// # Errors
-/// That redirection.
-pub fn enter(base: &str, mut request: Request) -> Result<Request, Box<Response>> {
+/// A redirect from the base path to the same with a slash, which the page's relative links need.
+pub(super) fn enter(base: &str, mut request: Request) -> Result<Request, Box<Response>> {
     let path = request.uri().path();
     if base.is_empty() {
         return Ok(request);
@@ -32,8 +31,8 @@ pub fn enter(base: &str, mut request: Request) -> Result<Request, Box<Response>>
     Ok(request)
 }
 
-/// Puts the base path before the address that an answer names.
-pub fn leave(base: &str, mut response: Response) -> Response {
+/// Adds the base path to the `Location` of an answer.
+pub(super) fn leave(base: &str, mut response: Response) -> Response {
     if !base.is_empty()
         && let Some(location) = response.headers_mut().get_mut(header::LOCATION)
         && let Ok(outer) = [base.as_bytes(), location.as_bytes()].concat().try_into()
