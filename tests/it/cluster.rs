@@ -1,12 +1,14 @@
 //! Several servers on one PostgreSQL database are one monitor.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::postgres;
-use crate::support::{Server, until};
+use crate::postgres::{self, Cluster};
+use crate::support::{PATIENCE, Server, until};
 
 async fn servers(count: usize) -> Vec<Server> {
     servers_on(&postgres::database().await, count).await
@@ -186,4 +188,128 @@ async fn servers_that_write_at_once_agree_on_one_order() {
     }
     assert_eq!(lists[0], lists[1]);
     assert_eq!(lists[0], lists[2]);
+}
+
+/// The URL that names both.
+fn either(one: &Cluster, other: &Cluster) -> String {
+    let name = one.last_database();
+    let name = name.rsplit('/').next().expect("a name");
+    format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{}/{name}", one.port, other.port)
+}
+
+/// Registers sessions one after the other until `over`; the ids that were acknowledged.
+async fn register_until(server: &Server, name: &str, over: &AtomicBool) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        let id = format!("{name}-{number}");
+        let body = json!({ "app_name": "risk", "session_id": id });
+        if server.ask(Method::POST, "/sessions", Some(body)).await.0.is_success() {
+            acknowledged.push(id);
+        }
+    }
+    acknowledged
+}
+
+/// Every acknowledged session is on every server and once in the log, which has no hole.
+async fn nothing_is_lost(servers: &[Server], cluster: &Cluster, acknowledged: &[String]) {
+    for server in servers {
+        for id in acknowledged {
+            until("it is there", async || server.ask(Method::GET, &format!("/sessions/{id}"), None).await.0 == 200)
+                .await;
+        }
+    }
+    let name =
+        servers[0].db.to_string_lossy().rsplit('/').next().map(|name| name.split('?').next().unwrap().to_owned());
+    let name = name.expect("a database");
+    let ask = |sql: &str| cluster.psql_in(&name, sql);
+    let registered = ask("SELECT string_agg(session_id, ',' ORDER BY seq) FROM events WHERE kind = 'registered'");
+    let mut seen = std::collections::HashSet::new();
+    assert!(registered.split(',').all(|id| seen.insert(id)), "one is there twice");
+    assert!(acknowledged.iter().all(|id| seen.contains(id.as_str())), "one is not in the log");
+    assert_eq!(
+        ask(
+            "SELECT count(*) FROM feed f WHERE first_seq > 1 AND NOT EXISTS (SELECT FROM feed WHERE last_seq = f.first_seq - 1)"
+        ),
+        "0"
+    );
+    assert_eq!(
+        ask("SELECT count(*) FROM (SELECT session_id FROM sessions EXCEPT SELECT session_id FROM events) x"),
+        "0"
+    );
+}
+
+async fn failover(freeze: bool) {
+    let (mut primary, standby) = tokio::task::spawn_blocking(|| {
+        let primary = postgres::on_a_thread_that_stays();
+        postgres::with_standby(primary)
+    })
+    .await
+    .expect("they start");
+    primary.database().await;
+    let servers = servers_on(&either(&primary, &standby), 2).await;
+    let over = AtomicBool::new(false);
+    let fault = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        if freeze {
+            primary.freeze(true);
+        } else {
+            primary.kill9();
+        }
+        standby.promote();
+        let is_back = async || {
+            let after = json!({ "app_name": "risk", "session_id": "after" });
+            servers[1].ask(Method::POST, "/sessions", Some(after)).await.0.is_success()
+        };
+        until("changes are taken again", is_back).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if freeze {
+            // It is back, and must not be followed.
+            primary.freeze(false);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        over.store(true, Ordering::Relaxed);
+    };
+    let (one, other, ()) =
+        tokio::join!(register_until(&servers[0], "one", &over), register_until(&servers[1], "other", &over), fault);
+    assert!(one.len() > 20 && other.len() > 20, "{} and {} were acknowledged", one.len(), other.len());
+    nothing_is_lost(&servers, &standby, &[one, other].concat()).await;
+}
+
+#[tokio::test]
+async fn a_primary_that_dies_loses_nothing_that_was_acknowledged() {
+    failover(false).await;
+}
+
+#[tokio::test]
+async fn a_primary_that_freezes_loses_nothing_and_is_not_followed_when_it_comes_back() {
+    failover(true).await;
+}
+
+#[tokio::test]
+async fn a_database_whose_history_went_back_ends_the_servers_and_begins_a_new_epoch() {
+    let mut cluster = tokio::task::spawn_blocking(postgres::on_a_thread_that_stays).await.expect("it starts");
+    let url = cluster.database().await;
+    let mut one = server(&url, 0).await;
+    one.post("/sessions", json!({ "app_name": "risk", "session_id": "old" })).await;
+    let epoch = one.get("/sessions").await["epoch"].clone();
+    cluster.kill9();
+    let backup = cluster.back_up();
+    cluster.start_again();
+    until("it goes on", async || {
+        let new = json!({ "app_name": "risk", "session_id": "new" });
+        one.ask(Method::POST, "/sessions", Some(new)).await.0.is_success()
+    })
+    .await;
+    cluster.kill9();
+    cluster.restore(&backup);
+    cluster.start_again();
+    let ended = tokio::time::timeout(PATIENCE, one.child.wait()).await.expect("it ends").expect("it was ours");
+    assert_eq!(ended.code(), Some(1), "with an error");
+    let again = server(&url, 0).await;
+    let sessions = again.get("/sessions").await;
+    assert_eq!((&sessions["total"], &sessions["sessions"][0]["session_id"]), (&json!(1), &json!("old")));
+    assert_ne!(sessions["epoch"], epoch, "what comes now takes the numbers of what was lost");
 }

@@ -34,14 +34,29 @@ fn as_postgres(name: &str) -> Command {
     command
 }
 
+/// The folder belongs to the user that PostgreSQL runs as.
+fn own(folder: &Path) {
+    if rustix::process::geteuid().is_root() {
+        let done = Command::new("chown").arg("postgres:postgres").arg(folder).status();
+        assert!(done.expect("chown runs").success(), "the user postgres is there");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(done.expect("cp runs").success());
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
 impl Cluster {
     /// Makes one and starts it.
     pub fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("sw-pg-").tempdir_in("/tmp").expect("a folder");
-        if rustix::process::geteuid().is_root() {
-            let done = Command::new("chown").arg("postgres:postgres").arg(folder.path()).status();
-            assert!(done.expect("chown runs").success(), "the user postgres is there");
-        }
+        own(folder.path());
         let data = folder.path().join("data");
         let made = as_postgres("initdb")
             .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
@@ -49,27 +64,88 @@ impl Cluster {
             .output()
             .expect("initdb runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let port = {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-            listener.local_addr().expect("its address").port()
-        };
-        let postmaster = Self::run(folder.path(), port);
+        let port = free_port();
+        let postmaster = Self::run(folder.path(), port, &[]);
         let cluster = Self { folder, port, postmaster, databases: AtomicUsize::new(0) };
         cluster.wait();
         cluster
     }
 
-    fn run(folder: &Path, port: u16) -> std::process::Child {
+    /// A standby of this one, that follows it; from now on a commit waits for it.
+    pub fn synchronous_standby(&self) -> Self {
+        let folder = tempfile::Builder::new().prefix("sw-pg-").tempdir_in("/tmp").expect("a folder");
+        own(folder.path());
+        let source = format!("host=127.0.0.1 port={} user=postgres application_name=standby", self.port);
+        let copied = as_postgres("pg_basebackup")
+            .args(["--checkpoint=fast", "--write-recovery-conf", "--no-sync", "-d", &source, "-D"])
+            .arg(folder.path().join("data"))
+            .output()
+            .expect("pg_basebackup runs");
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        let port = free_port();
+        let postmaster = Self::run(folder.path(), port, &[]);
+        let standby =
+            Self { folder, port, postmaster, databases: AtomicUsize::new(self.databases.load(Ordering::Relaxed)) };
+        standby.wait();
+        self.psql("ALTER SYSTEM SET synchronous_standby_names = 'standby'");
+        self.psql("SELECT pg_reload_conf()");
+        let begun = Instant::now();
+        while self.psql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") != "1" {
+            assert!(begun.elapsed() < Duration::from_secs(30), "the standby does not follow");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        standby
+    }
+
+    /// Makes a standby the primary. It waits for no standby of its own.
+    pub fn promote(&self) {
+        self.psql("SELECT pg_promote()");
+        self.psql("ALTER SYSTEM RESET synchronous_standby_names");
+        self.psql("SELECT pg_reload_conf()");
+    }
+
+    /// What psql prints.
+    pub fn psql(&self, sql: &str) -> String {
+        self.psql_in("postgres", sql)
+    }
+
+    /// What psql prints, asked in this database.
+    pub fn psql_in(&self, database: &str, sql: &str) -> String {
+        let asked = Command::new(program("psql"))
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-d", database])
+            .args(["-X", "-A", "-t", "-c", sql])
+            .output()
+            .expect("psql runs");
+        assert!(asked.status.success(), "{sql}: {}", String::from_utf8_lossy(&asked.stderr));
+        String::from_utf8_lossy(&asked.stdout).trim().to_owned()
+    }
+
+    fn run(folder: &Path, port: u16, more: &[&str]) -> std::process::Child {
         let log = std::fs::File::create(folder.join("log")).expect("a log");
         as_postgres("postgres")
             .arg("-D")
             .arg(folder.join("data"))
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300", "-c", "shared_buffers=64MB"])
             .args(["-c", &format!("port={port}"), "-c", &format!("unix_socket_directories={}", folder.display())])
+            .args(more)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("postgres starts")
+    }
+
+    /// Stops or continues the postmaster and all its processes.
+    pub fn freeze(&self, frozen: bool) {
+        self.signal(if frozen { "-STOP" } else { "-CONT" });
+    }
+
+    fn signal(&self, signal: &str) {
+        let parent = self.postmaster.id().to_string();
+        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &parent]).output().expect("ps runs");
+        let children = String::from_utf8_lossy(&children.stdout).into_owned();
+        for process in std::iter::once(parent.as_str()).chain(children.split_whitespace()) {
+            let _ = Command::new("kill").args([signal, process]).status();
+        }
     }
 
     fn wait(&self) {
@@ -107,8 +183,22 @@ impl Cluster {
 
     /// As the power would end it: all its processes at once.
     pub fn kill9(&mut self) {
-        let _ = Command::new("kill").args(["-KILL", &self.postmaster.id().to_string()]).status();
+        self.signal("-KILL");
         let _ = self.postmaster.wait();
+    }
+
+    /// Copies the data away while it does not run.
+    pub fn back_up(&self) -> TempDir {
+        let backup = tempfile::Builder::new().prefix("sw-pg-").tempdir_in("/tmp").expect("a folder");
+        copy(&self.folder.path().join("data"), &backup.path().join("data"));
+        backup
+    }
+
+    /// Puts a backup in the place of the data, while it does not run.
+    pub fn restore(&self, backup: &TempDir) {
+        let data = self.folder.path().join("data");
+        std::fs::remove_dir_all(&data).expect("the data goes");
+        copy(&backup.path().join("data"), &data);
     }
 
     /// Starts it again after [`Cluster::kill9`].
@@ -116,7 +206,7 @@ impl Cluster {
         let begun = Instant::now();
         // The children of the one that was killed leave the shared memory a moment later.
         loop {
-            self.postmaster = Self::run(self.folder.path(), self.port);
+            self.postmaster = Self::run(self.folder.path(), self.port, &[]);
             std::thread::sleep(Duration::from_millis(200));
             if matches!(self.postmaster.try_wait(), Ok(None)) {
                 break;
@@ -141,11 +231,23 @@ pub async fn database() -> String {
     cluster.expect("it starts").database().await
 }
 
-/// A process dies with the thread that has started it, so the thread stays as long as this one.
+/// A new cluster. A process dies with the thread that has started it, so the thread stays.
 pub fn on_a_thread_that_stays() -> Cluster {
+    staying(Cluster::start)
+}
+
+/// A primary with a synchronous standby.
+pub fn with_standby(primary: Cluster) -> (Cluster, Cluster) {
+    staying(move || {
+        let standby = primary.synchronous_standby();
+        (primary, standby)
+    })
+}
+
+fn staying<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'static) -> T {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let _ = tell.send(Cluster::start());
+        let _ = tell.send(start());
         loop {
             std::thread::park();
         }

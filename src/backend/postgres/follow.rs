@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::turn::{MISSED, restored, stored, without_gap};
+use super::turn::{MISSED, NEW_EPOCH, restored, stored, without_gap};
 use super::{Shared, lost};
 use crate::change::Event;
 use crate::error::Result;
@@ -40,7 +40,14 @@ pub(super) async fn listen(shared: Arc<Shared>) {
                     _ = ticks.tick() => {
                         let look = client.query_one("SELECT seq FROM head", &[]);
                         let Ok(Ok(row)) = timeout(LOOK_WITHIN, look).await else { break };
-                        shared.heard(restored(row.get(0)));
+                        let (seq, known) = (restored(row.get(0)), *shared.head.borrow());
+                        if seq < known {
+                            let again = format!("{NEW_EPOCH} WHERE cluster = $1 AND seq < $2");
+                            let _ = client.execute(&again, &[&shared.cluster, &stored(known)]).await;
+                            shared.lose(known, seq);
+                            return;
+                        }
+                        shared.heard(seq);
                     }
                 }
             }

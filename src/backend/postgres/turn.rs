@@ -114,18 +114,36 @@ pub(super) async fn begin(shared: Arc<Shared>, position: u64) -> Result<Postgres
         shared,
     };
     let (seq, cluster): (i64, String) = (head.get(0), head.get(1));
-    let missed = (cluster == *turn.shared.cluster).then(|| without_gap(&rows, position, restored(seq))).flatten();
-    match missed {
+    let seq = restored(seq);
+    let is_ours = cluster == *turn.shared.cluster;
+    match is_ours.then(|| without_gap(&rows, position, seq)).flatten() {
         Some(missed) => {
             turn.missed = missed;
             Ok(turn)
         }
         None => {
-            turn.shared.lose(position, restored(seq));
+            if is_ours && seq < position {
+                turn.begin_epoch().await;
+            }
+            turn.shared.lose(position, seq);
             Err(lost())
         }
     }
 }
+
+impl PostgresTurn {
+    /// Begins a new epoch: what comes now takes the numbers of what was lost.
+    async fn begin_epoch(&mut self) {
+        let Some(mut guard) = self.link.take() else { return };
+        if let Some(link) = guard.as_ref() {
+            let done = link.client.batch_execute(&format!("{NEW_EPOCH}; COMMIT"));
+            let _ = timeout(FLIGHT_WITHIN, done).await;
+        }
+        *guard = None;
+    }
+}
+
+pub(super) const NEW_EPOCH: &str = "UPDATE head SET cluster = gen_random_uuid()::text";
 
 /// The events in rows of the feed, if they lead from one position to another one.
 pub(super) fn without_gap(rows: &[tokio_postgres::Row], from: u64, to: u64) -> Option<Vec<Event>> {
