@@ -62,7 +62,7 @@ impl Timing {
     /// Longest time that a joining dashboard may read nothing of its snapshot or of the changes
     /// it missed. After that the server frees them, and the dashboard joins again when it
     /// reads on.
-    pub const OWED_WITHIN: Duration = Duration::from_secs(1);
+    pub const BACKLOG_WITHIN: Duration = Duration::from_secs(1);
     /// Time between a close frame and the end of the connection, so that the peer can read it.
     pub const DRAIN: Duration = Duration::from_secs(1);
     /// Longest time of a shutdown.

@@ -16,7 +16,7 @@ use super::protocol::{CloseCode, FRAME_MAX, Hello};
 use super::socket::{self, Gone};
 use super::{limited, upgraded};
 use crate::clock::millis;
-use crate::feed::{Feed, Frames, Joined, JoinedWithin, Owed, Published};
+use crate::feed::{Backlog, Feed, Frames, Joined, JoinedWithin, Published};
 use crate::http::error::Answer;
 use crate::http::gate::Caller;
 use crate::http::{Shared, take_place};
@@ -97,14 +97,14 @@ impl Receiver {
 
 /// What a dashboard gets when it joins.
 struct Start {
-    owed: Owed,
+    backlog: Backlog,
     receiver: Receiver,
     seq: u64,
 }
 
 impl From<Joined> for Start {
-    fn from(Joined { owed, receiver, seq }: Joined) -> Self {
-        Self { owed, receiver: Receiver::All(receiver), seq }
+    fn from(Joined { backlog, receiver, seq }: Joined) -> Self {
+        Self { backlog, receiver: Receiver::All(receiver), seq }
     }
 }
 
@@ -114,8 +114,8 @@ async fn join(app: &Shared, scope: &Scope) -> Start {
     if scope.is_all() {
         return feed.join(at_least).await.into();
     }
-    let JoinedWithin { owed, frames, seq } = feed.join_within(at_least, scope).await;
-    Start { owed, receiver: Receiver::Within(frames), seq }
+    let JoinedWithin { backlog, frames, seq } = feed.join_within(at_least, scope).await;
+    Start { backlog, receiver: Receiver::Within(frames), seq }
 }
 
 async fn run(app: &Shared, caller: &Caller, position: &Position, socket: &mut WebSocket) -> Result<End, Gone> {
@@ -173,18 +173,18 @@ impl Chances {
 /// Sends what it is owed; answers the receiver of what comes, or nothing where it has
 /// stopped reading meanwhile and so has to join anew.
 async fn deliver(socket: &mut WebSocket, feed: &Feed, joined: Start) -> Result<Option<Receiver>, Gone> {
-    let Start { mut owed, receiver, .. } = joined;
-    while let Some(frame) = owed.next() {
+    let Start { mut backlog, receiver, .. } = joined;
+    while let Some(frame) = backlog.next() {
         let sending = socket::send(socket, Message::Text(frame));
         tokio::pin!(sending);
-        let Ok(sent) = timeout(Timing::OWED_WITHIN, &mut sending).await else {
+        let Ok(sent) = timeout(Timing::BACKLOG_WITHIN, &mut sending).await else {
             // It costs no more than this frame until it reads on, or is gone.
-            drop((owed, receiver));
+            drop((backlog, receiver));
             sending.await?;
             return Ok(None);
         };
         sent?;
-        if owed.is_overdue(feed) {
+        if backlog.is_overdue(feed) {
             return Ok(None);
         }
     }

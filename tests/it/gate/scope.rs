@@ -218,9 +218,9 @@ async fn a_limited_dashboard_is_told_of_its_own_apps_alone_at_true_positions() {
         let path = format!("/ws?epoch={}&seq={}", hello["epoch"].as_str().unwrap(), hello["seq"]);
         let mut again = two.socket(token, &path).await;
         assert_eq!(again.next().await["type"], "hello");
-        let owed = again.next().await;
-        silent("what it is owed", &owed.to_string());
-        assert_eq!(owed["sessions"].as_array().map(Vec::len), Some(1));
+        let first = again.next().await;
+        silent("what it gets first", &first.to_string());
+        assert_eq!(first["sessions"].as_array().map(Vec::len), Some(1));
     }
 }
 

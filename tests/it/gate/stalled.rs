@@ -163,7 +163,7 @@ async fn few_large_snapshots_are_held_however_many_dashboards_are_slow() {
     assert_eq!(positions.len(), 3, "three are there, the others share the last of them: {positions:?}");
     for (index, (_, joined)) in slow.into_iter().enumerate() {
         let mut seen = HashSet::new();
-        for text in joined.owed {
+        for text in joined.backlog {
             let frame: Value = serde_json::from_str(&text).expect("JSON");
             let told = frame["sessions"].as_array().or(frame["upserted"].as_array());
             seen.extend(told.into_iter().flatten().map(|one| one["session_id"].to_string()));

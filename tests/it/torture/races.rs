@@ -125,7 +125,7 @@ async fn enter(monitor: &sessionwatch::monitor::Monitor, screen: &mut Screen, re
         Some(joined) => joined,
         None => monitor.feed().join(0).await,
     };
-    for text in joined.owed {
+    for text in joined.backlog {
         screen.take(&serde_json::from_str(&text).expect("JSON"));
     }
     joined.receiver
