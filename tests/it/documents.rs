@@ -1,4 +1,4 @@
-//! The documents and the running server agree.
+//! The documents agree with the running server and with the files of the project.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use sessionwatch::http::routes;
 
 use crate::support::Server;
 
-/// What has no place in a description of HTTP.
+/// Routes that are not in the OpenAPI document.
 const SOCKETS_AND_FILES: [&str; 6] = ["/ws", "/ws/client", "/", "/assets/{*path}", "/client.js", "/client.iife.js"];
 
 #[tokio::test]
@@ -53,12 +53,12 @@ async fn a_listed_session_has_exactly_the_documented_fields() {
     assert_eq!(documented, there);
     let protocol = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md")).unwrap();
     for field in there {
-        assert!(protocol.contains(&format!("`{field}`")), "docs/protocol.md does not tell of {field}");
+        assert!(protocol.contains(&format!("`{field}`")), "docs/protocol.md does not have {field}");
     }
 }
 
 #[tokio::test]
-async fn prometheus_is_told_what_goes_on() {
+async fn metrics_have_the_documented_names() {
     let server = Server::start(&[]).await;
     server.post("/sessions", serde_json::json!({ "app_name": "a", "session_id": "s" })).await;
     server.post("/sessions/s/heartbeat", serde_json::json!({})).await;
