@@ -12,7 +12,7 @@ use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::cli;
 use sessionwatch::config::Config;
 use sessionwatch::demo::{DemoArgs, populate};
-use sessionwatch::http::people::People;
+use sessionwatch::edge::gate::people::People;
 use sessionwatch::import_command::{self, ImportCommand};
 use sessionwatch::logging;
 use sessionwatch::monitor::ended;

@@ -6,10 +6,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 
-use super::error::Problem;
+use crate::edge::json::{Unread, object};
+use crate::edge::problem::Problem;
 
 /// Largest body, in bytes.
 pub const BODY_MAX: usize = 16 * 1_024;
@@ -105,53 +105,6 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         }
         Unread::Syntax(why) => Problem::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {why}")),
     })
-}
-
-/// Why a text could not be read, in the words of the API.
-#[derive(Debug)]
-pub enum Unread {
-    /// It is JSON, but not what was asked for.
-    Shape(String),
-    /// It is no JSON.
-    Syntax(String),
-}
-
-/// Reads a JSON object, and nothing but an object: serde would take a list too, and put its
-/// items into the fields in their order.
-///
-/// # Errors
-/// Which field is wrong and what it must be, or where the text is no JSON.
-pub fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Unread> {
-    let begins = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-    if begins != Some(&b'{') {
-        return Err(match serde_json::from_slice::<IgnoredAny>(bytes) {
-            Ok(_) => Unread::Shape("send a JSON object, like {\"name\":\"value\"}".to_owned()),
-            Err(error) => Unread::Syntax(error.to_string()),
-        });
-    }
-    serde_json::from_slice(bytes).map_err(|error| {
-        if error.is_data() { Unread::Shape(wrong_field::<T>(bytes, &error)) } else { Unread::Syntax(error.to_string()) }
-    })
-}
-
-/// The error with the field that it is about. Read once more to find that out, since only
-/// what is refused needs it.
-fn wrong_field<'a, T: Deserialize<'a>>(bytes: &'a [u8], error: &serde_json::Error) -> String {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let path = serde_path_to_error::deserialize::<_, T>(&mut reader).err().map(|error| error.path().to_string());
-    let words = [
-        ("expected f64", "expected a number"),
-        ("expected usize", "expected a whole number"),
-        ("expected u64", "expected a whole number"),
-        ("expected a map", "expected an object"),
-        ("invalid type: map", "invalid type: an object"),
-        ("invalid type: sequence", "invalid type: a list"),
-    ];
-    let told = words.iter().fold(error.to_string(), |text, (rust, ours)| text.replace(rust, ours));
-    match path.as_deref() {
-        None | Some(".") => told,
-        Some(path) => format!("{path}: {told}"),
-    }
 }
 
 /// The depth of the deepest bracket outside strings, whether the JSON is whole or not.

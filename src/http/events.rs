@@ -1,23 +1,21 @@
 //! The audit log, one session's timeline, and the counts of the last day.
 
-use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Shared;
-use super::error::Answer;
-use super::gate::Caller;
-use super::openapi::Refusals;
-use super::path::Path;
+use super::refusals::Refusals;
 use crate::change::Kind;
 use crate::clock::Timestamp;
+use crate::edge::Shared;
+use crate::edge::extract::{Path, Query, QueryFields};
+use crate::edge::gate::Caller;
+use crate::edge::problem::Answer;
 use crate::error::{Error, Result};
 use crate::log;
-use crate::monitor::Monitor;
+use crate::monitor::Day;
 use crate::registry::Counts;
-use crate::scope::Scope;
 use crate::stats::{self, Minute};
 
 /// Lines that one answer holds at most.
@@ -27,7 +25,7 @@ const TIMELINE_MAX: usize = 10_000;
 
 /// What is asked of the log.
 #[derive(Deserialize, IntoParams)]
-pub(super) struct LogQuery {
+pub(crate) struct LogQuery {
     /// Only these kinds, separated by commas.
     kind: Option<String>,
     /// Only this session.
@@ -40,9 +38,11 @@ pub(super) struct LogQuery {
     limit: Option<usize>,
 }
 
+impl QueryFields for LogQuery {}
+
 /// A page of the log.
 #[derive(Serialize, ToSchema)]
-pub(super) struct LogPage {
+pub(crate) struct LogPage {
     events: Vec<log::Entry>,
     /// What `before` takes for the next page; null at the end.
     next: Option<u64>,
@@ -50,14 +50,14 @@ pub(super) struct LogPage {
 
 /// All that happened to one session.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     session_id: String,
     events: Vec<log::Entry>,
 }
 
 /// Counts of the last minutes.
 #[derive(Serialize, ToSchema)]
-pub(super) struct StatsBody {
+pub(crate) struct StatsBody {
     #[schema(value_type = String, format = DateTime)]
     now: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -86,13 +86,7 @@ fn kinds(list: Option<&str>) -> Result<Vec<String>> {
 
 /// `GET /events`
 #[utoipa::path(get, path = "/events", tag = "administrators", params(LogQuery), responses((status = 200, description = "the log, newest first", body = LogPage), Refusals))]
-pub(super) async fn log(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    query: std::result::Result<Query<LogQuery>, axum::extract::rejection::QueryRejection>,
-) -> Answer {
-    let Query(query) =
-        query.map_err(|error| Error::Invalid(format!("the query has the wrong shape: {}", error.body_text())))?;
+pub(crate) async fn log(State(app): State<Shared>, caller: Caller, Query(query): Query<LogQuery>) -> Answer {
     let limit = query.limit.unwrap_or(100).min(LINES_MAX);
     let asked = log::Query {
         kinds: kinds(query.kind.as_deref())?,
@@ -112,11 +106,7 @@ pub(super) async fn log(
 
 /// `GET /sessions/{id}/timeline`
 #[utoipa::path(get, path = "/sessions/{id}/timeline", tag = "administrators", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "oldest first", body = Timeline), Refusals))]
-pub(super) async fn timeline(
-    State(app): State<Shared>,
-    Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
-) -> Answer {
+pub(crate) async fn timeline(State(app): State<Shared>, Path(id): Path<String>, caller: Caller) -> Answer {
     let asked = log::Query {
         session_id: Some(id.clone()),
         limit: TIMELINE_MAX,
@@ -134,60 +124,22 @@ pub(super) async fn timeline(
 
 /// Which minutes.
 #[derive(Deserialize, IntoParams)]
-pub(super) struct StatsQuery {
+pub(crate) struct StatsQuery {
     /// The last so many, 1440 at the most.
     minutes: Option<usize>,
 }
 
-/// `GET /stats`
-#[utoipa::path(get, path = "/stats", tag = "administrators", params(StatsQuery), responses((status = 200, description = "counts a minute", body = StatsBody), Refusals))]
-pub(super) async fn stats(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    query: std::result::Result<Query<StatsQuery>, axum::extract::rejection::QueryRejection>,
-) -> Answer {
-    let Query(query) = query.map_err(|_| Error::Invalid("minutes must be a number from 1 to 1440".to_owned()))?;
-    let count = query.minutes.unwrap_or(60).clamp(1, stats::MINUTES);
-    let monitor = &app.monitor;
-    let now = monitor.clock().now().wall;
-    let scope = caller.scope();
-    if !scope.is_all() {
-        return Ok(axum::Json(stats_within(monitor, &scope, now, count).await?).into_response());
+impl QueryFields for StatsQuery {
+    fn refusal(_: &str) -> String {
+        "minutes must be a number from 1 to 1440".to_owned()
     }
-    let current = monitor.registry().counts();
-    monitor.stats().tick(now, current);
-    let body = StatsBody {
-        now,
-        started_at: monitor.started_at(),
-        current,
-        ended_24h: monitor.stats().ended(now),
-        minutes: monitor.stats().minutes(now, count),
-        restarts: monitor.stats().starts(now, count),
-    };
-    Ok(axum::Json(body).into_response())
 }
 
-/// The counts of some apps alone. What is kept of every minute is of all apps together, so
-/// there are no minutes here.
-async fn stats_within(monitor: &Monitor, scope: &Scope, now: Timestamp, count: usize) -> Result<StatsBody> {
-    let mut current = Counts::default();
-    monitor.registry().view().sessions().filter(|session| scope.allows(&session.app)).for_each(|session| {
-        current.add(session.state());
-    });
-    let ended = log::Query {
-        kinds: vec![Kind::Removed.as_str().to_owned()],
-        scope: scope.clone(),
-        limit: TIMELINE_MAX,
-        ..log::Query::default()
-    };
-    let day_ago = now.minus(std::time::Duration::from_secs(24 * 3_600));
-    let ended = monitor.events(ended).await?.iter().filter(|event| event.at >= day_ago).count();
-    Ok(StatsBody {
-        now,
-        started_at: monitor.started_at(),
-        current,
-        ended_24h: ended as u64,
-        minutes: Vec::new(),
-        restarts: monitor.stats().starts(now, count),
-    })
+/// `GET /stats`
+#[utoipa::path(get, path = "/stats", tag = "administrators", params(StatsQuery), responses((status = 200, description = "counts a minute", body = StatsBody), Refusals))]
+pub(crate) async fn stats(State(app): State<Shared>, caller: Caller, Query(query): Query<StatsQuery>) -> Answer {
+    let count = query.minutes.unwrap_or(60).clamp(1, stats::MINUTES);
+    let Day { now, started_at, current, ended_24h, minutes, restarts } =
+        app.monitor.day(&caller.scope(), count).await?;
+    Ok(axum::Json(StatsBody { now, started_at, current, ended_24h, minutes, restarts }).into_response())
 }

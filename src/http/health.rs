@@ -1,14 +1,12 @@
 //! For those who watch the watcher.
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::Shared;
-use super::gate::Caller;
-use super::openapi::Refusals;
-use crate::metrics;
+use super::refusals::Refusals;
+use crate::edge::Shared;
+use crate::edge::gate::Caller;
 
 /// 503 and one word, which tells a stranger nothing.
 fn not_ready(word: &'static str) -> Response {
@@ -17,13 +15,13 @@ fn not_ready(word: &'static str) -> Response {
 
 /// `GET /healthz`: the process answers.
 #[utoipa::path(get, path = "/healthz", tag = "server", responses((status = 200, description = "`ok`: the process answers", body = String, content_type = "text/plain")))]
-pub(super) async fn alive() -> &'static str {
+pub(crate) async fn alive() -> &'static str {
     "ok"
 }
 
 /// `GET /readyz`: it takes changes.
 #[utoipa::path(get, path = "/readyz", tag = "server", responses((status = 200, description = "`ok`: it takes changes", body = String, content_type = "text/plain"), (status = 503, description = "`ending`, `restoring` or `busy`", body = String, content_type = "text/plain")))]
-pub(super) async fn ready(State(app): State<Shared>) -> Response {
+pub(crate) async fn ready(State(app): State<Shared>) -> Response {
     match () {
         () if *app.monitor.ending().borrow() => not_ready("ending"),
         () if !app.monitor.is_restored() => not_ready("restoring"),
@@ -34,15 +32,7 @@ pub(super) async fn ready(State(app): State<Shared>) -> Response {
 
 /// `GET /metrics`: Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "server", responses((status = 200, description = "for Prometheus", body = String, content_type = "text/plain"), Refusals))]
-pub(super) async fn metrics(State(app): State<Shared>, Extension(caller): Extension<Caller>) -> impl IntoResponse {
-    let scope = caller.scope();
-    let gauges = app.monitor.gauges(&scope);
-    let text = if scope.is_all() { app.monitor.metrics().render(&gauges) } else { metrics::sessions_alone(&gauges) };
+pub(crate) async fn metrics(State(app): State<Shared>, caller: Caller) -> impl IntoResponse {
+    let text = app.monitor.metrics_text(&caller.scope());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
-}
-
-/// `GET /openapi.json`
-#[utoipa::path(get, path = "/openapi.json", tag = "server", responses((status = 200, description = "this document", body = Object)))]
-pub(super) async fn openapi() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], super::openapi::document())
 }

@@ -3,26 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Shared;
 use super::body::Maybe;
-use super::error::Answer;
-use super::gate::Caller;
-use super::openapi::Refusals;
-use super::path::Path;
+use super::refusals::Refusals;
 use crate::change::Actor;
 use crate::clock::Timestamp;
+use crate::edge::Shared;
+use crate::edge::extract::{Path, Query, QueryFields};
+use crate::edge::gate::Caller;
+use crate::edge::problem::Answer;
 use crate::error::{Error, Result};
 use crate::fields;
 
 /// Why, and by whom.
 #[derive(Default, Deserialize, ToSchema)]
-pub(super) struct KillBody {
+pub(crate) struct KillBody {
     /// Shown to the user, at most 512 characters.
     reason: Option<String>,
     /// Who asks, where no token says it.
@@ -31,7 +30,7 @@ pub(super) struct KillBody {
 
 /// A kill that is under way.
 #[derive(Serialize, ToSchema)]
-pub(super) struct KillRequested<'a> {
+pub(crate) struct KillRequested<'a> {
     status: &'static str,
     kill_id: &'a str,
     #[schema(value_type = String, format = DateTime)]
@@ -42,30 +41,29 @@ pub(super) struct KillRequested<'a> {
 
 /// How many sessions were asked to end.
 #[derive(Serialize, ToSchema)]
-pub(super) struct KilledCount {
+pub(crate) struct KilledCount {
     killed_count: usize,
 }
 
 /// How many sessions were removed.
 #[derive(Serialize, ToSchema)]
-pub(super) struct DeletedCount {
+pub(crate) struct DeletedCount {
     deleted_count: usize,
 }
 
 impl KillBody {
     fn check(&self, caller: &Caller) -> Result<(Option<Arc<str>>, Actor)> {
         let reason = fields::optional("reason", self.reason.as_deref(), fields::REASON_MAX)?;
-        let by = fields::optional("by", self.by.as_deref(), fields::NAME_MAX)?;
-        Ok((reason, caller.actor(by)))
+        Ok((reason, caller.actor_named(self.by.as_deref())?))
     }
 }
 
 /// `POST /sessions/{id}/kill`
 #[utoipa::path(post, path = "/sessions/{id}/kill", tag = "administrators", params(("id" = String, Path, description = "The session")), request_body = Option<KillBody>, responses((status = 200, description = "asked to end, now or before", body = KillRequested), Refusals))]
-pub(super) async fn one(
+pub(crate) async fn one(
     State(app): State<Shared>,
     Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     Maybe(body): Maybe<KillBody>,
 ) -> Answer {
     let (reason, actor) = body.check(&caller)?;
@@ -82,10 +80,10 @@ pub(super) async fn one(
 
 /// `POST /apps/{app_name}/kill-all`
 #[utoipa::path(post, path = "/apps/{app_name}/kill-all", tag = "administrators", params(("app_name" = String, Path, description = "The app")), request_body = Option<KillBody>, responses((status = 200, description = "how many were not asked before", body = KilledCount), Refusals))]
-pub(super) async fn app(
+pub(crate) async fn app(
     State(app): State<Shared>,
     Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     Maybe(body): Maybe<KillBody>,
 ) -> Answer {
     let (reason, actor) = body.check(&caller)?;
@@ -96,7 +94,7 @@ pub(super) async fn app(
 
 /// How old is old.
 #[derive(Deserialize, IntoParams)]
-pub(super) struct StaleQuery {
+pub(crate) struct StaleQuery {
     /// Minutes without a heartbeat.
     #[serde(default = "ten")]
     older_than_minutes: f64,
@@ -106,17 +104,18 @@ fn ten() -> f64 {
     10.0
 }
 
+impl QueryFields for StaleQuery {
+    fn refusal(_: &str) -> String {
+        "older_than_minutes must be a number of minutes, 0 or more".to_owned()
+    }
+}
+
 /// `DELETE /sessions/stale`
 #[utoipa::path(delete, path = "/sessions/stale", tag = "administrators", params(StaleQuery), responses((status = 200, description = "how many were removed", body = DeletedCount), Refusals))]
-pub(super) async fn stale(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    query: std::result::Result<Query<StaleQuery>, axum::extract::rejection::QueryRejection>,
-) -> Answer {
-    let wrong = || Error::Invalid("older_than_minutes must be a number of minutes, 0 or more".to_owned());
-    let Query(query) = query.map_err(|_| wrong())?;
-    let age = Duration::try_from_secs_f64(query.older_than_minutes * 60.0).map_err(|_| wrong())?;
-    let before = app.monitor.clock().now().wall.minus(age);
-    let deleted_count = app.monitor.remove_silent(before, caller.actor(None)).await?;
+pub(crate) async fn stale(State(app): State<Shared>, caller: Caller, Query(query): Query<StaleQuery>) -> Answer {
+    let wrong = |_| Error::Invalid(StaleQuery::refusal(""));
+    let age = Duration::try_from_secs_f64(query.older_than_minutes * 60.0).map_err(wrong)?;
+    let before = app.monitor.now().minus(age);
+    let deleted_count = app.monitor.remove_silent(before, caller.actor()).await?;
     Ok(axum::Json(DeletedCount { deleted_count }).into_response())
 }

@@ -5,19 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::csv;
-use super::error::{Answer, Problem};
-use super::list::ListQuery;
+use super::filter::ListQuery;
 use crate::clock::Timestamp;
 use crate::registry::View;
 use crate::scope::Scope;
@@ -26,39 +25,8 @@ use crate::wire::SessionJson;
 
 /// Rows that are encoded at once.
 const PIECE: usize = 256;
-/// Lists that may be on their way at once. Each keeps the table as it was when it began, which
-/// costs what has changed since.
-const AT_ONCE: usize = 16;
-/// How long one waits for its turn.
-const WAIT: Duration = Duration::from_secs(10);
 /// How long one may take in all.
 const DEADLINE: Duration = Duration::from_secs(120);
-
-/// The places of the lists that are on their way.
-pub struct Lists(Arc<Semaphore>);
-
-impl Default for Lists {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
-    }
-}
-
-impl Lists {
-    /// A place, as soon as one is free.
-    ///
-    /// # Errors
-    /// 503 when none is for long.
-    pub(super) async fn take(&self) -> Answer<OwnedSemaphorePermit> {
-        match timeout(WAIT, self.0.clone().acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => {
-                let detail = "too many lists are being read; try again in a moment, or ask for less with limit";
-                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
-                    .with_header(header::RETRY_AFTER, HeaderValue::from_static("10")))
-            }
-        }
-    }
-}
 
 pub(super) enum Format {
     Json,

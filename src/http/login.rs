@@ -1,23 +1,22 @@
 //! From the one-time link (or a pasted token) to a cookie that scripts cannot read.
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 
 use super::body::Json;
-use super::cookie::{self, PAGE};
-use super::error::{Answer, Problem};
-use super::gate::Caller;
-use super::openapi::Refusals;
-use super::{Base, Shared};
+use super::refusals::Refusals;
 use crate::change::Actor;
+use crate::edge::gate::Caller;
+use crate::edge::gate::cookie::{self, PAGE};
+use crate::edge::problem::{Answer, Problem};
+use crate::edge::{Base, Shared};
 use crate::tokens::LoggedIn;
 
 /// A secret.
 #[derive(Deserialize, utoipa::ToSchema)]
-pub(super) struct LoginBody {
+pub(crate) struct LoginBody {
     token: String,
 }
 
@@ -27,10 +26,10 @@ fn unset() -> Problem {
 
 /// `POST /login`
 #[utoipa::path(post, path = "/login", tag = "the page", request_body = LoginBody, responses((status = 204, description = "logged in by a cookie, together with the secret that the page keeps and sends along", headers(("set-cookie" = String), ("x-sessionwatch-page" = String))), Refusals))]
-pub(super) async fn log_in(
+pub(crate) async fn log_in(
     State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Extension(Base(base)): Extension<Base>,
+    caller: Caller,
+    Base(base): Base,
     headers: HeaderMap,
     Json(body): Json<LoginBody>,
 ) -> Answer {
@@ -44,8 +43,7 @@ pub(super) async fn log_in(
     };
     let set = cookie::set(&headers, caller.secure, &base, &cookie).ok_or_else(unset)?;
     // No log-in without its line in the audit log.
-    let actor =
-        Actor { by: Some(identity.name.clone()), from: Some(caller.from.to_string().into()), ..Actor::default() };
+    let actor = Actor { by: Some(identity.name.clone()), ..caller.address() };
     if let Err(error) = app.monitor.logged_in(actor).await {
         tokens.log_out(&identity);
         return Err(error.into());
@@ -57,12 +55,7 @@ pub(super) async fn log_in(
 
 /// `POST /logout`
 #[utoipa::path(post, path = "/logout", tag = "the page", responses((status = 204, description = "logged out"), Refusals))]
-pub(super) async fn log_out(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Extension(Base(base)): Extension<Base>,
-    headers: HeaderMap,
-) -> Answer {
+pub(crate) async fn log_out(State(app): State<Shared>, caller: Caller, Base(base): Base, headers: HeaderMap) -> Answer {
     // The gate has looked whose cookie it is.
     if let Some(identity) = &caller.identity {
         app.gate.tokens.log_out(identity);

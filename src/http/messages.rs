@@ -1,19 +1,18 @@
 //! Notes to users that end nothing.
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Shared;
 use super::body::Json;
-use super::error::Answer;
-use super::gate::Caller;
-use super::openapi::Refusals;
-use super::path::Path;
+use super::refusals::Refusals;
 use crate::change::{Message, Target};
 use crate::clock::Timestamp;
+use crate::edge::Shared;
+use crate::edge::extract::Path;
+use crate::edge::gate::Caller;
+use crate::edge::problem::Answer;
 use crate::error::Error;
 use crate::fields;
 use crate::monitor::fresh_id;
@@ -21,7 +20,7 @@ use crate::session::SessionId;
 
 /// What to say.
 #[derive(Deserialize, ToSchema)]
-pub(super) struct MessageBody {
+pub(crate) struct MessageBody {
     /// At most 512 characters.
     text: String,
     /// `info` or `warning`.
@@ -32,7 +31,7 @@ pub(super) struct MessageBody {
 
 /// How far a note came.
 #[derive(Serialize, ToSchema)]
-pub(super) struct SentBody {
+pub(crate) struct SentBody {
     message_id: String,
     /// Clients that it went to.
     sent: usize,
@@ -50,8 +49,7 @@ struct Delivered {
 }
 
 async fn send(app: &Shared, caller: &Caller, target: Target, body: &MessageBody) -> Answer {
-    let by = fields::optional("by", body.by.as_deref(), fields::NAME_MAX)?;
-    let actor = caller.actor(by);
+    let actor = caller.actor_named(body.by.as_deref())?;
     let level = match body.level.as_deref() {
         None | Some("info") => "info",
         Some("warning") => "warning",
@@ -76,10 +74,10 @@ async fn send(app: &Shared, caller: &Caller, target: Target, body: &MessageBody)
 
 /// `POST /sessions/{id}/message`
 #[utoipa::path(post, path = "/sessions/{id}/message", tag = "administrators", params(("id" = String, Path, description = "The session")), request_body = MessageBody, responses((status = 200, description = "how far it came", body = SentBody), Refusals))]
-pub(super) async fn one(
+pub(crate) async fn one(
     State(app): State<Shared>,
     Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     Json(body): Json<MessageBody>,
 ) -> Answer {
     let id = caller.session(&app, &id)?.id.clone();
@@ -88,10 +86,10 @@ pub(super) async fn one(
 
 /// `POST /apps/{app_name}/message`
 #[utoipa::path(post, path = "/apps/{app_name}/message", tag = "administrators", params(("app_name" = String, Path, description = "The app")), request_body = MessageBody, responses((status = 200, description = "how far it came", body = SentBody), Refusals))]
-pub(super) async fn app(
+pub(crate) async fn app(
     State(app): State<Shared>,
     Path(name): Path<String>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     Json(body): Json<MessageBody>,
 ) -> Answer {
     let name = fields::app_name("the app's name", &name)?;

@@ -5,9 +5,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use super::Shared;
-use super::error::{Answer, Problem};
-use super::path::Path;
+use crate::edge::Shared;
+use crate::edge::extract::Path;
+use crate::edge::problem::{Answer, Problem};
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/web/"]
@@ -69,12 +69,12 @@ fn absent() -> Problem {
 }
 
 /// `GET /`
-pub(super) async fn dashboard() -> Answer {
+pub(crate) async fn dashboard() -> Answer {
     web("index.html").map(|body| page("index.html", body)).ok_or_else(absent)
 }
 
 /// `GET /assets/{*path}`
-pub(super) async fn asset(Path(path): Path<String>) -> Answer {
+pub(crate) async fn asset(Path(path): Path<String>) -> Answer {
     web(&path).map(|body| page(&path, body)).ok_or_else(absent)
 }
 
@@ -96,11 +96,11 @@ fn script(name: &str, headers: &HeaderMap) -> Answer {
 }
 
 /// `GET /client.js`
-pub(super) async fn client_module(State(_): State<Shared>, headers: HeaderMap) -> Answer {
+pub(crate) async fn client_module(State(_): State<Shared>, headers: HeaderMap) -> Answer {
     script("client.js", &headers)
 }
 
 /// `GET /client.iife.js`
-pub(super) async fn client_script(State(_): State<Shared>, headers: HeaderMap) -> Answer {
+pub(crate) async fn client_script(State(_): State<Shared>, headers: HeaderMap) -> Answer {
     script("client.iife.js", &headers)
 }

@@ -1,27 +1,26 @@
 //! A heartbeat from anything that can fetch a URL: `/ping/app/id`, `…/start`, `…/0`.
 
-use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::Shared;
-use super::error::{Answer, Problem};
-use super::gate::Caller;
-use super::openapi::Refusals;
-use super::owner::may_register;
-use super::path::Path;
-use super::sessions::{RegisterBody, ReportBody};
+use super::refusals::Refusals;
 use crate::change::{Authority, Cause, Proof, Report};
+use crate::edge::Shared;
+use crate::edge::extract::{Path, Query, QueryFields};
+use crate::edge::gate::Caller;
+use crate::edge::input::{RegisterBody, ReportBody};
+use crate::edge::owner::may_register;
+use crate::edge::problem::{Answer, Problem};
 use crate::error::{Error, Result};
 use crate::fields;
 use crate::session::{SessionId, Status};
 
 /// What a ping may say.
 #[derive(Default, Deserialize, IntoParams)]
-pub(super) struct PingQuery {
+pub(crate) struct PingQuery {
     /// What it works on.
     task: Option<String>,
     /// What it does.
@@ -30,7 +29,10 @@ pub(super) struct PingQuery {
     user_id: Option<String>,
 }
 
-type Asked = std::result::Result<Query<PingQuery>, axum::extract::rejection::QueryRejection>;
+impl QueryFields for PingQuery {}
+
+/// The query, or its refusal: a step checks the browser before it.
+type Asked = std::result::Result<Query<PingQuery>, Problem>;
 
 fn plain(text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
@@ -46,41 +48,34 @@ fn told(pinged: Result<(Response, Authority)>) -> Answer {
     }
 }
 
-fn checked(query: Asked) -> Result<PingQuery> {
-    query
-        .map(|Query(query)| query)
-        .map_err(|error| Error::Invalid(format!("the query has the wrong shape: {}", error.body_text())))
-}
-
 /// `GET` or `POST /ping/{app_name}/{id}`
 #[utoipa::path(get, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
-pub(super) async fn beat(
+pub(crate) async fn beat(
     State(app): State<Shared>,
     Path((name, id)): Path<(String, String)>,
-    Extension(caller): Extension<Caller>,
-    query: Asked,
+    caller: Caller,
+    Query(query): Query<PingQuery>,
 ) -> Answer {
-    let query = checked(query)?;
     told(ping(&app, &caller, &name, &id, &query, None).await)
 }
 
 /// The same by POST.
 #[utoipa::path(post, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
-pub(super) async fn beat_post(
+pub(crate) async fn beat_post(
     app: State<Shared>,
     path: Path<(String, String)>,
-    caller: Extension<Caller>,
-    query: Asked,
+    caller: Caller,
+    query: Query<PingQuery>,
 ) -> Answer {
     beat(app, path, caller, query).await
 }
 
 /// `GET` or `POST /ping/{app_name}/{id}/{start,fail,EXIT}`
 #[utoipa::path(get, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
-pub(super) async fn step(
+pub(crate) async fn step(
     State(app): State<Shared>,
     Path((name, id, what)): Path<(String, String, String)>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     query: Asked,
 ) -> Answer {
     // A link, a picture or a page that is fetched ahead sends a GET that nobody has meant.
@@ -94,7 +89,7 @@ pub(super) async fn step(
 }
 
 async fn step_of(app: Shared, (name, id, what): (String, String, String), caller: Caller, query: Asked) -> Answer {
-    let query = checked(query)?;
+    let Query(query) = query?;
     let cause = match what.as_str() {
         "start" => return told(ping(&app, &caller, &name, &id, &query, Some(Status::Running)).await),
         "fail" => Cause::Failed,
@@ -119,10 +114,10 @@ async fn step_of(app: Shared, (name, id, what): (String, String, String), caller
 
 /// The same by POST.
 #[utoipa::path(post, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
-pub(super) async fn step_post(
+pub(crate) async fn step_post(
     State(app): State<Shared>,
     Path(path): Path<(String, String, String)>,
-    Extension(caller): Extension<Caller>,
+    caller: Caller,
     query: Asked,
 ) -> Answer {
     step_of(app, path, caller, query).await

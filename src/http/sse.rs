@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -12,26 +11,21 @@ use futures_util::{FutureExt, Stream, StreamExt, stream};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::error::Answer;
-use super::gate::Caller;
-use super::openapi::Refusals;
-use super::owner::own;
-use super::path::Path;
-use super::{Shared, take_place};
+use super::refusals::Refusals;
+use crate::edge::Shared;
+use crate::edge::extract::Path;
+use crate::edge::gate::Caller;
+use crate::edge::limits::take_place;
+use crate::edge::owner::own;
+use crate::edge::problem::Answer;
 use crate::monitor::{Push, ended};
 
 /// `GET /sessions/{id}/events`
 #[utoipa::path(get, path = "/sessions/{id}/events", tag = "apps", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "server-sent events: kill, message, removed", body = String, content_type = "text/event-stream"), Refusals))]
-pub(super) async fn events(
-    State(app): State<Shared>,
-    Path(id): Path<String>,
-    Extension(caller): Extension<Caller>,
-) -> Answer {
+pub(crate) async fn events(State(app): State<Shared>, Path(id): Path<String>, caller: Caller) -> Answer {
     let session = own(&app, &caller, &id, None).await?;
     let place = take_place(&app.streams, caller.from, "event streams")?;
-    // Listen first, then look: a kill in between is seen twice rather than not at all.
-    let pushes = app.monitor.hub().listen(session.id.clone());
-    let session = app.monitor.session(&id)?;
+    let (session, pushes) = app.monitor.listen(&session.id)?;
     let mut ending = app.monitor.ending();
     let (tokens, identity) = (app.gate.tokens.clone(), caller.identity);
     let until = async move {

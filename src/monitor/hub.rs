@@ -28,13 +28,13 @@ pub enum Push {
 
 /// A client has shown a note.
 #[derive(Clone, Debug)]
-pub struct Delivery {
+pub(super) struct Delivery {
     /// Which note.
-    pub message_id: Arc<str>,
+    pub(super) message_id: Arc<str>,
     /// Which client.
-    pub session: SessionId,
+    pub(super) session: SessionId,
     /// When.
-    pub at: Timestamp,
+    pub(super) at: Timestamp,
 }
 
 /// Notes and kills that may wait for one socket, which may carry many sessions. A socket
@@ -73,12 +73,12 @@ impl Mailbox {
 }
 
 /// A socket's end of its queue.
-pub struct Pushes(Arc<Mailbox>);
+pub(super) struct Pushes(Arc<Mailbox>);
 
 impl Pushes {
     /// The next push; `None` once the hub has given the socket up. Nothing is lost when
     /// this is dropped while it waits.
-    pub async fn next(&mut self) -> Option<Push> {
+    pub(super) async fn next(&mut self) -> Option<Push> {
         loop {
             {
                 let mut waiting = self.0.inner.lock();
@@ -95,7 +95,7 @@ impl Pushes {
 }
 
 /// All open client sockets and listeners.
-pub struct Hub {
+pub(super) struct Hub {
     sockets: DashMap<SocketId, Arc<Mailbox>>,
     listeners: DashMap<SessionId, Vec<mpsc::Sender<Push>>>,
     deliveries: broadcast::Sender<Delivery>,
@@ -115,7 +115,7 @@ impl Default for Hub {
 
 impl Hub {
     /// A new socket and its queue. The queue ends when the hub gives the socket up.
-    pub fn open(&self) -> (SocketId, Pushes) {
+    pub(super) fn open(&self) -> (SocketId, Pushes) {
         let socket = self.next.fetch_add(1, Ordering::Relaxed);
         let mailbox = Arc::new(Mailbox::default());
         self.sockets.insert(socket, mailbox.clone());
@@ -123,12 +123,12 @@ impl Hub {
     }
 
     /// The socket has closed.
-    pub fn close(&self, socket: SocketId) {
+    pub(super) fn close(&self, socket: SocketId) {
         self.sockets.remove(&socket);
     }
 
     /// Listens for what happens to one session without being its socket (SSE).
-    pub fn listen(&self, id: SessionId) -> mpsc::Receiver<Push> {
+    pub(super) fn listen(&self, id: SessionId) -> mpsc::Receiver<Push> {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let mut senders = self.listeners.entry(id).or_default();
         senders.retain(|sender| !sender.is_closed());
@@ -137,7 +137,7 @@ impl Hub {
     }
 
     /// Forgets listeners that are gone.
-    pub fn sweep(&self) {
+    pub(super) fn sweep(&self) {
         self.listeners.retain(|_, senders| {
             senders.retain(|sender| !sender.is_closed());
             !senders.is_empty()
@@ -145,18 +145,17 @@ impl Hub {
     }
 
     /// Follows which notes are shown.
-    #[must_use]
-    pub fn deliveries(&self) -> broadcast::Receiver<Delivery> {
+    pub(super) fn deliveries(&self) -> broadcast::Receiver<Delivery> {
         self.deliveries.subscribe()
     }
 
     /// Tells the socket that another one took its place.
-    pub fn supersede(&self, socket: SocketId, id: SessionId) {
+    pub(super) fn supersede(&self, socket: SocketId, id: SessionId) {
         self.push(socket, Push::Superseded(id));
     }
 
     /// Tells whoever has to know of a committed event.
-    pub fn notify(&self, event: &Event) {
+    pub(super) fn notify(&self, event: &Event) {
         let session = &event.session;
         let push = match (event.kind, &session.kill, &event.message) {
             (Kind::KillRequested, Some(kill), _) => Push::Kill(session.id.clone(), kill.clone()),

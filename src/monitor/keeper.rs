@@ -26,12 +26,12 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
         async move {
             let mut ticks = interval(monitor.timing().resolution());
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut watch = Watch::new(monitor.clock().now());
+            let mut watch = Watch::new(monitor.clock.now());
             while monitor.next(&mut ticks).await {
-                let now = monitor.clock().now();
+                let now = monitor.clock.now();
                 if watch.slept_or_jumped(now, monitor.timing()) {
                     tracing::warn!("the clocks jumped or the machine slept; every session gets its full time anew");
-                    monitor.registry().grant_amnesty(now);
+                    monitor.registry.grant_amnesty(now);
                 }
                 monitor.sweep().await;
             }
@@ -48,7 +48,7 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
                 if flush.since.elapsed() >= monitor.timing().flush_interval {
                     flush.write(&monitor).await;
                 }
-                monitor.feed().drop_old_snapshot();
+                monitor.feed.drop_old_snapshot();
             }
             flush.take(&monitor);
             flush.write(&monitor).await;
@@ -108,9 +108,9 @@ impl Default for Flush {
 
 impl Flush {
     fn take(&mut self, monitor: &Monitor) {
-        let moved = monitor.registry().take_moved();
+        let moved = monitor.registry.take_moved();
         self.waiting.extend(moved.iter().map(|session| (session.id.clone(), session.clone())));
-        monitor.feed().publish_beats(moved);
+        monitor.feed.publish_beats(moved);
     }
 
     async fn write(&mut self, monitor: &Monitor) {
@@ -120,7 +120,7 @@ impl Flush {
         if beats.is_empty() {
             return;
         }
-        match monitor.backend().beats(beats).await {
+        match monitor.backend.beats(beats).await {
             Ok(()) => self.waiting.clear(),
             // They stay, and go with the next flush.
             Err(error) => tracing::warn!(%error, "heartbeats could not be written yet"),
@@ -146,8 +146,8 @@ impl Monitor {
     pub async fn sweep(&self) {
         let mut again = true;
         while again {
-            let now = self.clock().now();
-            let (due, more) = self.registry().due(now, SLICE);
+            let now = self.clock.now();
+            let (due, more) = self.registry.due(now, SLICE);
             again = more;
             let mut last = None;
             for due in due {
@@ -165,25 +165,25 @@ impl Monitor {
     }
 
     async fn write_minutes(&self) {
-        let now = self.clock().now().wall;
-        for minute in self.stats().tick(now, self.registry().counts()) {
-            if let Err(error) = self.backend().minute(minute).await {
+        let now = self.clock.now().wall;
+        for minute in self.stats.tick(now, self.registry.counts()) {
+            if let Err(error) = self.backend.minute(minute).await {
                 tracing::warn!(%error, "the counts of a minute could not be written");
             }
         }
     }
 
     async fn forget(&self) {
-        let now = self.clock().now().wall;
-        self.hub().sweep();
-        self.registry().forget_tombstones(now);
+        let now = self.clock.now().wall;
+        self.hub.sweep();
+        self.registry.forget_tombstones(now);
         let timing = self.timing();
         let keep = Keep {
             events: now.minus(timing.events_keep),
             tombstones: now.minus(timing.tombstone_ttl),
             log_bytes: timing.events_max_bytes,
         };
-        while let Ok(true) = self.backend().forget(keep).await {
+        while let Ok(true) = self.backend.forget(keep).await {
             tokio::task::yield_now().await;
         }
     }

@@ -5,7 +5,10 @@ mod hub;
 mod keeper;
 mod probe;
 mod queue;
+mod reads;
 mod reports;
+mod sockets;
+mod subscription;
 mod supervisor;
 mod verbs;
 mod writer;
@@ -16,7 +19,10 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub use hub::{Delivery, Hub, Push, Pushes};
+pub use hub::Push;
+pub use reads::{Day, Snapshot};
+pub use sockets::ClientSocket;
+pub use subscription::{Frames, Joined, Subscription};
 pub use verbs::{Registered, Sent};
 
 use crate::backend::Backend;
@@ -25,13 +31,11 @@ use crate::clock::{Clock, Now, Timestamp};
 use crate::decide::{Limits, Outcome};
 use crate::error::{Error, Result};
 use crate::feed::Feed;
-use crate::log::{Entry, Query};
-use crate::metrics::{AppStatus, Gauges, Metrics};
+use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::scope::Scope;
-use crate::session::{Session, SessionId};
 use crate::stats::Stats;
 use crate::timing::Timing;
+use hub::Hub;
 use queue::{Job, Sender, queue};
 use reports::Reports;
 pub use supervisor::Supervisor;
@@ -190,25 +194,6 @@ impl Monitor {
         }
     }
 
-    /// One live session, from the store while not all are restored.
-    ///
-    /// # Errors
-    /// Unknown or killed id, store.
-    pub async fn find(&self, id: &str) -> Result<Arc<Session>> {
-        let known = self.session(id);
-        if known.is_ok() || self.is_restored() {
-            return known;
-        }
-        if let Some(id) = SessionId::parse(id)
-            && let Some(session) = self.backend.session(id).await?
-            && let Some(session) = self.registry.adopt(session)
-        {
-            return Ok(session);
-        }
-        self.restored().await?;
-        self.session(id)
-    }
-
     /// Starts what happens by the clock. A test that moves the clock itself leaves it
     /// out and calls [`Monitor::sweep`].
     pub fn keep(self: &Arc<Self>) {
@@ -275,43 +260,6 @@ impl Monitor {
         Pending(pending).done().await
     }
 
-    /// One live session.
-    ///
-    /// # Errors
-    /// Unknown or killed id.
-    pub fn session(&self, id: &str) -> Result<Arc<Session>> {
-        self.registry.get(id).ok_or_else(|| self.unknown(id))
-    }
-
-    fn unknown(&self, id: &str) -> Error {
-        let now = self.clock.now().wall;
-        self.registry.gone(id, now).unwrap_or_else(|| Error::NotFound(id.chars().take(128).collect()))
-    }
-
-    /// The log.
-    ///
-    /// # Errors
-    /// Store.
-    pub async fn events(&self, query: Query) -> Result<Vec<Entry>> {
-        self.backend.events(query).await
-    }
-
-    /// What `/metrics` reads off at the moment.
-    #[must_use]
-    pub fn gauges(&self, scope: &Scope) -> Gauges {
-        let mut sessions: std::collections::BTreeMap<(String, String), i64> = std::collections::BTreeMap::new();
-        for session in self.registry.view().sessions().filter(|session| scope.allows(&session.app)) {
-            *sessions.entry((session.app.to_string(), session.shown_status().to_owned())).or_default() += 1;
-        }
-        let sessions = sessions.into_iter().map(|((app, status), count)| (AppStatus { app, status }, count)).collect();
-        Gauges {
-            sessions,
-            beats: self.registry.beats(),
-            snapshots: self.feed.snapshots_encoded(),
-            snapshots_held: self.feed.snapshots_held(),
-        }
-    }
-
     /// Becomes true when the server ends.
     #[must_use]
     pub fn ending(&self) -> watch::Receiver<bool> {
@@ -327,58 +275,6 @@ impl Monitor {
     #[must_use]
     pub fn supervisor(&self) -> &Supervisor {
         &self.supervisor
-    }
-
-    /// The live sessions.
-    #[must_use]
-    pub fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
-    /// What dashboards get.
-    #[must_use]
-    pub fn feed(&self) -> &Feed {
-        &self.feed
-    }
-
-    /// What client sockets get.
-    #[must_use]
-    pub fn hub(&self) -> &Hub {
-        &self.hub
-    }
-
-    /// The counts of the last day.
-    #[must_use]
-    pub fn stats(&self) -> &Stats {
-        &self.stats
-    }
-
-    /// What the server measures of itself.
-    #[must_use]
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
-    /// What time it is.
-    #[must_use]
-    pub fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    /// The intervals.
-    #[must_use]
-    pub fn timing(&self) -> &Timing {
-        self.registry.timing()
-    }
-
-    /// When this server started.
-    #[must_use]
-    pub fn started_at(&self) -> Timestamp {
-        self.started_at
-    }
-
-    fn backend(&self) -> &dyn Backend {
-        &*self.backend
     }
 }
 

@@ -5,14 +5,14 @@ pub mod dashboard;
 pub mod protocol;
 pub mod socket;
 
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::http::error::Problem;
-use crate::http::gate::SUBPROTOCOL;
+use crate::edge::gate::SUBPROTOCOL;
+use crate::edge::problem::Problem;
 use protocol::CloseCode;
 
 /// Whether a request asks for a WebSocket.
@@ -34,10 +34,18 @@ pub fn limited(upgrade: WebSocketUpgrade, largest: usize) -> WebSocketUpgrade {
         .max_write_buffer_size(1_024 * 1_024)
 }
 
-fn upgraded(upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>) -> Result<WebSocketUpgrade, Problem> {
-    upgrade.map_err(|rejection| {
-        Problem::new(rejection.status(), format!("this path is a WebSocket: {}", rejection.body_text()))
-    })
+/// The handshake of a WebSocket, refused with a [`Problem`] where the request is none.
+pub(crate) struct Upgrade(WebSocketUpgrade);
+
+impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let upgrade = WebSocketUpgrade::from_request_parts(parts, state).await;
+        upgrade.map(Self).map_err(|rejection| {
+            Problem::new(rejection.status(), format!("this path is a WebSocket: {}", rejection.body_text()))
+        })
+    }
 }
 
 /// Completes a handshake only to close it with the code for this refusal.

@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::change::Message;
 use crate::clock::Timestamp;
+use crate::edge::input::{RegisterBody, ReportBody};
+use crate::edge::json::{Unread, object};
+use crate::edge::problem::status_of;
 use crate::error::{Error, Result};
-use crate::http::body::{Unread, object};
-use crate::http::error::status_of;
-use crate::http::sessions::{RegisterBody, ReportBody};
 use crate::session::Kill;
 use crate::wire::Seconds;
 
@@ -95,7 +95,7 @@ pub struct ClientFrame<'a> {
     meta: Option<Map<String, Value>>,
     heartbeat_interval: Option<f64>,
     status: Option<String>,
-    #[serde(deserialize_with = "crate::http::sessions::present")]
+    #[serde(deserialize_with = "crate::edge::input::present")]
     current_task: Option<Option<String>>,
     client: Option<String>,
     visibility: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sessionwatch::http::routes;
+use sessionwatch::routes::table;
 
 use crate::support::Server;
 
@@ -20,7 +20,7 @@ async fn every_route_is_in_the_document_and_nothing_else() {
             described.insert(format!("{} {path}", method.to_uppercase()));
         }
     }
-    let there: BTreeSet<String> = routes()
+    let there: BTreeSet<String> = table()
         .iter()
         .filter(|route| !SOCKETS_AND_FILES.contains(&route.path))
         .map(|route| format!("{} {}", route.method, route.path))

@@ -1,5 +1,6 @@
 //! Tests that modules depend on each other only in the direction that `ARCHITECTURE.md` describes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -48,11 +49,116 @@ fn a_module_uses_only_those_above_it() {
         let text = fs::read_to_string(&file).unwrap();
         for other in used(&text) {
             let Some(at) = place(&other) else { continue };
-            // The route table names the sockets' handlers; everything else of theirs stays below.
-            let table = relative == Path::new("http/mod.rs") && other == "ws";
-            assert!(at <= own || table, "{} uses {other}, which comes after {module}", relative.display());
+            assert!(at <= own, "{} uses {other}, which comes after {module}", relative.display());
         }
     }
+}
+
+/// The first names behind each `prefix::` of a text, lists in braces included.
+fn names_behind(text: &str, prefix: &str) -> BTreeSet<String> {
+    let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    let mut names = BTreeSet::new();
+    for (at, _) in text.match_indices(prefix) {
+        let before = text[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':') {
+            continue;
+        }
+        let rest = &text[at + prefix.len()..];
+        let Some(list) = rest.strip_prefix('{') else {
+            names.insert(word(rest));
+            continue;
+        };
+        let (mut depth, mut item) = (0, String::new());
+        for c in list.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    names.insert(word(item.trim()));
+                    item.clear();
+                    continue;
+                }
+                _ => {}
+            }
+            item.push(c);
+        }
+        names.insert(word(item.trim()));
+    }
+    names.remove("");
+    names
+}
+
+/// Which parts of a folder use which others: its files and folders by name, `mod` for `mod.rs`.
+fn uses_within(folder: &Path, module: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let part = |file: &Path| {
+        let first = file.strip_prefix(folder).unwrap().iter().next().unwrap();
+        first.to_str().unwrap().trim_end_matches(".rs").to_owned()
+    };
+    let files = sources(folder);
+    let parts: BTreeSet<String> = files.iter().map(|file| part(file)).collect();
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in &files {
+        let own = part(file);
+        let text = fs::read_to_string(file).unwrap();
+        // A test may look at whatever it likes.
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let depth = file.strip_prefix(folder).unwrap().iter().count() - usize::from(file.ends_with("mod.rs"));
+        let names = if own == "mod" {
+            parts.iter().filter(|part| text.contains(&format!("{part}::"))).cloned().collect()
+        } else {
+            let mut names = names_behind(text, &format!("crate::{module}::"));
+            names.extend(names_behind(text, &"super::".repeat(depth)));
+            names
+        };
+        for name in names.into_iter().filter(|name| name != "super") {
+            let other = if parts.contains(&name) { name } else { "mod".to_owned() };
+            if other != own {
+                uses.entry(own.clone()).or_default().insert(other);
+            }
+        }
+    }
+    uses
+}
+
+/// A circle of parts that use each other, if there is one.
+fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    fn walk(
+        at: &str,
+        uses: &BTreeMap<String, BTreeSet<String>>,
+        path: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> Option<Vec<String>> {
+        if let Some(begin) = path.iter().position(|part| part == at) {
+            return Some(path[begin..].to_vec());
+        }
+        if !done.contains(at) {
+            path.push(at.to_owned());
+            for next in uses.get(at).into_iter().flatten() {
+                if let Some(found) = walk(next, uses, path, done) {
+                    return Some(found);
+                }
+            }
+            path.pop();
+            done.insert(at.to_owned());
+        }
+        None
+    }
+    let (mut path, mut done) = (Vec::new(), BTreeSet::new());
+    uses.keys().find_map(|part| walk(part, uses, &mut path, &mut done))
+}
+
+#[test]
+fn no_files_of_a_folder_use_each_other_in_a_circle() {
+    for module in ["change", "decide", "edge", "edge/gate", "http", "ws", "ws/client", "routes"] {
+        let uses = uses_within(&source().join(module), &module.replace('/', "::"));
+        assert!(!uses.is_empty(), "{module} was looked at");
+        assert_eq!(circle(&uses), None, "in src/{module}");
+    }
+    // What the test would find: a file that uses `mod.rs`, which uses the file.
+    let both = |one: &str, other: &str| (one.to_owned(), BTreeSet::from([other.to_owned()]));
+    assert!(circle(&BTreeMap::from([both("mod", "kill"), both("kill", "mod")])).is_some());
+    assert!(names_behind("use super::{Client, kill::{self, x}};", "super::").contains("kill"));
 }
 
 #[test]

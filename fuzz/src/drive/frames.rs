@@ -67,7 +67,7 @@ pub async fn drive(input: &[u8]) {
     }
     // Changes at the end of a socket are committed after it is closed.
     for _ in 0..1_000 {
-        let connected = world.app.monitor.registry().view().sessions().any(|session| session.connected());
+        let connected = world.app.monitor.snapshot().view.sessions().any(|session| session.connected());
         if !connected {
             return world.end().await;
         }

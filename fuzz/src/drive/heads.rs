@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use axum::http::{HeaderValue, header};
-use sessionwatch::http::gate::{Access, Gate};
+use sessionwatch::edge::gate::{Access, Gate};
 
 use super::world::{Head, gate};
 

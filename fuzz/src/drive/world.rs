@@ -15,11 +15,12 @@ use serde_json::Value;
 use sessionwatch::backend::memory::Memory;
 use sessionwatch::clock::Clock;
 use sessionwatch::decide::Limits;
-use sessionwatch::http::gate::Gate;
-use sessionwatch::http::proxies::Proxies;
-use sessionwatch::http::{App, Front, Shared};
+use sessionwatch::edge::gate::Gate;
+use sessionwatch::edge::gate::proxies::Proxies;
+use sessionwatch::edge::{App, Shared};
 use sessionwatch::monitor::Monitor;
 use sessionwatch::per_address::PerAddress;
+use sessionwatch::routes::Front;
 use sessionwatch::timing::Timing;
 use sessionwatch::tokens::{self, Role, Tokens};
 
@@ -67,7 +68,7 @@ pub fn gate(loopback: bool, strict: bool) -> Gate {
         allow_hosts: vec!["monitor.example".to_owned()],
         allow_origins: vec!["https://app.example".to_owned()],
         proxies: Proxies::new(&[IpAddr::from([192, 0, 2, 1]).into()]),
-        people: sessionwatch::http::people::People::default(),
+        people: sessionwatch::edge::gate::people::People::default(),
         tokens: secrets().tokens.clone(),
     }
 }
@@ -76,13 +77,15 @@ pub fn gate(loopback: bool, strict: bool) -> Gate {
 pub struct World {
     pub app: Shared,
     pub front: Front,
+    clock: Clock,
     /// The `$` words, each with the value from the server that replaces it.
     words: Vec<(&'static str, String)>,
 }
 
 impl World {
     pub async fn new(base: &str) -> Self {
-        let start = Monitor::start(Arc::new(Memory::new()), Timing::default(), Clock::manual(), Limits::sessions(64));
+        let clock = Clock::manual();
+        let start = Monitor::start(Arc::new(Memory::new()), Timing::default(), clock.clone(), Limits::sessions(64));
         let monitor = start.await.expect("a store in memory opens");
         let app = Arc::new(App {
             monitor,
@@ -92,12 +95,12 @@ impl World {
             lists: Default::default(),
         });
         let front = Front::new(&app, base);
-        Self { app, front, words: Vec::new() }
+        Self { app, front, clock, words: Vec::new() }
     }
 
     /// Moves the server's clock, and lets it handle the deadlines that are due.
     pub async fn wait(&self, time: Duration) {
-        self.app.monitor.clock().advance(time);
+        self.clock.advance(time);
         self.app.monitor.sweep().await;
     }
 

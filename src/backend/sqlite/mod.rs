@@ -10,8 +10,11 @@ mod checkpoints;
 mod files;
 mod forget;
 pub mod original;
-mod rows;
+mod log;
+mod read;
 mod schema;
+mod values;
+mod write;
 
 use std::fs::File;
 use std::path::Path;
@@ -147,19 +150,19 @@ fn storage(error: &tokio_rusqlite::Error) -> Error {
 
 impl Backend for Sqlite {
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
-        self.write(move |connection| rows::load(connection, now)).boxed()
+        self.write(move |connection| read::load(connection, now)).boxed()
     }
 
     fn session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>>> {
         async move {
-            let read = move |connection: &mut rusqlite::Connection| rows::one(connection, &id);
+            let read = move |connection: &mut rusqlite::Connection| read::one(connection, &id);
             self.lookups.call(read).await.map_err(|error| storage(&error))
         }
         .boxed()
     }
 
     fn commit(&self, events: Arc<Vec<Event>>) -> BoxFuture<'_, Result<()>> {
-        self.write(move |connection| rows::commit(connection, &events)).boxed()
+        self.write(move |connection| write::commit(connection, &events)).boxed()
     }
 
     fn beats(&self, beats: Vec<(SessionId, Timestamp)>) -> BoxFuture<'_, Result<()>> {
@@ -176,7 +179,7 @@ impl Backend for Sqlite {
             // In slices, so that a commit waits for one slice at most.
             for slice in beats.chunks(1_000) {
                 let slice = slice.to_vec();
-                self.write(move |connection| rows::beats(connection, &slice)).await?;
+                self.write(move |connection| write::beats(connection, &slice)).await?;
             }
             Ok(())
         }
@@ -184,12 +187,12 @@ impl Backend for Sqlite {
     }
 
     fn minute(&self, minute: Minute) -> BoxFuture<'_, Result<()>> {
-        self.write(move |connection| rows::minute(connection, &minute)).boxed()
+        self.write(move |connection| write::minute(connection, &minute)).boxed()
     }
 
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>> {
         async move {
-            let read = move |connection: &mut rusqlite::Connection| rows::events(connection, &query);
+            let read = move |connection: &mut rusqlite::Connection| log::events(connection, &query);
             self.log.call(read).await.map_err(|error| storage(&error))
         }
         .boxed()

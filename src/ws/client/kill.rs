@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::ws::{Message, WebSocket};
 use tokio::time::Instant;
 
-use super::{Client, Killing, Step};
+use super::state::{Client, Killing, Step};
 use crate::change::{Cause, Change};
 use crate::clock::millis;
 use crate::error::Error;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
-use sessionwatch::http::gate::Gate;
-use sessionwatch::http::proxies::Proxies;
-use sessionwatch::http::routes;
+use sessionwatch::edge::gate::Gate;
+use sessionwatch::edge::gate::proxies::Proxies;
+use sessionwatch::routes::table;
 use sessionwatch::tokens::{self, Role, Tokens};
 use tempfile::TempDir;
 
@@ -81,7 +81,7 @@ fn bench(mode: Mode) -> Bench {
         allow_hosts: vec!["monitor.example".to_owned()],
         allow_origins: vec!["https://app.example".to_owned()],
         proxies: Proxies::default(),
-        people: sessionwatch::http::people::People::default(),
+        people: sessionwatch::edge::gate::people::People::default(),
         tokens: Arc::new(tokens),
     };
     Bench { gate, secrets, _folder: folder }
@@ -89,7 +89,7 @@ fn bench(mode: Mode) -> Bench {
 
 /// Every method and path of the router, `HEAD` where there is `GET`.
 fn asked() -> Vec<(Method, &'static str)> {
-    let all = routes().into_iter().flat_map(|route| {
+    let all = table().into_iter().flat_map(|route| {
         let head = (route.method == Method::GET).then_some((Method::HEAD, route.path));
         [Some((route.method, route.path)), head]
     });
@@ -106,7 +106,7 @@ fn every_route_has_a_class_in_the_table_and_the_table_no_other() {
         assert!(there.iter().any(|(m, p)| m == method && p == path), "{method} {path} is not in the router");
     }
     let ingest = |class: Class| matches!(class, Class::Register | Class::Own | Class::Script);
-    for route in routes() {
+    for route in table() {
         let ours = class(route.method.as_str(), route.path).expect("checked above");
         assert_eq!(route.access.is_ingest(), ingest(ours), "{} {}", route.method, route.path);
     }
@@ -156,7 +156,7 @@ fn judge(gate: &Gate, cell: &Cell<'_>, method: &Method, headers: &HeaderMap, pee
     let uri = Uri::from_static("/any");
     let admitted = gate.admit(access, method, &uri, Version::HTTP_11, headers, peer);
     let cors = admitted.as_ref().ok().and_then(|caller| caller.cors.clone());
-    let answer = admitted.and_then(|caller| sessionwatch::http::gate::authorize(access, caller));
+    let answer = admitted.and_then(|caller| sessionwatch::edge::gate::authorize(access, caller));
     let status = answer.as_ref().map_or_else(|problem| problem.status().as_u16(), |_| 200);
     let expected = verdict(cell);
     if status != expected {
@@ -179,9 +179,9 @@ fn judge(gate: &Gate, cell: &Cell<'_>, method: &Method, headers: &HeaderMap, pee
     (caller.from != peer.ip()).then(|| format!("it is said to come from {}", caller.from))
 }
 
-fn access_of(method: &Method, path: &str) -> sessionwatch::http::gate::Access {
+fn access_of(method: &Method, path: &str) -> sessionwatch::edge::gate::Access {
     thread_local! {
-        static TABLE: Vec<sessionwatch::http::Route> = routes();
+        static TABLE: Vec<sessionwatch::routes::Route> = table();
     }
     let method = if method == Method::HEAD { &Method::GET } else { method };
     TABLE

@@ -9,6 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sessionwatch::backend::memory::Memory;
 use sessionwatch::clock::Clock;
+use sessionwatch::scope::Scope;
 
 use super::requests::resident_kib;
 use super::wire::Raw;
@@ -151,13 +152,14 @@ async fn few_large_snapshots_are_in_memory_with_any_number_of_slow_dashboards() 
     for n in 0..300 {
         register(n).await;
     }
+    let snapshots_held = || monitor.gauges(&Scope::all()).snapshots_held;
     let mut slow = Vec::new();
     for n in 300..306 {
         register(n).await;
         // Each must contain the session that was just registered, so none can use the last one.
-        let joined = monitor.feed().join(monitor.registry().seq()).await;
+        let joined = monitor.subscribe(Scope::all()).join().await;
         slow.push((joined.seq, joined));
-        assert!(monitor.feed().snapshots_held() <= 3);
+        assert!(snapshots_held() <= 3);
     }
     let positions: HashSet<u64> = slow.iter().map(|(seq, _)| *seq).collect();
     assert_eq!(positions.len(), 3, "three are there, the others share the last of them: {positions:?}");
@@ -170,6 +172,6 @@ async fn few_large_snapshots_are_in_memory_with_any_number_of_slow_dashboards() 
         }
         assert!(seen.len() > 300 + index, "what was registered before it came is told: {} of {index}", seen.len());
     }
-    assert_eq!(monitor.feed().snapshots_held(), 0, "who is up to date holds none");
+    assert_eq!(snapshots_held(), 0, "who is up to date holds none");
     monitor.shutdown().await;
 }

@@ -98,7 +98,7 @@ async fn acknowledged_changes_survive_a_power_cut() {
             acknowledged += allowed[0].log.lines();
         }
         let round = format!("c{cut}-");
-        let view = monitor.registry().view();
+        let view = monitor.snapshot().view;
         let invented = view.sessions().map(|session| session.id.as_str()).filter(|id| id.starts_with(&round));
         assert_eq!(invented.filter(|id| !models.contains_key(*id)).count(), 0);
         monitor.shutdown().await;
@@ -182,7 +182,7 @@ async fn a_full_disk_refuses_changes_and_reads_go_on_until_there_is_room() {
     monitor.shutdown().await;
     drop(monitor);
     let monitor = inside::start(open(&path, &disk).await, &clock).await;
-    assert_eq!(monitor.registry().len(), ids.len());
+    assert_eq!(monitor.snapshot().view.len(), ids.len());
     monitor.shutdown().await;
     integrity(&path);
 }

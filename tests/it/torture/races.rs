@@ -10,8 +10,9 @@ use serde_json::json;
 use sessionwatch::backend::memory::Memory;
 use sessionwatch::change::Actor;
 use sessionwatch::clock::Clock;
-use sessionwatch::feed::Published;
 use sessionwatch::log::Query;
+use sessionwatch::monitor::{Frames, Monitor, Subscription};
+use sessionwatch::scope::Scope;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -63,6 +64,11 @@ async fn a_dashboard_that_lags_or_leaves_converges_to_the_live_view() {
     let lags = count("LAGS", 300);
     let mut dice = Dice::new();
     let monitor = inside::start(Arc::new(Memory::new()), &Clock::system()).await;
+    let dashboard = monitor.subscribe(Scope::all());
+    let is_told = || {
+        let live = monitor.snapshot();
+        dashboard.resume(&live.epoch, live.view.seq).is_some()
+    };
     let (mut screen, mut joined, mut lagged) = (Screen::default(), None, 0);
     for _ in 0..lags {
         // Sometimes it is away for longer than the feed waits.
@@ -75,7 +81,7 @@ async fn a_dashboard_that_lags_or_leaves_converges_to_the_live_view() {
                 other => Ask::Status(other),
             };
             inside::ask(&monitor, &id, ask).await;
-            while long && monitor.feed().resume(monitor.registry().seq()).is_none() {
+            while long && !is_told() {
                 tokio::task::yield_now().await;
             }
         }
@@ -84,27 +90,27 @@ async fn a_dashboard_that_lags_or_leaves_converges_to_the_live_view() {
             // It left, and resumes.
             before => {
                 drop(before);
-                enter(&monitor, &mut screen, dice.below(4) > 0).await
+                enter(&monitor, &dashboard, &mut screen, dice.below(4) > 0).await
             }
         };
         loop {
             match receiver.try_recv() {
-                Ok(Published::Changes(text) | Published::Beats(text)) => {
+                Ok(text) => {
                     screen.take(&serde_json::from_str(&text).expect("JSON"));
                 }
                 Err(TryRecvError::Empty) => break,
                 Err(_) => {
                     lagged += 1;
-                    receiver = enter(&monitor, &mut screen, false).await;
+                    receiver = enter(&monitor, &dashboard, &mut screen, false).await;
                 }
             }
         }
         joined = Some(receiver);
     }
     // Frames that were published while the last ones were read.
-    until("the feed has told everything", async || monitor.feed().resume(monitor.registry().seq()).is_some()).await;
-    drop(enter(&monitor, &mut screen, true).await);
-    let view = monitor.registry().view();
+    until("the feed has told everything", async || is_told()).await;
+    drop(enter(&monitor, &dashboard, &mut screen, true).await);
+    let view = monitor.snapshot().view;
     let shown: Vec<&String> = screen.sessions.keys().collect();
     let mut live: Vec<String> = view.sessions().map(|session| session.id.to_string()).collect();
     live.sort();
@@ -117,18 +123,16 @@ async fn a_dashboard_that_lags_or_leaves_converges_to_the_live_view() {
     monitor.shutdown().await;
 }
 
-type Receiver = tokio::sync::broadcast::Receiver<Published>;
-
-async fn enter(monitor: &sessionwatch::monitor::Monitor, screen: &mut Screen, resume: bool) -> Receiver {
-    let resumed = resume.then(|| monitor.feed().resume(screen.seq)).flatten();
+async fn enter(monitor: &Monitor, dashboard: &Subscription, screen: &mut Screen, resume: bool) -> Frames {
+    let resumed = resume.then(|| dashboard.resume(&monitor.snapshot().epoch, screen.seq)).flatten();
     let joined = match resumed {
         Some(joined) => joined,
-        None => monitor.feed().join(0).await,
+        None => dashboard.join().await,
     };
     for text in joined.backlog {
         screen.take(&serde_json::from_str(&text).expect("JSON"));
     }
-    joined.receiver
+    joined.frames
 }
 
 /// One dashboard never reads; the others get everything, and the server goes on committing

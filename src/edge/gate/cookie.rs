@@ -9,13 +9,14 @@
 
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::gate::{offered, split_port};
+use super::headers::offered;
+use super::origin::split_port;
 use crate::secret;
 use crate::session::Digest;
 use crate::tokens::COOKIE_LIFE;
 
 /// The header in which the page's secret is given and sent.
-pub(super) const PAGE: HeaderName = HeaderName::from_static("x-sessionwatch-page");
+pub(crate) const PAGE: HeaderName = HeaderName::from_static("x-sessionwatch-page");
 /// The same on the socket, where a page can send no header.
 const PAGE_SUBPROTOCOL: &str = "sessionwatch.page.";
 const NAME: &str = "sessionwatch-";
@@ -29,7 +30,7 @@ fn port(headers: &HeaderMap, secure: bool) -> &str {
 }
 
 /// `Set-Cookie` with this value; an empty one takes the cookie away.
-pub(super) fn set(headers: &HeaderMap, secure: bool, base: &str, value: &str) -> Option<HeaderValue> {
+pub(crate) fn set(headers: &HeaderMap, secure: bool, base: &str, value: &str) -> Option<HeaderValue> {
     let prefix = match (secure, base) {
         (false, _) => "",
         // The prefix asks for a path of `/`.
@@ -44,7 +45,7 @@ pub(super) fn set(headers: &HeaderMap, secure: bool, base: &str, value: &str) ->
 }
 
 /// The digests of our cookies that came: of one name there may be several, by path.
-pub(super) fn sent<'a>(headers: &'a HeaderMap, secure: bool) -> impl Iterator<Item = Digest> + 'a {
+pub(crate) fn sent<'a>(headers: &'a HeaderMap, secure: bool) -> impl Iterator<Item = Digest> + 'a {
     let port = port(headers, secure);
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     pairs.flat_map(|value| value.split(';')).filter_map(move |pair| {
@@ -55,7 +56,7 @@ pub(super) fn sent<'a>(headers: &'a HeaderMap, secure: bool) -> impl Iterator<It
 }
 
 /// The page's secret, if it came.
-pub(super) fn page(headers: &HeaderMap) -> Option<Digest> {
+pub(crate) fn page(headers: &HeaderMap) -> Option<Digest> {
     let said = headers.get(PAGE).and_then(|value| value.to_str().ok());
     let said = said.or_else(|| offered(headers).find_map(|protocol| protocol.strip_prefix(PAGE_SUBPROTOCOL)));
     said.filter(|said| !said.is_empty()).map(secret::digest)

@@ -11,11 +11,15 @@ use axum::response::{IntoResponse, Response};
 use tower::ServiceExt;
 
 use super::base::{enter, leave};
-use super::body::Maybe;
-use super::error::Answer;
-use super::gate::{Access, Caller};
-use super::sessions::{ReportBody, beat};
-use super::{Base, HEARTBEAT, Peer, Shared, router, routes, through_gate};
+use super::guard::through_gate;
+use super::router::router;
+use super::table::{HEARTBEAT, table};
+use crate::edge::gate::{Access, Caller};
+use crate::edge::input::ReportBody;
+use crate::edge::problem::Answer;
+use crate::edge::{Base, Peer, Shared};
+use crate::http::body::Maybe;
+use crate::http::sessions::beat;
 use crate::session::SessionId;
 
 /// The server as a function from requests to answers.
@@ -33,7 +37,7 @@ impl Front {
     /// Every route there is, under the path `base`.
     #[must_use]
     pub fn new(app: &Shared, base: &str) -> Self {
-        let heartbeat = routes().into_iter().find(|route| route.path == HEARTBEAT).map(|route| route.access);
+        let heartbeat = table().into_iter().find(|route| route.path == HEARTBEAT).map(|route| route.access);
         Self { app: app.clone(), router: router(app), base: base.into(), heartbeat }
     }
 

@@ -1,15 +1,11 @@
-//! `/openapi.json`, made from the handlers' own types, so that it cannot drift from
-//! what they take and give.
+//! How `/openapi.json` describes refusals.
 
 use serde::Serialize;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
-
-use super::{events, health, kills, list, login, messages, ping, sessions, sse};
+use utoipa::{IntoResponses, ToSchema};
 
 /// A refusal (RFC 9457).
 #[derive(Serialize, ToSchema)]
-pub(super) struct ProblemDocument {
+pub(crate) struct ProblemDocument {
     /// `about:blank`: the status says which kind it is.
     r#type: String,
     /// The status in words.
@@ -23,7 +19,7 @@ pub(super) struct ProblemDocument {
 /// What any request may be refused with.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its shape is used")]
-pub(super) enum Refusals {
+pub(crate) enum Refusals {
     /// Not JSON, or not HTTP as it should be.
     #[response(status = 400, content_type = "application/problem+json")]
     BadRequest(#[to_schema] ProblemDocument),
@@ -60,34 +56,4 @@ pub(super) enum Refusals {
     /// Too much at once, or the store cannot take it now; Retry-After says when.
     #[response(status = 503, content_type = "application/problem+json")]
     ServiceUnavailable(#[to_schema] ProblemDocument),
-}
-
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        openapi.components.get_or_insert_default().add_security_scheme("token", scheme);
-    }
-}
-
-/// The document. Sockets are described in `docs/asyncapi.yaml`.
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "sessionwatch", description = "A push-based, real-time monitor of live user sessions."),
-    modifiers(&Bearer),
-    security((), ("token" = [])),
-    paths(
-        sessions::register, sessions::put, sessions::delete, sessions::end, sessions::heartbeat, sessions::status,
-        sse::events, sessions::alive, ping::beat, ping::beat_post, ping::step, ping::step_post,
-        list::list, list::one, events::timeline, events::log, events::stats,
-        kills::one, kills::app, kills::stale, messages::one, messages::app,
-        health::metrics, health::alive, health::ready, health::openapi, login::log_in, login::log_out,
-    ),
-)]
-pub(super) struct Document;
-
-/// The document as JSON.
-pub(super) fn document() -> String {
-    Document::openapi().to_json().unwrap_or_default()
 }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 ///
 /// # Errors
 /// That redirection.
-pub fn enter(base: &str, mut request: Request) -> Result<Request, Box<Response>> {
+pub(super) fn enter(base: &str, mut request: Request) -> Result<Request, Box<Response>> {
     let path = request.uri().path();
     if base.is_empty() {
         return Ok(request);
@@ -33,7 +33,7 @@ pub fn enter(base: &str, mut request: Request) -> Result<Request, Box<Response>>
 }
 
 /// Puts the base path before the address that an answer names.
-pub fn leave(base: &str, mut response: Response) -> Response {
+pub(super) fn leave(base: &str, mut response: Response) -> Response {
     if !base.is_empty()
         && let Some(location) = response.headers_mut().get_mut(header::LOCATION)
         && let Ok(outer) = [base.as_bytes(), location.as_bytes()].concat().try_into()

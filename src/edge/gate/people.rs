@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderMap, HeaderName};
 
-use super::error::Problem;
 use crate::config::Config;
+use crate::edge::problem::Problem;
 use crate::fields;
 use crate::tokens::Role;
 

@@ -7,6 +7,7 @@ use super::Shared;
 use super::gate::Caller;
 use crate::change::{Actor, Authority, Proof};
 use crate::error::{Error, Result};
+use crate::fields;
 use crate::scope::Scope;
 use crate::secret;
 use crate::session::{Session, SessionId};
@@ -17,7 +18,7 @@ use crate::session::{Session, SessionId};
 ///
 /// # Errors
 /// Unknown or killed id, for those who may know it; 401 for everybody else.
-pub(super) async fn own(app: &Shared, caller: &Caller, id: &str, in_body: Option<&str>) -> Result<Arc<Session>> {
+pub(crate) async fn own(app: &Shared, caller: &Caller, id: &str, in_body: Option<&str>) -> Result<Arc<Session>> {
     let found = caller.narrowed(app.monitor.find(id).await, app, id, in_body);
     match found {
         Ok(session) => match caller.act_for(&session, in_body) {
@@ -80,7 +81,7 @@ impl Caller {
 
     /// What was found, as who is limited to some apps may know it: another app's session, and
     /// what was killed, are unknown, unless the caller owns it.
-    pub(super) fn narrowed(
+    pub(crate) fn narrowed(
         &self,
         found: Result<Arc<Session>>,
         app: &Shared,
@@ -93,7 +94,7 @@ impl Caller {
             Err(Error::Gone { .. }) => !scope.is_all(),
             Err(_) => false,
         };
-        if hidden && !self.owns(app, id, self.proof(in_body)) {
+        if hidden && !app.monitor.is_owner(id, self.proof(in_body)) {
             return Err(Error::NotFound(id.chars().take(128).collect()));
         }
         found
@@ -154,15 +155,7 @@ impl Caller {
     /// Whether the caller may know what became of this id.
     #[must_use]
     pub fn may_know(&self, app: &Shared, id: &str, in_body: Option<&str>) -> bool {
-        self.sees_all() || self.owns(app, id, self.proof(in_body))
-    }
-
-    /// Whether this is the proof of owning the session that has this id, or had it.
-    fn owns(&self, app: &Shared, id: &str, proof: Proof) -> bool {
-        let Proof::Token(digest) = proof else { return false };
-        let registry = app.monitor.registry();
-        let live = registry.get(id);
-        live.is_some_and(|session| Authority::Proof(proof).holds_for(&session)) || registry.was_owned_by(id, &digest)
+        self.sees_all() || app.monitor.is_owner(id, self.proof(in_body))
     }
 
     /// The address alone, for what a session does to itself: there is nobody else to name.
@@ -171,16 +164,28 @@ impl Caller {
         Actor { from: Some(self.from.to_string().into()), ..Actor::default() }
     }
 
-    /// Who the log says it was. From afar a name that the caller gives stands beside
-    /// the token's, never in its place.
+    /// The actor for the log, where the request names nobody.
     #[must_use]
-    pub fn actor(&self, said: Option<std::sync::Arc<str>>) -> Actor {
-        let by = match (self.name(), said) {
-            (None, Some(said)) => said,
+    pub fn actor(&self) -> Actor {
+        self.actor_with(None)
+    }
+
+    /// The actor for the log, with the name `by` that the request gives. A caller with a token
+    /// cannot replace the token's name: both names are logged.
+    ///
+    /// # Errors
+    /// The name is too long or not a text that can be shown.
+    pub fn actor_named(&self, by: Option<&str>) -> Result<Actor> {
+        Ok(self.actor_with(fields::optional("by", by, fields::NAME_MAX)?))
+    }
+
+    fn actor_with(&self, by: Option<Arc<str>>) -> Actor {
+        let by = match (self.name(), by) {
+            (None, Some(by)) => by,
             (None, None) => "local".into(),
             (Some(name), None) => name.clone(),
-            (Some(name), Some(said)) => format!("{said} ({name})").into(),
+            (Some(name), Some(by)) => format!("{by} ({name})").into(),
         };
-        Actor { by: Some(by), from: Some(self.from.to_string().into()), scope: self.scope() }
+        Actor { by: Some(by), scope: self.scope(), ..self.address() }
     }
 }

@@ -1,12 +1,12 @@
-//! Every refusal as `application/problem+json` (RFC 9457): a title, the status, and a
-//! detail that says what to do. The one map from the domain's errors to status codes.
+//! Refusals as `application/problem+json` (RFC 9457): a title, the status, and a detail that
+//! says what to do. This is the only map from the domain's errors to status codes.
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::error::Error;
 
-/// A refusal on its way out.
+/// A refusal: its status, its detail and what only some refusals have.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -14,14 +14,14 @@ pub struct Problem {
     more: Box<More>,
 }
 
-/// What only some refusals have; apart, so that a refusal is small to pass on.
+/// What only some refusals have; boxed, so that a `Result` with a refusal stays small.
 #[derive(Debug, Default)]
 struct More {
     fields: serde_json::Map<String, serde_json::Value>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
-/// What a handler answers.
+/// The result of a handler.
 pub type Answer<T = Response> = Result<T, Problem>;
 
 impl Problem {
@@ -30,7 +30,15 @@ impl Problem {
         Self { status, detail: detail.into(), more: Box::default() }
     }
 
-    /// With a header.
+    /// An error with this status and detail, for any `Result`.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn refuse<T>(status: StatusCode, detail: &str) -> Result<T, Self> {
+        Err(Self::new(status, detail))
+    }
+
+    /// Adds a header to the answer; a second call replaces the first header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.more.header = Some((name, value));
@@ -43,7 +51,7 @@ impl Problem {
         self.status
     }
 
-    /// The sentence.
+    /// The sentence that says what to do.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail

@@ -1,0 +1,116 @@
+//! What is written: events with their sessions, heartbeats, minutes.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, Transaction, params, params_from_iter};
+
+use super::values::{kill_to_json, stored};
+use crate::change::{Event, Kind, Tombstone};
+use crate::clock::Timestamp;
+use crate::log::Entry;
+use crate::registry::Counts;
+use crate::session::{Session, SessionId, Visibility};
+use crate::stats::Minute;
+
+/// Writes a batch of events in one transaction: a log line for each, and each session's last
+/// version.
+pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    let mut last: HashMap<&SessionId, &Event> = HashMap::with_capacity(events.len());
+    {
+        let mut line = transaction.prepare_cached(
+            "INSERT INTO events (seq, at, kind, session_id, app_name, user_id, by, origin, reason, cause, details)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?;
+        let mut tombstone = transaction.prepare_cached(
+            "INSERT OR REPLACE INTO tombstones (session_id, at, kill_id, by, reason, token) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        for event in events.iter().filter(|event| event.kind.is_logged()) {
+            let entry = Entry::of(event);
+            line.execute(params![
+                stored(entry.seq),
+                entry.at.0,
+                entry.kind,
+                entry.session_id,
+                entry.app_name,
+                entry.user_id,
+                entry.by,
+                entry.from,
+                entry.reason,
+                entry.cause,
+                entry.details.stored(),
+            ])?;
+            if let Some(Tombstone { at, kill_id, by, reason, token }) = event.tombstone() {
+                let (id, token) = (event.session.id.as_str(), token.as_ref().map(|token| &token[..]));
+                tombstone.execute(params![id, at.0, &*kill_id, &*by, reason.as_deref(), token])?;
+            }
+            if event.kind.changes_session() {
+                last.insert(&event.session.id, event);
+            }
+        }
+    }
+    for event in last.into_values() {
+        if event.kind == Kind::Removed {
+            transaction
+                .prepare_cached("DELETE FROM sessions WHERE session_id = ?1")?
+                .execute([event.session.id.as_str()])?;
+        } else {
+            put(&transaction, &event.session)?;
+        }
+    }
+    transaction.commit()
+}
+
+/// Writes one session.
+fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()> {
+    let kill = session.kill.as_deref().map(kill_to_json);
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO sessions (session_id, app_name, user_id, start_time, last_heartbeat, status,
+                status_since, current_task, task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill,
+                registered_by)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+        )?
+        .execute(params![
+            session.id.as_str(),
+            &*session.app,
+            session.user.as_deref(),
+            session.started_at.0,
+            session.pulse.wall().0,
+            session.status.as_str(),
+            session.status_since.0,
+            session.task.as_deref(),
+            session.task_started_at.map(|at| at.0),
+            session.visibility.map(Visibility::as_str),
+            session.heartbeat_interval,
+            session.client.as_deref(),
+            session.remote_addr.as_deref(),
+            session.meta.as_deref(),
+            session.token.as_ref().map(|token| &token[..]),
+            kill,
+            session.registered_by.as_deref(),
+        ])?;
+    Ok(())
+}
+
+/// Writes the last heartbeats of sessions.
+pub(super) fn beats(connection: &mut Connection, beats: &[(SessionId, Timestamp)]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    {
+        let mut update = transaction.prepare_cached("UPDATE sessions SET last_heartbeat = ?2 WHERE session_id = ?1")?;
+        for (id, at) in beats {
+            update.execute(params![id.as_str(), at.0])?;
+        }
+    }
+    transaction.commit()
+}
+
+/// Writes the counts of a minute.
+pub(super) fn minute(connection: &Connection, minute: &Minute) -> rusqlite::Result<()> {
+    let Counts { idle, running, hidden, stale, ending } = minute.counts;
+    let numbers = [idle, running, hidden, stale, ending, minute.ended, minute.kills].map(stored);
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO minutes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .execute(params_from_iter(std::iter::once(minute.at.0).chain(numbers)))?;
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! What a decided change returns.
+
+use std::sync::Arc;
+
+use crate::session::{Kill, Session, SessionId, SocketId};
+
+/// The result of a change, for the caller who asked for it.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The session is registered.
+    Registered {
+        /// The session now.
+        session: Arc<Session>,
+        /// It existed before.
+        resumed: bool,
+        /// Its token is now `fresh_token` of the registration.
+        fresh_token: bool,
+        /// The socket that it had before; the new one takes its place.
+        replaced: Option<SocketId>,
+    },
+    /// Done; there is nothing to return.
+    Done,
+    /// The session's kill request, made now or before.
+    Kill(Arc<Kill>),
+    /// How many sessions got a kill request, or were removed.
+    Count(usize),
+    /// The sessions that the message is sent to.
+    Recipients(Vec<SessionId>),
+}

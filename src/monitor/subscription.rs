@@ -1,0 +1,121 @@
+//! A dashboard's subscription: where it joins, and the frames that follow.
+
+use std::sync::Arc;
+
+use axum::extract::ws::Utf8Bytes;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+
+use super::Monitor;
+use crate::feed::{self, Backlog, Feed, JoinedWithin, Published};
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::scope::Scope;
+
+/// The subscription of one dashboard. It counts in the metrics until it is dropped.
+pub struct Subscription {
+    registry: Arc<Registry>,
+    feed: Arc<Feed>,
+    metrics: Arc<Metrics>,
+    scope: Scope,
+}
+
+/// A dashboard that has joined at one position.
+pub struct Joined {
+    /// The frames to send first: a snapshot, or what the dashboard has missed.
+    pub backlog: Backlog,
+    /// The frames that follow.
+    pub frames: Frames,
+    /// The position after the backlog.
+    pub seq: u64,
+}
+
+/// The frames of all apps, or of the apps that a dashboard is limited to.
+pub enum Frames {
+    /// Of all apps.
+    All(broadcast::Receiver<Published>),
+    /// Of some apps.
+    Within(feed::Frames),
+}
+
+impl Monitor {
+    /// Subscribes a dashboard that may see the sessions in `scope`.
+    #[must_use]
+    pub fn subscribe(&self, scope: Scope) -> Subscription {
+        let (registry, feed, metrics) = (self.registry.clone(), self.feed.clone(), self.metrics.clone());
+        metrics.dashboards(1);
+        Subscription { registry, feed, metrics, scope }
+    }
+}
+
+impl Subscription {
+    /// Goes on at the position where the dashboard was; `None` if it needs a snapshot.
+    ///
+    /// A dashboard that is limited to some apps always needs one: the ring does not tell which
+    /// app a session was in before its id came back in another app.
+    #[must_use]
+    pub fn resume(&self, epoch: &str, seq: u64) -> Option<Joined> {
+        if !self.scope.is_all() || epoch != &**self.registry.epoch() {
+            return None;
+        }
+        self.feed.resume(seq).map(Joined::from)
+    }
+
+    /// Joins with a snapshot that contains everything that is committed now.
+    pub async fn join(&self) -> Joined {
+        let at_least = self.registry.seq();
+        if self.scope.is_all() {
+            return self.feed.join(at_least).await.into();
+        }
+        let JoinedWithin { backlog, frames, seq } = self.feed.join_within(at_least, &self.scope).await;
+        Joined { backlog, frames: Frames::Within(frames), seq }
+    }
+
+    /// Whether the backlog has waited for so long that the dashboard has to join again.
+    #[must_use]
+    pub fn is_overdue(&self, backlog: &Backlog) -> bool {
+        backlog.is_overdue(&self.feed)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.metrics.dashboards(-1);
+    }
+}
+
+impl From<feed::Joined> for Joined {
+    fn from(feed::Joined { backlog, receiver, seq }: feed::Joined) -> Self {
+        Self { backlog, frames: Frames::All(receiver), seq }
+    }
+}
+
+impl Frames {
+    /// Waits for the next frame.
+    ///
+    /// # Errors
+    /// The dashboard is too far behind and has missed frames, or the server ends.
+    pub async fn recv(&mut self) -> Result<Utf8Bytes, RecvError> {
+        match self {
+            Self::All(receiver) => receiver.recv().await.map(text),
+            Self::Within(frames) => frames.next().await,
+        }
+    }
+
+    /// The next frame, if one is there.
+    ///
+    /// # Errors
+    /// None is there, or as [`Frames::recv`].
+    pub fn try_recv(&mut self) -> Result<Utf8Bytes, TryRecvError> {
+        match self {
+            Self::All(receiver) => receiver.try_recv().map(text),
+            Self::Within(frames) => frames.try_next().ok_or(TryRecvError::Empty),
+        }
+    }
+}
+
+fn text(published: Published) -> Utf8Bytes {
+    match published {
+        Published::Changes(text) | Published::Beats(text) => text,
+    }
+}
