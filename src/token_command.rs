@@ -36,7 +36,7 @@ enum What {
     },
     /// Add a token
     Add {
-        /// The token's name; the log shows it as who did something
+        /// The token's name, which the log shows for changes made with it
         name: String,
         /// Its role: ingest, view or admin
         #[arg(long, value_parser = role)]

@@ -251,7 +251,7 @@ pub async fn restart(bench: &Bench) -> Vec<Row> {
     ]
 }
 
-/// All sessions that `/metrics` counts, whatever their app and status.
+/// All sessions that `/metrics` counts, of all apps and statuses.
 fn sessions_in(gauges: &str) -> usize {
     let lines = gauges.lines().filter(|line| line.starts_with("sessionwatch_sessions{"));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()

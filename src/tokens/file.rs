@@ -22,7 +22,7 @@ const SIZE_MAX: u64 = 16 * 1_024 * 1_024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
-    /// The token's name; the log shows it as who did something.
+    /// The token's name, which the log shows for changes made with it.
     pub name: String,
     /// Its role.
     pub role: Role,

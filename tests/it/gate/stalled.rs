@@ -115,7 +115,7 @@ async fn the_snapshot_of_a_dashboard_that_stops_reading_is_freed() {
     let (one, other) = tokio::join!(returning.upgrade(&server, "/ws", ""), gone.upgrade(&server, "/ws", ""));
     assert_eq!((one.0, other.0), (101, 101));
     until("the snapshot is held", async || metric(&server, "snapshots_held").await == 1).await;
-    until("it is let go of", async || metric(&server, "snapshots_held").await == 0).await;
+    until("the snapshot is freed", async || metric(&server, "snapshots_held").await == 0).await;
     assert_eq!(metric(&server, "snapshots_total").await, 1, "both shared one");
     put(SESSIONS).await;
 
