@@ -1,4 +1,4 @@
-//! Everything assembled: accept, serve, and end so that nobody loses anything.
+//! The server: accepts connections, serves them, and shuts down without losing anything.
 
 use std::convert::Infallible;
 use std::io;
@@ -34,9 +34,9 @@ use crate::routes::Front;
 use crate::timing::Timing;
 use crate::tokens::Tokens;
 
-/// Largest head of a request, in bytes; hyper's buffer grows no further than this.
+/// Largest head of a request, in bytes; the limit of hyper's buffer.
 const HEAD_MAX: usize = 16 * 1_024;
-/// How often the token file is looked at: a rotated token closes its sockets within 1 s.
+/// How often the token file is checked: a rotated token closes its sockets within 1 s.
 const TOKENS_EVERY: Duration = Duration::from_millis(500);
 
 /// A server that listens but does not serve yet.
@@ -52,10 +52,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the port, restores the sessions, makes the tokens where they are needed.
+    /// Opens the port, restores the sessions, creates the tokens if they are needed.
     ///
     /// # Errors
-    /// A sentence for who started it.
+    /// A sentence for the person who started the server.
     pub async fn bind(config: &Config, backend: Arc<dyn Backend>) -> Result<Self, String> {
         config.check_exposure()?;
         let base = config.base()?;
@@ -69,7 +69,7 @@ impl Server {
         if config.insecure_http && !config.loopback() && tls.is_none() {
             tracing::warn!("listening on the network without TLS: everybody on the way can read tokens and sessions");
         }
-        // On a local server too: what a proxy forwards takes a token there as well.
+        // On a local server too: requests that a proxy forwards need a token there as well.
         let tokens = Arc::new(Tokens::open(&config.token_path())?);
         let token_link = if needs_tokens { tokens.issue_once() } else { None };
         let public = config.public_url(address, &base);
@@ -100,7 +100,7 @@ impl Server {
         Ok(Self { listener, app, base, tls, public, token_link, connections, trusts_local_programs })
     }
 
-    /// Where it can be reached, with the real port.
+    /// The server's address, with the real port.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
@@ -114,23 +114,23 @@ impl Server {
         self.trusts_local_programs
     }
 
-    /// The link that logs an administrator in, once; none where no token is needed.
+    /// A link that logs an administrator in once; `None` where no token is needed.
     #[must_use]
     pub fn link(&self) -> Option<String> {
         self.token_link.as_ref().map(|once| format!("{}/#t={once}", self.public))
     }
 
-    /// The monitor inside.
+    /// The monitor.
     #[must_use]
     pub fn monitor(&self) -> &Arc<Monitor> {
         &self.app.monitor
     }
 
-    /// Serves until `shutdown`, then closes every socket with 1012, finishes what is
-    /// under way and leaves the store.
+    /// Serves until `shutdown`, then closes every socket with 1012, finishes the running requests and
+    /// closes the store.
     ///
     /// # Errors
-    /// A task that has to live as long as the server has ended: it cannot go on.
+    /// A task that has to run as long as the server has ended: the server cannot go on.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
         let Self { listener, app, base, tls, connections: by_address, .. } = self;
         app.monitor.keep();
@@ -172,14 +172,14 @@ impl Server {
     }
 }
 
-/// What the kernel keeps for one connection that does not read; a dashboard that has
-/// stalled is noticed when this is full.
+/// The kernel's send buffer of one connection, in bytes; a dashboard that does not read is noticed
+/// when it is full.
 const SEND_BUFFER: u32 = 256 * 1_024;
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
-    // Connections inherit it.
+    // Accepted connections inherit it.
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
     socket.listen(1_024)
@@ -192,9 +192,8 @@ async fn accept(listener: &TcpListener, places: &Places) -> io::Result<(Placed, 
     Ok((Placed::new(stream, place), peer))
 }
 
-/// A place for a connection; `None` where the address has as many as it may, and the
-/// connection is closed at once. A proxy that is named stands for many, so its connections
-/// are not counted.
+/// A place for a connection; `None` if the address has as many as it may, and the connection is
+/// closed at once. The connections of a trusted proxy are not counted: they are of many clients.
 fn place_of(by_address: &PerAddress, gate: &Gate, peer: SocketAddr) -> Option<AddressPlace> {
     let address = peer.ip().to_canonical();
     if gate.proxies.trust(address) {
@@ -203,8 +202,8 @@ fn place_of(by_address: &PerAddress, gate: &Gate, peer: SocketAddr) -> Option<Ad
     by_address.take(address)
 }
 
-/// Without descriptors every accept fails at once: wait a little rather than spin, and
-/// go on when some are given back.
+/// Waits a little after a failed accept: without free descriptors every accept fails at once, and
+/// the loop would spin.
 async fn pause_after(error: &io::Error) {
     let of_this_connection = matches!(
         error.kind(),
@@ -226,8 +225,8 @@ async fn connection(
 ) {
     match tls {
         None => serve(stream, peer, place, front, ending).await,
-        // In a future of its own: it is three times as large, and a plain connection would
-        // keep room for it.
+        // Boxed: the TLS future is three times as large, and plain connections would keep memory
+        // for it.
         Some(acceptor) => {
             Box::pin(async move {
                 if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_WITHIN, acceptor.accept(stream)).await {
@@ -239,8 +238,8 @@ async fn connection(
     }
 }
 
-/// Serves one connection until it ends; when `ending` becomes true, only what is under way. A
-/// connection that becomes a WebSocket gives its place back: sockets have places of their own.
+/// Serves one connection until it ends; when `ending` becomes true, it finishes the running request
+/// only. A connection that becomes a WebSocket frees its place: sockets have their own.
 pub async fn serve<S>(stream: S, peer: SocketAddr, place: AddressPlace, front: Front, mut ending: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -264,8 +263,8 @@ where
         }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    // What hyper takes for the time of a head runs from the last answer on: it is how long a
-    // connection may be idle. The head's own time is `Heads`'.
+    // hyper's time limit for a head starts at the last answer, so it limits how long a connection
+    // may be idle. `Heads` limits the time of the head itself.
     http.timer(TokioTimer::new()).header_read_timeout(IDLE_WITHIN).max_buf_size(HEAD_MAX).keep_alive(true);
     let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
@@ -277,10 +276,11 @@ where
     let _ = connection.await;
 }
 
+/// Removes expired tokens, and reads the token file again when it changes.
 async fn watch_tokens(tokens: Arc<Tokens>, mut ending: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(TOKENS_EVERY);
     loop {
-        // A clock that is set may say another time meanwhile, but not for long.
+        // The wait is short, so that a clock that is set meanwhile is noticed soon.
         let expiry = tokens.next_expiry().map_or(TOKENS_EVERY * 2, |left| left.min(TOKENS_EVERY * 2));
         tokio::select! {
             _ = ticks.tick() => {}

@@ -32,7 +32,7 @@ impl Draft<'_> {
 
     /// Records that somebody has logged in.
     pub(super) fn logged_in(&mut self, actor: &Actor, now: Now) -> Outcome {
-        self.push(Kind::LoggedIn, nobody(now), actor.clone(), now);
+        self.push(Kind::LoggedIn, no_session(now), actor.clone(), now);
         Outcome::Done
     }
 
@@ -43,7 +43,7 @@ impl Draft<'_> {
 }
 
 /// The session of an event that is about no session.
-fn nobody(now: Now) -> Session {
+fn no_session(now: Now) -> Session {
     Session {
         id: SessionId::none(),
         app: "".into(),

@@ -14,7 +14,7 @@ use crate::error::Error;
 /// A value that the server put into the request before the handler runs.
 ///
 /// # Errors
-/// 500: the route was called without what stands in front of it.
+/// 500: the handler was called without the gate or the front before it.
 fn extension<T: Clone + Send + Sync + 'static>(parts: &Parts, what: &str) -> Result<T, Problem> {
     parts.extensions.get::<T>().cloned().ok_or_else(|| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the server did not note the request's {what}"))

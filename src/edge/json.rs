@@ -1,22 +1,22 @@
-//! Reads JSON objects from outside, bodies and frames alike, and says which field is wrong.
+//! Reads JSON objects of clients, in bodies and frames, and says which field is wrong.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// Why a text could not be read, in the words of the API.
+/// Why a text cannot be read, in words for the client.
 #[derive(Debug)]
 pub enum Unread {
-    /// It is JSON, but not what was asked for.
+    /// It is JSON, but not the expected fields.
     Shape(String),
-    /// It is no JSON.
+    /// It is not JSON.
     Syntax(String),
 }
 
-/// Reads a JSON object, and nothing but an object: serde would take a list too, and put its
-/// items into the fields in their order.
+/// Reads a JSON object. Only an object: serde would also take a list, and put its items into the
+/// fields in order.
 ///
 /// # Errors
-/// Which field is wrong and what it must be, or where the text is no JSON.
+/// Which field is wrong and what it must be, or where the text is not JSON.
 pub fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Unread> {
     let begins = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if begins != Some(&b'{') {
@@ -30,8 +30,7 @@ pub fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Unread> {
     })
 }
 
-/// The error with the field that it is about. Read once more to find that out, since only
-/// what is refused needs it.
+/// The error with the path of its field. It parses the text again: only refused texts need it.
 fn wrong_field<'a, T: Deserialize<'a>>(bytes: &'a [u8], error: &serde_json::Error) -> String {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let path = serde_path_to_error::deserialize::<_, T>(&mut reader).err().map(|error| error.path().to_string());
@@ -43,9 +42,9 @@ fn wrong_field<'a, T: Deserialize<'a>>(bytes: &'a [u8], error: &serde_json::Erro
         ("invalid type: map", "invalid type: an object"),
         ("invalid type: sequence", "invalid type: a list"),
     ];
-    let told = words.iter().fold(error.to_string(), |text, (rust, ours)| text.replace(rust, ours));
+    let message = words.iter().fold(error.to_string(), |text, (rust, ours)| text.replace(rust, ours));
     match path.as_deref() {
-        None | Some(".") => told,
-        Some(path) => format!("{path}: {told}"),
+        None | Some(".") => message,
+        Some(path) => format!("{path}: {message}"),
     }
 }

@@ -1,5 +1,5 @@
-//! Whether a caller may act for a session: with the session's own token, as a plain
-//! client on this machine, or as an administrator.
+//! Whether a caller may act for a session: with the session's token, as a plain client on this
+//! machine, or as an administrator. The writer checks it again when it decides the change.
 
 use std::sync::Arc;
 
@@ -12,12 +12,11 @@ use crate::scope::Scope;
 use crate::secret;
 use crate::session::{Session, SessionId};
 
-/// The one session that a request is about, if the caller may act for it. Who has to show a
-/// token and shows none of that session's learns nothing: the answer is the same whether the
-/// id is live, was killed, or was never there.
+/// Finds the session of a request, if the caller may act for it. A caller who needs the session's
+/// token and does not send it gets the same answer for live, killed and unknown ids.
 ///
 /// # Errors
-/// Unknown or killed id, for those who may know it; 401 for everybody else.
+/// Unknown or killed id, for callers who may know it; 401 for all others.
 pub(crate) async fn own(app: &Shared, caller: &Caller, id: &str, in_body: Option<&str>) -> Result<Arc<Session>> {
     let found = caller.narrowed(app.monitor.find(id).await, app, id, in_body);
     match found {
@@ -37,10 +36,10 @@ fn no_session_token() -> Error {
     )
 }
 
-/// Refuses who may neither make a session nor resume this one.
+/// Refuses a caller who may neither create a session nor resume this one.
 ///
 /// # Errors
-/// 401, whether or not the id is there; 410 for the owner of a killed session.
+/// 401, whether or not the id exists; 410 for the owner of a killed session.
 pub fn may_register(caller: &Caller, app: &Shared, id: &SessionId, in_body: Option<&str>) -> Result<()> {
     if caller.may_register() {
         return Ok(());
@@ -56,7 +55,8 @@ pub fn may_register(caller: &Caller, app: &Shared, id: &SessionId, in_body: Opti
     }
 }
 
-/// A refusal as somebody is told it who does not own the session: not why, nor by whom.
+/// The error without the reason of a kill and without who requested it: for callers who do not own
+/// the session.
 pub fn without_reasons(error: Error) -> Error {
     match error {
         Error::Gone { id, kill_id, until, .. } => Error::Gone { id, kill_id, until, reason: None, by: None },
@@ -65,22 +65,22 @@ pub fn without_reasons(error: Error) -> Error {
 }
 
 impl Caller {
-    /// Whose sessions the caller may see and end.
+    /// The apps whose sessions the caller may see and change.
     #[must_use]
     pub fn scope(&self) -> Scope {
         self.identity.as_ref().map_or_else(Scope::all, |identity| identity.scope.clone())
     }
 
-    /// One live session that the caller may look at.
+    /// One live session that the caller may see.
     ///
     /// # Errors
-    /// Unknown or killed id; to who is limited to some apps, all others are unknown.
+    /// Unknown or killed id; for a caller limited to some apps, the sessions of other apps are unknown.
     pub fn session(&self, app: &Shared, id: &str) -> Result<Arc<Session>> {
         self.narrowed(app.monitor.session(id), app, id, None)
     }
 
-    /// What was found, as who is limited to some apps may know it: another app's session, and
-    /// what was killed, are unknown, unless the caller owns it.
+    /// Limits a result to what the caller may know: for a caller limited to some apps, sessions of
+    /// other apps and killed sessions are unknown, unless the caller owns them.
     pub(crate) fn narrowed(
         &self,
         found: Result<Arc<Session>>,
@@ -100,8 +100,8 @@ impl Caller {
         found
     }
 
-    /// What a change of this session rests on. An administrator who is limited to some apps
-    /// acts on the very session that was looked at, and not on what may have its id by then.
+    /// The authority for a change of this session. An administrator who is limited to some apps may
+    /// change this session only, and not a later one with the same id.
     #[must_use]
     pub fn authority(&self, session: &Session, in_body: Option<&str>) -> Authority {
         match self.proof(in_body) {
@@ -112,22 +112,22 @@ impl Caller {
         }
     }
 
-    /// What the caller can show for a session: a token in the body counts as one in
-    /// the header, since `sendBeacon` can send no header.
+    /// What the caller has shown for a session. A token in the body counts like one in the header,
+    /// since `sendBeacon` cannot send headers.
     #[must_use]
     pub fn proof(&self, in_body: Option<&str>) -> Proof {
         match (in_body.map(secret::digest).or(self.session_token), &self.identity) {
             (Some(digest), _) => Proof::Token(digest),
             (None, Some(_)) if self.is_admin() => Proof::Trusted,
-            // Who may ping at all may go on pinging what the same token has made. A token
-            // that was given counts, though a plain local client might have left it out.
+            // A caller may go on pinging the sessions that its token has created. A token that is
+            // sent counts, even where a local client needs none.
             (None, Some(identity)) => Proof::Token(identity.token),
             (None, None) if self.plain_local => Proof::Trusted,
             (None, None) => Proof::Missing,
         }
     }
 
-    /// Lets pass who may act for this session.
+    /// Allows the caller to act for this session, or refuses.
     ///
     /// # Errors
     /// 401 without any proof, 403 with a wrong one.
@@ -146,25 +146,24 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may know of every session: a plain program on this machine, or an
-    /// administrator.
+    /// Whether the caller may know every id: a plain client on this machine, or an administrator.
     fn sees_all(&self) -> bool {
         self.plain_local || self.is_admin()
     }
 
-    /// Whether the caller may know what became of this id.
+    /// Whether the caller may know what happened to this id.
     #[must_use]
     pub fn may_know(&self, app: &Shared, id: &str, in_body: Option<&str>) -> bool {
         self.sees_all() || app.monitor.is_owner(id, self.proof(in_body))
     }
 
-    /// The address alone, for what a session does to itself: there is nobody else to name.
+    /// The actor of a change that a session makes itself: only the address is known.
     #[must_use]
     pub fn address(&self) -> Actor {
         Actor { from: Some(self.from.to_string().into()), ..Actor::default() }
     }
 
-    /// The actor for the log, where the request names nobody.
+    /// The actor for the log, if the request contains no name.
     #[must_use]
     pub fn actor(&self) -> Actor {
         self.actor_with(None)

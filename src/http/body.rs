@@ -1,4 +1,4 @@
-//! Bodies: at most 16 KiB, within 10 seconds, JSON by content type, never compressed.
+//! Extractors for bodies: at most 16 KiB, within 10 s, JSON by content type, never compressed.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::edge::problem::Problem;
 
 /// Largest body, in bytes.
 pub const BODY_MAX: usize = 16 * 1_024;
-/// How deep objects and lists may lie in each other; ours lie two deep.
+/// How deep objects and lists may be nested; the API needs two levels.
 const DEPTH_MAX: usize = 32;
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
-/// A JSON body that has to be there.
+/// A JSON body; an empty one is refused.
 pub struct Json<T>(pub T);
 
-/// A JSON body, or nothing.
+/// A JSON body; an empty one gives the default.
 pub struct Maybe<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
@@ -107,7 +107,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })
 }
 
-/// The depth of the deepest bracket outside strings, whether the JSON is whole or not.
+/// The deepest nesting of brackets outside strings; the JSON may be incomplete.
 fn depth(bytes: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);

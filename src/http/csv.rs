@@ -1,4 +1,4 @@
-//! Sessions as CSV (RFC 4180) that a spreadsheet can open without being told what to do by it.
+//! Sessions as CSV (RFC 4180), without cells that a spreadsheet would run as formulas.
 
 use std::borrow::Cow;
 
@@ -29,7 +29,7 @@ const HEAD: [&str; 21] = [
     "kill_reason",
 ];
 
-/// Lines of the table, with the head line where they are the first; lines end by CR LF.
+/// Lines of the table, after the head line if they are the first; lines end with CR LF.
 pub(super) fn sessions<'a>(sessions: impl Iterator<Item = &'a Session>, now: Timestamp, first: bool) -> String {
     let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     // Writing into a Vec does not fail, and every line has the cells of the head.
@@ -70,10 +70,10 @@ fn line(session: &Session, now: Timestamp) -> [Cow<'_, str>; 21] {
     ]
 }
 
-/// A cell in which a spreadsheet finds no formula (OWASP, CSV injection): an apostrophe
-/// stands before every sign that would begin one. That is at the start, behind blanks, and
-/// behind what another country's spreadsheet takes for the end of a cell. The page's
-/// `web/lib/csv.js` does the same; `tests/vectors/csv-cells.json` holds both to it.
+/// A cell without formulas (OWASP, CSV injection): an apostrophe is put before each sign that would
+/// begin one: at the start, after blanks, and after characters that end a cell in the spreadsheets
+/// of some countries. `web/lib/csv.js` does the same for the page; `tests/vectors/csv-cells.json`
+/// tests both.
 fn guarded(cell: &str) -> Cow<'_, str> {
     let harmful = |rest: &str| rest.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']);
     let ends_cell = |c: char| matches!(c, ';' | '\t' | '\r' | '\n');
@@ -82,7 +82,7 @@ fn guarded(cell: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(cell.len() + 2);
     let mut rest = cell;
-    // A tab or a return in front is itself a trick to hide what stands behind it.
+    // A leading tab or return would hide what follows it.
     let mut marked = rest.starts_with(['\t', '\r', '\n']);
     if marked {
         out.push('\'');

@@ -18,12 +18,12 @@ use crate::monitor::Day;
 use crate::registry::Counts;
 use crate::stats::{self, Minute};
 
-/// Lines that one answer holds at most.
+/// Most lines of one answer.
 const LINES_MAX: usize = 1_000;
-/// Lines of a timeline that are told; the newest where there are more.
+/// Most lines of a timeline; the newest are kept.
 const TIMELINE_MAX: usize = 10_000;
 
-/// What is asked of the log.
+/// A query to the log.
 #[derive(Deserialize, IntoParams)]
 pub(crate) struct LogQuery {
     /// Only these kinds, separated by commas.
@@ -32,9 +32,9 @@ pub(crate) struct LogQuery {
     session_id: Option<String>,
     /// Only this app.
     app_name: Option<String>,
-    /// Only what came before this place.
+    /// Only events before this `seq`.
     before: Option<u64>,
-    /// At most so many, 1000 at the most.
+    /// Most lines, up to 1000.
     limit: Option<usize>,
 }
 
@@ -44,11 +44,11 @@ impl QueryFields for LogQuery {}
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LogPage {
     events: Vec<log::Entry>,
-    /// What `before` takes for the next page; null at the end.
+    /// The value of `before` for the next page; null at the end.
     next: Option<u64>,
 }
 
-/// All that happened to one session.
+/// All events of one session.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Timeline {
     session_id: String,
@@ -116,16 +116,16 @@ pub(crate) async fn timeline(State(app): State<Shared>, Path(id): Path<String>, 
     let mut events = app.monitor.events(asked).await?;
     events.reverse();
     if events.is_empty() {
-        // Alive, but so old that the log has forgotten it; or never there.
+        // The log may have forgotten a live session that is old.
         caller.session(&app, &id)?;
     }
     Ok(axum::Json(Timeline { session_id: id, events }).into_response())
 }
 
-/// Which minutes.
+/// The query of `GET /stats`.
 #[derive(Deserialize, IntoParams)]
 pub(crate) struct StatsQuery {
-    /// The last so many, 1440 at the most.
+    /// How many minutes, up to 1440.
     minutes: Option<usize>,
 }
 

@@ -6,25 +6,25 @@ use utoipa::IntoParams;
 use crate::edge::extract::QueryFields;
 use crate::session::Session;
 
-/// What is asked of the live view.
+/// A query to the live sessions.
 #[derive(Clone, Default, Deserialize, IntoParams)]
 pub(crate) struct ListQuery {
     /// Only this app.
     app_name: Option<String>,
     /// Only this user.
     user_id: Option<String>,
-    /// Only this status, as it is shown.
+    /// Only this status, as dashboards show it.
     status: Option<String>,
-    /// Only those with this text in id, app, user, task, client or tags, in any case.
+    /// Only sessions with this text in id, app, user, task, client or tags; case does not matter.
     q: Option<String>,
-    /// At most so many.
+    /// Most sessions.
     limit: Option<usize>,
-    /// Behind this place, which `next` of the answer before told.
+    /// Only sessions after this place: `next` of the previous answer.
     pub(crate) after: Option<String>,
 }
 
 impl ListQuery {
-    /// What `q` looks for, in small letters.
+    /// The text of `q` in lower case.
     pub(crate) fn needle(&self) -> Option<String> {
         self.q.as_ref().filter(|q| !q.is_empty()).map(|q| q.to_lowercase())
     }

@@ -1,4 +1,4 @@
-//! For those who watch the watcher.
+//! Health and metrics of the server itself.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -8,7 +8,7 @@ use super::refusals::Refusals;
 use crate::edge::Shared;
 use crate::edge::gate::Caller;
 
-/// 503 and one word, which tells a stranger nothing.
+/// 503 with one word, which reveals nothing to strangers.
 fn not_ready(word: &'static str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], word).into_response()
 }

@@ -1,4 +1,4 @@
-//! What administrators do to sessions.
+//! Kill requests, and the removal of silent sessions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +19,16 @@ use crate::edge::problem::Answer;
 use crate::error::{Error, Result};
 use crate::fields;
 
-/// Why, and by whom.
+/// The reason of a kill request, and who makes it.
 #[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct KillBody {
     /// Shown to the user, at most 512 characters.
     reason: Option<String>,
-    /// Who asks, where no token says it.
+    /// Who requests it, if no token says it.
     by: Option<String>,
 }
 
-/// A kill that is under way.
+/// A kill request that was made.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct KillRequested<'a> {
     status: &'static str,
@@ -39,7 +39,7 @@ pub(crate) struct KillRequested<'a> {
     confirm_by: Timestamp,
 }
 
-/// How many sessions were asked to end.
+/// How many sessions got a kill request.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct KilledCount {
     killed_count: usize,
@@ -59,7 +59,7 @@ impl KillBody {
 }
 
 /// `POST /sessions/{id}/kill`
-#[utoipa::path(post, path = "/sessions/{id}/kill", tag = "administrators", params(("id" = String, Path, description = "The session")), request_body = Option<KillBody>, responses((status = 200, description = "asked to end, now or before", body = KillRequested), Refusals))]
+#[utoipa::path(post, path = "/sessions/{id}/kill", tag = "administrators", params(("id" = String, Path, description = "The session")), request_body = Option<KillBody>, responses((status = 200, description = "a kill was requested, now or before", body = KillRequested), Refusals))]
 pub(crate) async fn one(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -79,7 +79,7 @@ pub(crate) async fn one(
 }
 
 /// `POST /apps/{app_name}/kill-all`
-#[utoipa::path(post, path = "/apps/{app_name}/kill-all", tag = "administrators", params(("app_name" = String, Path, description = "The app")), request_body = Option<KillBody>, responses((status = 200, description = "how many were not asked before", body = KilledCount), Refusals))]
+#[utoipa::path(post, path = "/apps/{app_name}/kill-all", tag = "administrators", params(("app_name" = String, Path, description = "The app")), request_body = Option<KillBody>, responses((status = 200, description = "how many had no kill request before", body = KilledCount), Refusals))]
 pub(crate) async fn app(
     State(app): State<Shared>,
     Path(name): Path<String>,
@@ -92,7 +92,7 @@ pub(crate) async fn app(
     Ok(axum::Json(KilledCount { killed_count }).into_response())
 }
 
-/// How old is old.
+/// How long a session may be silent.
 #[derive(Deserialize, IntoParams)]
 pub(crate) struct StaleQuery {
     /// Minutes without a heartbeat.

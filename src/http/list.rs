@@ -1,4 +1,4 @@
-//! Reading the live view: filtered, paged, as JSON or CSV; never from the store.
+//! The live sessions, filtered and paged, as JSON or CSV; never read from the store.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -29,7 +29,7 @@ fn parse_cursor(text: &str) -> Result<(Timestamp, SessionId)> {
 }
 
 /// `GET /sessions`
-#[utoipa::path(get, path = "/sessions", tag = "administrators", params(ListQuery), responses((status = 200, description = "the live view", content((Page = "application/json"), (String = "text/csv"))), Refusals))]
+#[utoipa::path(get, path = "/sessions", tag = "administrators", params(ListQuery), responses((status = 200, description = "the live sessions", content((Page = "application/json"), (String = "text/csv"))), Refusals))]
 pub(crate) async fn list(
     State(app): State<Shared>,
     caller: Caller,
@@ -49,7 +49,7 @@ pub(crate) async fn list(
 }
 
 /// `GET /sessions/{id}`
-#[utoipa::path(get, path = "/sessions/{id}", tag = "administrators", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "it", body = SessionJson), Refusals))]
+#[utoipa::path(get, path = "/sessions/{id}", tag = "administrators", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "the session", body = SessionJson), Refusals))]
 pub(crate) async fn one(State(app): State<Shared>, Path(id): Path<String>, caller: Caller) -> Answer {
     let session = caller.session(&app, &id)?;
     Ok(axum::Json(SessionJson::new(&session, app.monitor.now())).into_response())

@@ -1,5 +1,5 @@
-//! A list of sessions on its way out, a piece at a time: what a slow reader costs is one
-//! piece, and not the list of 100,000.
+//! Sends a list of sessions in pieces, so that a slow reader costs the memory of one piece and not
+//! of a list of 100,000.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::wire::SessionJson;
 
 /// Rows that are encoded at once.
 const PIECE: usize = 256;
-/// How long one may take in all.
+/// How long the sending of a list may take.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(super) enum Format {
@@ -33,7 +33,7 @@ pub(super) enum Format {
     Csv,
 }
 
-/// A list that was asked for, of one exact position.
+/// A list that was asked for, at one position.
 pub(super) struct Listing {
     pub(super) view: View,
     /// The apps whose sessions the caller may see.
@@ -45,7 +45,7 @@ pub(super) struct Listing {
     pub(super) format: Format,
 }
 
-/// What documents call the answer; it is written piece by piece.
+/// The answer as the API documents it; it is written in pieces.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Page<'a> {
     sessions: Vec<SessionJson<'a>>,
@@ -55,7 +55,7 @@ pub(super) struct Page<'a> {
     seq: u64,
 }
 
-/// What stands behind the sessions of an answer.
+/// The fields after the sessions.
 #[derive(Serialize)]
 struct Tail<'a> {
     total: usize,
@@ -68,7 +68,7 @@ fn cursor(session: &Session) -> String {
     URL_SAFE_NO_PAD.encode(format!("{} {}", session.started_at.0, session.id))
 }
 
-/// How far a list has come.
+/// How far a list has been sent.
 struct Progress {
     listing: Listing,
     needle: Option<String>,
@@ -80,11 +80,11 @@ struct Progress {
 }
 
 impl Listing {
-    /// The answer, whose body is made as it is read.
+    /// The answer, whose body is made while it is read.
     pub(super) async fn answer(self, place: OwnedSemaphorePermit) -> Response {
         let needle = self.query.needle();
         let counting = (self.view.clone(), self.scope.clone(), self.query.clone(), needle.clone());
-        // Every session is looked at for this, so it is done beside the async threads.
+        // Counting reads every session, so it runs outside the async threads.
         let count = move || {
             let (view, scope, query, needle) = counting;
             let fits = |session: &&Arc<Session>| scope.allows(&session.app) && query.fits(session, needle.as_deref());
@@ -137,7 +137,7 @@ impl Progress {
     /// The next piece, and whether more follow.
     fn piece(&mut self, first: bool) -> (Bytes, bool) {
         let room = self.listing.query.limit().saturating_sub(self.written);
-        // One more than is written tells whether there are more.
+        // One row more than is written shows whether there are more.
         let mut rows = self.rows(room.min(PIECE).saturating_add(1));
         let more_exist = rows.len() > room.min(PIECE);
         rows.truncate(room.min(PIECE));
@@ -172,13 +172,13 @@ impl Progress {
             let tail = Tail { total: self.total, next, epoch, seq: view.seq };
             let from = out.len();
             let _ = serde_json::to_writer(&mut out, &tail);
-            // The object of the tail goes on where the list ends.
+            // The tail's fields continue the object: its brace becomes a comma.
             out[from] = b',';
         }
         out.into()
     }
 
-    /// The next sessions that fit, at most so many.
+    /// The next sessions that fit, at most `most`.
     fn rows(&self, most: usize) -> Vec<Arc<Session>> {
         let Listing { view, scope, query, after, .. } = &self.listing;
         let from = self.last.as_ref().map(|last| (last.started_at, last.id.clone())).or_else(|| after.clone());

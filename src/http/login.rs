@@ -1,4 +1,4 @@
-//! From the one-time link (or a pasted token) to a cookie that scripts cannot read.
+//! Login: exchanges the token of a one-time link, or a pasted token, for a cookie.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,7 +14,7 @@ use crate::edge::problem::{Answer, Problem};
 use crate::edge::{Base, Shared};
 use crate::tokens::LoggedIn;
 
-/// A secret.
+/// The token to log in with.
 #[derive(Deserialize, utoipa::ToSchema)]
 pub(crate) struct LoginBody {
     token: String,
@@ -42,7 +42,7 @@ pub(crate) async fn log_in(
         ));
     };
     let set = cookie::set(&headers, caller.secure, &base, &cookie).ok_or_else(unset)?;
-    // No log-in without its line in the audit log.
+    // No login without its line in the audit log.
     let actor = Actor { by: Some(identity.name.clone()), ..caller.address() };
     if let Err(error) = app.monitor.logged_in(actor).await {
         tokens.log_out(&identity);
@@ -56,7 +56,7 @@ pub(crate) async fn log_in(
 /// `POST /logout`
 #[utoipa::path(post, path = "/logout", tag = "the page", responses((status = 204, description = "logged out"), Refusals))]
 pub(crate) async fn log_out(State(app): State<Shared>, caller: Caller, Base(base): Base, headers: HeaderMap) -> Answer {
-    // The gate has looked whose cookie it is.
+    // The gate has found the identity of the cookie.
     if let Some(identity) = &caller.identity {
         app.gate.tokens.log_out(identity);
     }

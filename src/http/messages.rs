@@ -1,4 +1,4 @@
-//! Notes to users that end nothing.
+//! Messages to users.
 
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -18,29 +18,29 @@ use crate::fields;
 use crate::monitor::fresh_id;
 use crate::session::SessionId;
 
-/// What to say.
+/// A message.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct MessageBody {
     /// At most 512 characters.
     text: String,
     /// `info` or `warning`.
     level: Option<String>,
-    /// Who says it, where no token does.
+    /// Who sends it, if no token says it.
     by: Option<String>,
 }
 
-/// How far a note came.
+/// Who got a message.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SentBody {
     message_id: String,
-    /// Clients that it went to.
+    /// Clients that it was sent to.
     sent: usize,
     /// Sessions without a socket.
     unreachable: usize,
     deliveries: Vec<Delivered>,
 }
 
-/// When one client has shown a note; null where it has not said so yet.
+/// When one client showed a message; null if it has not confirmed that yet.
 #[derive(Serialize, ToSchema)]
 struct Delivered {
     session_id: String,
@@ -73,7 +73,7 @@ async fn send(app: &Shared, caller: &Caller, target: Target, body: &MessageBody)
 }
 
 /// `POST /sessions/{id}/message`
-#[utoipa::path(post, path = "/sessions/{id}/message", tag = "administrators", params(("id" = String, Path, description = "The session")), request_body = MessageBody, responses((status = 200, description = "how far it came", body = SentBody), Refusals))]
+#[utoipa::path(post, path = "/sessions/{id}/message", tag = "administrators", params(("id" = String, Path, description = "The session")), request_body = MessageBody, responses((status = 200, description = "who got it", body = SentBody), Refusals))]
 pub(crate) async fn one(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -85,7 +85,7 @@ pub(crate) async fn one(
 }
 
 /// `POST /apps/{app_name}/message`
-#[utoipa::path(post, path = "/apps/{app_name}/message", tag = "administrators", params(("app_name" = String, Path, description = "The app")), request_body = MessageBody, responses((status = 200, description = "how far it came", body = SentBody), Refusals))]
+#[utoipa::path(post, path = "/apps/{app_name}/message", tag = "administrators", params(("app_name" = String, Path, description = "The app")), request_body = MessageBody, responses((status = 200, description = "who got it", body = SentBody), Refusals))]
 pub(crate) async fn app(
     State(app): State<Shared>,
     Path(name): Path<String>,

@@ -1,4 +1,4 @@
-//! The dashboard and the browser client, out of the binary.
+//! The files of the dashboard and the browser client, which are in the binary.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -23,8 +23,8 @@ struct Client;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
 worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// A file of the page; while it is being worked on, from the folder that the
-/// environment names rather than from the binary.
+/// A file of the page; from the folder in `SESSIONWATCH_WEB_DIR`, if that is set, while somebody
+/// works on it.
 fn web(path: &str) -> Option<Vec<u8>> {
     if let Ok(folder) = std::env::var("SESSIONWATCH_WEB_DIR") {
         let plain = path.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
@@ -88,7 +88,7 @@ fn script(name: &str, headers: &HeaderMap) -> Answer {
         ([(header::CONTENT_TYPE, kind(name))], body).into_response()
     };
     let set = response.headers_mut();
-    // Asked for anew each time, so that a new server's client is there at once.
+    // Browsers ask each time, so that they get the client of a new server at once.
     set.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     set.insert(header::ETAG, HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"0\"")));
     set.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));

@@ -1,4 +1,4 @@
-//! A heartbeat from anything that can fetch a URL: `/ping/app/id`, `…/start`, `…/0`.
+//! Heartbeats from anything that can fetch a URL: `/ping/app/id`, `…/start`, `…/0`.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -18,29 +18,29 @@ use crate::error::{Error, Result};
 use crate::fields;
 use crate::session::{SessionId, Status};
 
-/// What a ping may say.
+/// The query of a ping.
 #[derive(Default, Deserialize, IntoParams)]
 pub(crate) struct PingQuery {
-    /// What it works on.
+    /// The current task.
     task: Option<String>,
-    /// What it does.
+    /// The status.
     status: Option<String>,
-    /// Who uses it; taken when the session is made.
+    /// The user; used when the ping creates the session.
     user_id: Option<String>,
 }
 
 impl QueryFields for PingQuery {}
 
-/// The query, or its refusal: a step checks the browser before it.
+/// The query, or its refusal: the check for browsers comes first.
 type Asked = std::result::Result<Query<PingQuery>, Problem>;
 
 fn plain(text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }
 
-/// A killed job is told so in the one word that it reads, even where it was killed while
-/// this was answered.
-fn told(pinged: Result<(Response, Authority)>) -> Answer {
+/// The answer to a ping. A killed job gets the one word that it reads, even if it was killed during
+/// the request.
+fn answer(pinged: Result<(Response, Authority)>) -> Answer {
     match pinged {
         Ok((answer, _)) => Ok(answer),
         Err(Error::Gone { .. }) => Ok((StatusCode::GONE, plain("KILL")).into_response()),
@@ -56,7 +56,7 @@ pub(crate) async fn beat(
     caller: Caller,
     Query(query): Query<PingQuery>,
 ) -> Answer {
-    told(ping(&app, &caller, &name, &id, &query, None).await)
+    answer(ping(&app, &caller, &name, &id, &query, None).await)
 }
 
 /// The same by POST.
@@ -78,7 +78,7 @@ pub(crate) async fn step(
     caller: Caller,
     query: Asked,
 ) -> Answer {
-    // A link, a picture or a page that is fetched ahead sends a GET that nobody has meant.
+    // A link, a picture or a prefetched page sends a GET that nobody intended.
     if caller.browser && what != "start" {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
@@ -91,7 +91,7 @@ pub(crate) async fn step(
 async fn step_of(app: Shared, (name, id, what): (String, String, String), caller: Caller, query: Asked) -> Answer {
     let Query(query) = query?;
     let cause = match what.as_str() {
-        "start" => return told(ping(&app, &caller, &name, &id, &query, Some(Status::Running)).await),
+        "start" => return answer(ping(&app, &caller, &name, &id, &query, Some(Status::Running)).await),
         "fail" => Cause::Failed,
         exit => match exit.parse::<u8>() {
             Ok(0) => Cause::Done,
@@ -109,7 +109,7 @@ async fn step_of(app: Shared, (name, id, what): (String, String, String), caller
         app.monitor.remove(fields::session_id(&id)?, cause, caller.address(), authority).await?;
         Ok((answer, authority))
     };
-    told(ending.await)
+    answer(ending.await)
 }
 
 /// The same by POST.
@@ -171,7 +171,7 @@ async fn make(
     let (mut registration, _) = body.check(caller, Some(id.clone()), app.monitor.timing())?;
     registration.status.clone_from(&report.status);
     registration.task = report.task.clone().flatten();
-    // Nobody is there to keep a session's token, so the token that made it is its own.
+    // A job keeps no session token, so the token that created the session is the session's token.
     if let Some(identity) = &caller.identity {
         registration.fresh_token = identity.token;
     }

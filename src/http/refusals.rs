@@ -16,20 +16,20 @@ pub(crate) struct ProblemDocument {
     detail: String,
 }
 
-/// What any request may be refused with.
+/// The refusals that any request may get.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its shape is used")]
 pub(crate) enum Refusals {
-    /// Not JSON, or not HTTP as it should be.
+    /// The body is not JSON, or the request is not valid HTTP.
     #[response(status = 400, content_type = "application/problem+json")]
     BadRequest(#[to_schema] ProblemDocument),
     /// A token is needed.
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthorized(#[to_schema] ProblemDocument),
-    /// Not with this token, or not from this origin.
+    /// This token or this origin may not do this.
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(#[to_schema] ProblemDocument),
-    /// Nobody has this id.
+    /// No session has this id.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(#[to_schema] ProblemDocument),
     /// This path does not take this method.
@@ -47,13 +47,13 @@ pub(crate) enum Refusals {
     /// The body is neither application/json nor text/plain.
     #[response(status = 415, content_type = "application/problem+json")]
     UnsupportedMediaType(#[to_schema] ProblemDocument),
-    /// The Host is not ours.
+    /// The Host is not a name of this server.
     #[response(status = 421, content_type = "application/problem+json")]
     MisdirectedRequest(#[to_schema] ProblemDocument),
-    /// A value is not what it has to be.
+    /// A value is not allowed.
     #[response(status = 422, content_type = "application/problem+json")]
     UnprocessableEntity(#[to_schema] ProblemDocument),
-    /// Too much at once, or the store cannot take it now; Retry-After says when.
+    /// Too many requests, or the store cannot commit now; `Retry-After` says when to try again.
     #[response(status = 503, content_type = "application/problem+json")]
     ServiceUnavailable(#[to_schema] ProblemDocument),
 }

@@ -1,4 +1,4 @@
-//! What apps ask: register, beat, report, end.
+//! The requests of apps: register, heartbeat, report, end.
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -21,7 +21,7 @@ use crate::session::SessionId;
 use crate::tokens::Role;
 use crate::wire::Seconds;
 
-/// What a registration is answered with.
+/// The answer to a registration.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RegisteredBody<'a> {
     session_id: &'a str,
@@ -34,6 +34,7 @@ pub(crate) struct RegisteredBody<'a> {
     expire_after: Seconds,
 }
 
+/// Registers a session, with the id of the path or of the body.
 async fn enter(app: &Shared, caller: &Caller, body: &RegisterBody, id: Option<SessionId>) -> Answer {
     let timing = app.monitor.timing();
     let (registration, token) = body.check(caller, id, timing)?;
@@ -57,8 +58,8 @@ async fn enter(app: &Shared, caller: &Caller, body: &RegisterBody, id: Option<Se
 /// `POST /sessions`
 #[utoipa::path(post, path = "/sessions", tag = "apps", request_body = RegisterBody, responses((status = 201, description = "made", body = RegisteredBody, headers(("location" = String))), (status = 200, description = "already there", body = RegisteredBody), Refusals))]
 pub(crate) async fn register(State(app): State<Shared>, caller: Caller, Json(body): Json<RegisterBody>) -> Answer {
-    // The clients of the system that this one replaces know no `client`, and no refusals
-    // either: one would cost them the session without a word.
+    // Clients of the system that this one replaces send no `client` and cannot handle a refusal:
+    // they would lose their session without a message.
     let old = body.client.as_deref().is_none_or(str::is_empty) && caller.cors.is_none();
     let body = if old { body.cleaned() } else { body };
     enter(&app, &caller, &body, None).await
@@ -75,9 +76,9 @@ pub(crate) async fn put(
     enter(&app, &caller, &body, Some(fields::session_id(&id)?)).await
 }
 
-/// What a heartbeat is answered with.
+/// The answer to a heartbeat.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Beaten<'a> {
+pub(crate) struct HeartbeatAnswer<'a> {
     kill_requested: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     kill_id: Option<&'a str>,
@@ -87,7 +88,7 @@ pub(crate) struct Beaten<'a> {
 }
 
 /// `POST /sessions/{id}/heartbeat`
-#[utoipa::path(post, path = "/sessions/{id}/heartbeat", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = Option<ReportBody>, responses((status = 200, description = "taken", body = Beaten), Refusals))]
+#[utoipa::path(post, path = "/sessions/{id}/heartbeat", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = Option<ReportBody>, responses((status = 200, description = "taken", body = HeartbeatAnswer), Refusals))]
 pub(crate) async fn heartbeat(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -97,7 +98,7 @@ pub(crate) async fn heartbeat(
     beat(&app, &caller, &id, body).await
 }
 
-/// Takes a heartbeat that the gate let through.
+/// Takes a heartbeat that has passed the gate.
 pub(crate) async fn beat(app: &Shared, caller: &Caller, id: &str, body: ReportBody) -> Answer {
     let session = own(app, caller, id, body.session_token.as_deref()).await?;
     let authority = caller.authority(&session, body.session_token.as_deref());
@@ -106,12 +107,13 @@ pub(crate) async fn beat(app: &Shared, caller: &Caller, id: &str, body: ReportBo
         let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         return Ok((content_type, r#"{"kill_requested":false}"#).into_response());
     };
-    let answer = Beaten { kill_requested: true, kill_id: Some(&kill.kill_id), reason: Some(kill.reason.as_deref()) };
+    let answer =
+        HeartbeatAnswer { kill_requested: true, kill_id: Some(&kill.kill_id), reason: Some(kill.reason.as_deref()) };
     Ok(axum::Json(answer).into_response())
 }
 
 /// `PUT /sessions/{id}/status`
-#[utoipa::path(put, path = "/sessions/{id}/status", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = ReportBody, responses((status = 200, description = "taken", body = Said), Refusals))]
+#[utoipa::path(put, path = "/sessions/{id}/status", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = ReportBody, responses((status = 200, description = "taken", body = Done), Refusals))]
 pub(crate) async fn status(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -128,10 +130,10 @@ pub(crate) async fn status(
         ));
     }
     app.monitor.report(session.id.clone(), report, authority).await?;
-    Ok(said("updated"))
+    Ok(done("updated"))
 }
 
-/// A body with nothing but, perhaps, the session's token.
+/// A body that may contain the session's token.
 #[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct TokenBody {
     /// The session's token.
@@ -139,7 +141,7 @@ pub(crate) struct TokenBody {
 }
 
 /// `DELETE /sessions/{id}`
-#[utoipa::path(delete, path = "/sessions/{id}", tag = "apps", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "gone", body = Said), Refusals))]
+#[utoipa::path(delete, path = "/sessions/{id}", tag = "apps", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "gone", body = Done), Refusals))]
 pub(crate) async fn delete(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -150,7 +152,7 @@ pub(crate) async fn delete(
 }
 
 /// `POST /sessions/{id}/end`
-#[utoipa::path(post, path = "/sessions/{id}/end", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = Option<TokenBody>, responses((status = 200, description = "gone", body = Said), Refusals))]
+#[utoipa::path(post, path = "/sessions/{id}/end", tag = "apps", params(("id" = String, Path, description = "The session")), request_body = Option<TokenBody>, responses((status = 200, description = "gone", body = Done), Refusals))]
 pub(crate) async fn end(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -160,6 +162,7 @@ pub(crate) async fn end(
     remove(&app, &caller, &id, body.session_token.as_deref(), Cause::Ended).await
 }
 
+/// Removes a session for its owner or an administrator.
 async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, cause: Cause) -> Answer {
     let session = own(app, caller, id, token).await?;
     let actor = match caller.proof(token) {
@@ -167,21 +170,21 @@ async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, ca
         _ => caller.actor(),
     };
     app.monitor.remove(session.id.clone(), cause, actor, caller.authority(&session, token)).await?;
-    Ok(said("deleted"))
+    Ok(done("deleted"))
 }
 
-/// The original's way to say that it is done.
+/// The answer of the system that this one replaces: what was done.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Said {
+pub(crate) struct Done {
     status: &'static str,
 }
 
 /// `{"status":"…"}`
-pub(crate) fn said(status: &'static str) -> Response {
-    axum::Json(Said { status }).into_response()
+pub(crate) fn done(status: &'static str) -> Response {
+    axum::Json(Done { status }).into_response()
 }
 
-/// That a session is alive.
+/// The answer for a live session.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Alive {
     alive: bool,
@@ -195,7 +198,7 @@ pub(crate) async fn alive(State(app): State<Shared>, Path(id): Path<String>, cal
     } else {
         own(&app, &caller, &id, None).await?
     };
-    // From the moment that it is asked to end, and not only once it is gone.
+    // Gone as soon as a kill is requested, and not only after the removal.
     if let Some(kill) = &session.kill {
         let tombstone = Tombstone::of(kill, kill.requested_at, session.token);
         let now = app.monitor.now();

@@ -1,5 +1,5 @@
-//! Server-Sent Events for one client: a kill is told the moment it is committed, and
-//! the stream ends.
+//! Server-sent events for one client: a kill request is sent as soon as it is committed, and ends
+//! the stream.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(crate) async fn events(State(app): State<Shared>, Path(id): Path<String>, ca
         }
     };
     let first = session.kill.clone().map(|kill| Push::Kill(session.id.clone(), kill));
-    // Given back when the stream ends.
+    // The stream keeps its place until it ends.
     let stream = follow(app, first, pushes).take_until(until.boxed()).map(move |event| {
         let _ = &place;
         event
@@ -44,7 +44,7 @@ pub(crate) async fn events(State(app): State<Shared>, Path(id): Path<String>, ca
     Ok(Sse::new(stream).keep_alive(keep_alive).into_response())
 }
 
-/// The events of one session; a kill, or its removal, is the last.
+/// The events of one session; a kill request or the removal is the last.
 fn follow(
     app: Shared,
     first: Option<Push>,

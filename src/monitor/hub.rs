@@ -1,5 +1,5 @@
-//! What reaches clients at once: every open socket has a small bounded queue here,
-//! and the writer puts kills and notes into it right after their commit.
+//! Pushes to clients: every open socket has a bounded queue here, and the writer puts kill requests
+//! and messages into it right after their commit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,37 +13,37 @@ use crate::change::{Cause, Event, Kind, Message};
 use crate::clock::Timestamp;
 use crate::session::{Kill, SessionId, SocketId};
 
-/// What a socket is told.
+/// A push to a client.
 #[derive(Clone, Debug)]
 pub enum Push {
-    /// This session is to end.
+    /// A kill was requested for this session.
     Kill(SessionId, Arc<Kill>),
-    /// Show this to its user.
+    /// A message for the session's user.
     Message(SessionId, Arc<Message>),
-    /// It opened a newer socket.
+    /// The session opened a newer socket.
     Superseded(SessionId),
-    /// It is no longer live.
+    /// The session is no longer live.
     Removed(SessionId, Cause),
 }
 
-/// A client has shown a note.
+/// A client has shown a message.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
-    /// Which note.
+    /// The id of the message.
     pub(super) message_id: Arc<str>,
-    /// Which client.
+    /// The session.
     pub(super) session: SessionId,
-    /// When.
+    /// When it was shown.
     pub(super) at: Timestamp,
 }
 
-/// Notes and kills that may wait for one socket, which may carry many sessions. A socket
-/// that lets more wait is closed; its client comes back and learns of a kill by
-/// resuming. The queue takes memory as it fills, in small blocks.
+/// Pushes that may wait for one socket, which may carry many sessions. A socket with more is
+/// closed; its client connects again and learns of a kill request when it resumes. The queue
+/// takes memory only as it fills.
 const WAITING_MAX: usize = 8_192;
 
-/// What waits for one socket. A channel would keep room for 32 pushes in every idle
-/// socket, which is more than all else that one needs.
+/// The queue of one socket. A channel would keep memory for 32 pushes in every idle socket, more
+/// than everything else that an idle socket needs.
 #[derive(Default)]
 struct Mailbox {
     inner: Mutex<Waiting>,
@@ -57,7 +57,7 @@ struct Waiting {
 }
 
 impl Mailbox {
-    /// False when too much waits already.
+    /// Queues a push; false when too many wait.
     fn put(&self, push: Push) -> bool {
         let mut waiting = self.inner.lock();
         let room = waiting.pushes.len() < WAITING_MAX;
@@ -72,12 +72,12 @@ impl Mailbox {
     }
 }
 
-/// A socket's end of its queue.
+/// The receiving end of a socket's queue.
 pub(super) struct Pushes(Arc<Mailbox>);
 
 impl Pushes {
-    /// The next push; `None` once the hub has given the socket up. Nothing is lost when
-    /// this is dropped while it waits.
+    /// Waits for the next push; `None` once the queue was too long and the hub has closed it. Cancel
+    /// safe.
     pub(super) async fn next(&mut self) -> Option<Push> {
         loop {
             {
@@ -94,7 +94,7 @@ impl Pushes {
     }
 }
 
-/// All open client sockets and listeners.
+/// The queues of all open client sockets and event streams.
 pub(super) struct Hub {
     sockets: DashMap<SocketId, Arc<Mailbox>>,
     listeners: DashMap<SessionId, Vec<mpsc::Sender<Push>>>,
@@ -114,7 +114,7 @@ impl Default for Hub {
 }
 
 impl Hub {
-    /// A new socket and its queue. The queue ends when the hub gives the socket up.
+    /// Opens the queue of a new socket.
     pub(super) fn open(&self) -> (SocketId, Pushes) {
         let socket = self.next.fetch_add(1, Ordering::Relaxed);
         let mailbox = Arc::new(Mailbox::default());
@@ -122,12 +122,12 @@ impl Hub {
         (socket, Pushes(mailbox))
     }
 
-    /// The socket has closed.
+    /// Closes the queue of a socket.
     pub(super) fn close(&self, socket: SocketId) {
         self.sockets.remove(&socket);
     }
 
-    /// Listens for what happens to one session without being its socket (SSE).
+    /// Opens a queue with the pushes of one session, for an event stream.
     pub(super) fn listen(&self, id: SessionId) -> mpsc::Receiver<Push> {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let mut senders = self.listeners.entry(id).or_default();
@@ -136,7 +136,7 @@ impl Hub {
         receiver
     }
 
-    /// Forgets listeners that are gone.
+    /// Drops the queues of event streams that have ended.
     pub(super) fn sweep(&self) {
         self.listeners.retain(|_, senders| {
             senders.retain(|sender| !sender.is_closed());
@@ -144,17 +144,17 @@ impl Hub {
         });
     }
 
-    /// Follows which notes are shown.
+    /// Subscribes to the messages that clients show.
     pub(super) fn deliveries(&self) -> broadcast::Receiver<Delivery> {
         self.deliveries.subscribe()
     }
 
-    /// Tells the socket that another one took its place.
+    /// Tells a socket that the session has a newer one.
     pub(super) fn supersede(&self, socket: SocketId, id: SessionId) {
         self.push(socket, Push::Superseded(id));
     }
 
-    /// Tells whoever has to know of a committed event.
+    /// Pushes a committed event to the session's socket and event streams, if it concerns them.
     pub(super) fn notify(&self, event: &Event) {
         let session = &event.session;
         let push = match (event.kind, &session.kill, &event.message) {

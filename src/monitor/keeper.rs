@@ -1,5 +1,5 @@
-//! What happens by the clock, whether or not anybody looks: deadlines, heartbeats to
-//! the dashboards and to the store, the counts of a minute, what is old enough to go.
+//! What happens by the clock: deadlines, heartbeats to dashboards and to the store, the counts of
+//! each minute, the removal of old data.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::registry::Due;
 use crate::session::{Session, SessionId};
 use crate::timing::Timing;
 
-/// Sessions that one look at the deadlines takes, so that a crowd that is due at once
-/// holds up nobody.
+/// Sessions that are checked at once; more are checked in further slices, so that other tasks run
+/// in between.
 const SLICE: usize = 1_000;
 
-/// Starts the keeper's tasks; they end with `monitor.shutdown`.
+/// Starts the keeper's tasks; they end when the monitor ends.
 pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> {
     let deadlines = {
         let monitor = monitor.clone();
@@ -73,7 +73,7 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
     ]
 }
 
-/// Sees when the silence was the machine's own.
+/// Notices when the machine or the process slept, or a clock was set.
 struct Watch {
     last: Now,
 }
@@ -83,8 +83,8 @@ impl Watch {
         Self { last: now }
     }
 
-    /// A suspended machine stops the monotonic clock and not the wall clock; a stopped
-    /// process sees both move on; a set clock moves only the wall.
+    /// Whether that happened since the last call. A suspended machine stops the monotonic clock only;
+    /// a stopped process finds both clocks moved on; setting the time moves the wall clock only.
     fn slept_or_jumped(&mut self, now: Now, timing: &Timing) -> bool {
         let passed = now.mono.since(self.last.mono);
         let on_the_wall = now.wall.since(self.last.wall);
@@ -94,7 +94,7 @@ impl Watch {
     }
 }
 
-/// Heartbeats on their way to the store.
+/// Heartbeats that are not in the store yet.
 struct Flush {
     waiting: HashMap<SessionId, Arc<Session>>,
     since: Instant,
@@ -107,12 +107,14 @@ impl Default for Flush {
 }
 
 impl Flush {
+    /// Collects the heartbeats since the last call and sends them to dashboards.
     fn take(&mut self, monitor: &Monitor) {
         let moved = monitor.registry.take_moved();
         self.waiting.extend(moved.iter().map(|session| (session.id.clone(), session.clone())));
         monitor.feed.publish_beats(moved);
     }
 
+    /// Writes the collected heartbeats to the store.
     async fn write(&mut self, monitor: &Monitor) {
         self.since = Instant::now();
         let beats: Vec<(SessionId, Timestamp)> =
@@ -122,14 +124,14 @@ impl Flush {
         }
         match monitor.backend.beats(beats).await {
             Ok(()) => self.waiting.clear(),
-            // They stay, and go with the next flush.
+            // They stay and are written with the next flush.
             Err(error) => tracing::warn!(%error, "heartbeats could not be written yet"),
         }
     }
 }
 
 impl Monitor {
-    /// Sleeps until the next tick; false when the monitor ends.
+    /// Waits for the next tick; false when the monitor ends.
     async fn next(&self, ticks: &mut tokio::time::Interval) -> bool {
         if self.restored().await.is_err() {
             return false;
@@ -141,8 +143,8 @@ impl Monitor {
         }
     }
 
-    /// Finds who is due now and has the writer judge them, in slices. The server calls
-    /// this by the clock; a test calls it after moving its own.
+    /// Finds the sessions whose deadline has passed and asks the writer to mark or remove them. The
+    /// server calls this by the clock; a test calls it after it has moved its own clock.
     pub async fn sweep(&self) {
         let mut again = true;
         while again {
@@ -164,6 +166,7 @@ impl Monitor {
         }
     }
 
+    /// Writes the counts of the minutes that are over.
     async fn write_minutes(&self) {
         let now = self.clock.now().wall;
         for minute in self.stats.tick(now, self.registry.counts()) {
@@ -173,6 +176,7 @@ impl Monitor {
         }
     }
 
+    /// Removes what is older than the settings keep: tombstones, log lines, closed queues.
     async fn forget(&self) {
         let now = self.clock.now().wall;
         self.hub.sweep();

@@ -1,5 +1,6 @@
-//! The monitor, assembled: start, restore, what one can look at, the end. What one can
-//! ask of it stands in `verbs`.
+//! The monitor of one server: its start, its restore, the queue of the writer, its end. What
+//! callers change is in `verbs`, what they read in `reads`, dashboards in `subscription`, client
+//! sockets in `sockets`.
 
 mod hub;
 mod keeper;
@@ -41,7 +42,7 @@ use reports::Reports;
 pub use supervisor::Supervisor;
 use writer::Writer;
 
-/// Batches that may wait for the feed; a writer that runs ahead of it by more waits.
+/// Batches that may wait for the feed; the writer waits when there are more.
 const FEED_QUEUE: usize = 256;
 
 /// The monitor of one server.
@@ -64,7 +65,7 @@ pub struct Monitor {
     started_at: Timestamp,
 }
 
-/// A change on its way.
+/// A change that waits for the writer.
 pub struct Pending(oneshot::Receiver<Result<Outcome>>);
 
 impl Pending {
@@ -86,10 +87,9 @@ fn full() -> Error {
 }
 
 impl Monitor {
-    /// Starts the writer and the feed, and restores what the store remembers. A large
-    /// store is restored while the server already answers heartbeats; see
-    /// [`Monitor::restored`]. Everyone gets a full `stale_after`: the time that the server
-    /// was away was not theirs.
+    /// Starts the writer and the feed, and restores the sessions of the store. While a large store is
+    /// restored the server already answers heartbeats; see [`Monitor::restored`]. Every session
+    /// gets a full `stale_after`: while the server was down, no client could send heartbeats.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -130,7 +130,7 @@ impl Monitor {
             probe: probe::Probe::default(),
             started_at: now.wall,
         });
-        let (tell, told) = oneshot::channel();
+        let (restored, restore) = oneshot::channel();
         let restoring = monitor.clone();
         let task = monitor.supervisor.spawn("the writer", async move {
             let done = restoring.restore(now).await;
@@ -140,7 +140,7 @@ impl Monitor {
                 tracing::error!(%error, "the store could not be read");
                 restoring.end();
             }
-            let _ = tell.send(done);
+            let _ = restored.send(done);
             if read {
                 let publishing = restoring.supervisor.spawn("the feed", async move { feed.run(batches).await });
                 drop(restoring);
@@ -152,12 +152,13 @@ impl Monitor {
         if !timing.report_every.is_zero() {
             tokio::spawn(reports::pass_on(monitor.reports.clone(), Arc::downgrade(&monitor), monitor.ending()));
         }
-        match tokio::time::timeout(Timing::RESTORE_AT_ONCE, told).await {
+        match tokio::time::timeout(Timing::RESTORE_AT_ONCE, restore).await {
             Ok(Ok(Err(error))) => Err(error),
             _ => Ok(monitor),
         }
     }
 
+    /// Restores sessions, tombstones and counts from the store.
     async fn restore(&self, now: Now) -> Result<()> {
         let stored = self.backend.load(now.wall).await?;
         for (id, tombstone) in stored.tombstones {
@@ -172,14 +173,14 @@ impl Monitor {
         Ok(())
     }
 
-    /// Whether everything that the store remembers is there.
+    /// Whether all sessions of the store are restored.
     #[must_use]
     pub fn is_restored(&self) -> bool {
         *self.restored.borrow()
     }
 
-    /// Waits until everything that the store remembers is there. Changes wait for it by
-    /// themselves; who reads has to.
+    /// Waits until all sessions of the store are restored. Changes wait for it on their own; reads do
+    /// not, so callers that read have to call this.
     ///
     /// # Errors
     /// The server ends.
@@ -194,14 +195,13 @@ impl Monitor {
         }
     }
 
-    /// Starts what happens by the clock. A test that moves the clock itself leaves it
-    /// out and calls [`Monitor::sweep`].
+    /// Starts the tasks that run by the clock. A test with its own clock does not call it and calls
+    /// [`Monitor::sweep`].
     pub fn keep(self: &Arc<Self>) {
         *self.keepers.lock() = keeper::start(self);
     }
 
-    /// Takes no more changes, finishes those under way, writes the heartbeats and
-    /// leaves the store.
+    /// Refuses new changes, finishes those that are queued, writes the heartbeats, closes the store.
     pub async fn shutdown(&self) {
         self.ending.send_replace(true);
         let keepers = std::mem::take(&mut *self.keepers.lock());
@@ -219,8 +219,8 @@ impl Monitor {
         }
     }
 
-    /// Asks for a change and waits only for a place in the queue: for sockets, which
-    /// hold their clients back rather than refuse them.
+    /// Queues a change and waits only while the queue is full: for sockets, which slow their clients
+    /// down (backpressure) instead of refusing them.
     ///
     /// # Errors
     /// The server ends.
@@ -233,7 +233,7 @@ impl Monitor {
         Ok(Pending(pending))
     }
 
-    /// Asks for a change that nobody waits for; lost when the queue is full.
+    /// Queues a change without waiting for it; drops it when the queue is full.
     fn note(&self, change: Change) {
         let Some(jobs) = self.jobs.lock().clone() else { return };
         if jobs.try_send(Job { change, now: self.clock.now(), reply: None }).is_ok() {
@@ -241,13 +241,14 @@ impl Monitor {
         }
     }
 
-    /// Hands merged reports to the writer: those whose sessions' rates allow it, or all.
+    /// Queues merged reports: those whose sessions' rates allow it, or all.
     fn pass_on_reports(&self, all: bool) {
         let Some(jobs) = self.jobs.lock().clone() else { return };
         let passed = self.reports.pass_on(&self.registry, self.clock.now(), &jobs, all);
         self.metrics.queue(passed);
     }
 
+    /// Queues a change and waits for its result; 503 when the queue is full.
     async fn ask(&self, change: Change) -> Result<Outcome> {
         let (reply, pending) = oneshot::channel();
         let job = Job { change, now: self.clock.now(), reply: Some(reply) };
@@ -260,18 +261,18 @@ impl Monitor {
         Pending(pending).done().await
     }
 
-    /// Becomes true when the server ends.
+    /// A value that becomes true when the server ends.
     #[must_use]
     pub fn ending(&self) -> watch::Receiver<bool> {
         self.ending.subscribe()
     }
 
-    /// Tells everyone that the server ends.
+    /// Tells all tasks and sockets that the server ends.
     pub fn end(&self) {
         self.ending.send_replace(true);
     }
 
-    /// Who watches over the tasks that live as long as the server.
+    /// The supervisor of the tasks that run as long as the server.
     #[must_use]
     pub fn supervisor(&self) -> &Supervisor {
         &self.supervisor
@@ -284,7 +285,7 @@ pub async fn ended(ending: &mut watch::Receiver<bool>) {
     let _ = ending.wait_for(|ending| *ending).await;
 }
 
-/// An id for a kill or a note.
+/// A fresh id for a kill request or a message.
 #[must_use]
 pub fn fresh_id() -> Arc<str> {
     uuid::Uuid::new_v4().to_string().into()

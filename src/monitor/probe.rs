@@ -1,4 +1,4 @@
-//! Whether the writer answers: a change that changes nothing goes through its queue.
+//! Checks whether the writer answers, with a change that changes nothing.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::error::Result;
 
 /// How long the writer may take to answer.
 const WITHIN: Duration = Duration::from_secs(2);
-/// An answer counts for so long: strangers may ask, and must not fill the queue.
+/// How long an answer is used again: anybody may ask, and must not fill the queue.
 const FRESH: Duration = Duration::from_millis(250);
 
-/// The last answer, and when it came. Its lock is held while one asks, and all who come
-/// meanwhile share the answer.
+/// The last answer, and when it came. Its lock is held while one caller asks; callers that come
+/// meanwhile get the same answer.
 #[derive(Default)]
 pub(super) struct Probe(tokio::sync::Mutex<Option<(Instant, bool)>>);
 
 impl Monitor {
-    /// Keeps in the log that somebody has logged in.
+    /// Records in the log that somebody has logged in.
     ///
     /// # Errors
     /// Store.
@@ -27,7 +27,7 @@ impl Monitor {
         self.ask(Change::LoggedIn(actor)).await.map(drop)
     }
 
-    /// Whether the writer takes changes now; tells within a few seconds.
+    /// Whether the writer takes changes now; answers within 4 s.
     pub async fn answers(&self) -> bool {
         let asked = async {
             let mut last = self.probe.0.lock().await;

@@ -1,5 +1,5 @@
-//! The queue in front of the writer. It has two lanes, so that apps which flood the
-//! monitor with changes never hold up an administrator.
+//! The queue of the writer. It has two lanes, so that the changes of an administrator overtake
+//! those of apps that flood the monitor.
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -8,33 +8,33 @@ use crate::clock::Now;
 use crate::decide::Outcome;
 use crate::error::Result;
 
-/// Changes that may wait in each lane; more is 503.
+/// Changes that may wait in each lane; above this limit callers get 503.
 pub(super) const QUEUE: usize = 4_096;
 
-/// One change, and who waits for it.
+/// One change, and the caller that waits for it.
 pub(super) struct Job {
     pub(super) change: Change,
     pub(super) now: Now,
     pub(super) reply: Option<oneshot::Sender<Result<Outcome>>>,
 }
 
-/// There is no place, or nobody writes any more.
+/// The lane is full, or the writer has ended.
 pub(super) struct NoPlace;
 
-/// The end that changes are put into.
+/// The sending end.
 #[derive(Clone)]
 pub(super) struct Sender {
     control: mpsc::Sender<Job>,
     apps: mpsc::Sender<Job>,
 }
 
-/// The writer's end.
+/// The receiving end: the writer's.
 pub(super) struct Jobs {
     control: mpsc::Receiver<Job>,
     apps: mpsc::Receiver<Job>,
 }
 
-/// An empty queue.
+/// Makes an empty queue.
 pub(super) fn queue() -> (Sender, Jobs) {
     let (control_sender, control) = mpsc::channel(QUEUE);
     let (apps_sender, apps) = mpsc::channel(QUEUE);
@@ -42,12 +42,12 @@ pub(super) fn queue() -> (Sender, Jobs) {
 }
 
 impl Sender {
-    /// Waits for a place; fails when the writer is gone.
+    /// Queues a change; waits while the lane is full. Fails when the writer has ended.
     pub(super) async fn send(&self, job: Job) -> std::result::Result<(), NoPlace> {
         self.lane(&job.change).send(job).await.map_err(|_| NoPlace)
     }
 
-    /// Takes a place if there is one.
+    /// Queues a change; fails when the lane is full.
     pub(super) fn try_send(&self, job: Job) -> std::result::Result<(), NoPlace> {
         self.lane(&job.change).try_send(job).map_err(|_| NoPlace)
     }
@@ -58,7 +58,7 @@ impl Sender {
 }
 
 impl Jobs {
-    /// The next job, those of administrators first; `None` when nobody can ask any more.
+    /// Waits for the next job, those of administrators first; `None` when the queue is closed.
     pub(super) async fn recv(&mut self) -> Option<Job> {
         tokio::select! {
             biased;
@@ -68,19 +68,19 @@ impl Jobs {
         }
     }
 
-    /// The next job that is there already.
+    /// The next job, if one is queued.
     pub(super) fn try_recv(&mut self) -> Option<Job> {
         self.control.try_recv().or_else(|_| self.apps.try_recv()).ok()
     }
 
-    /// How many wait.
+    /// How many jobs wait.
     pub(super) fn len(&self) -> usize {
         self.control.len() + self.apps.len()
     }
 }
 
-/// Whether a change is an administrator's, or a step of a kill that one asked for. An app
-/// has at most a few of these for each kill of its sessions.
+/// Whether a change is an administrator's, or a step of a kill request. An app has at most a few
+/// of these for each kill request.
 fn is_control(change: &Change) -> bool {
     match change {
         Change::Kill { .. }

@@ -1,7 +1,7 @@
-//! How often one session's reports are written. A session that reports faster than its
-//! rate is not refused: its reports are merged, the newest wins, and one is written each
-//! time the rate allows it. So an app that floods the monitor fills neither the queue nor
-//! the disk, and an honest client never sees an error.
+//! Limits how often one session's reports are written. A session that reports faster than its
+//! rate is not refused: its reports are merged, the newest values win, and the result is written
+//! when the rate allows it. So an app that floods the monitor fills neither the queue nor the
+//! disk, and a correct client never gets an error.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,18 +21,18 @@ use crate::registry::Registry;
 use crate::session::{Session, SessionId};
 use crate::timing::Timing;
 
-/// How often the merged reports are looked through.
+/// How often the merged reports are checked.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where a report goes.
 pub(super) enum Way {
     /// To the writer, now.
     Direct(Report),
-    /// It is merged with others of its session, and written a little later.
+    /// It is merged with other reports of its session and written later.
     Merged(oneshot::Receiver<Result<Outcome>>),
 }
 
-/// The reports that wait for their session's rate; at most one for each live session.
+/// The merged reports that wait for their session's rate; at most one for each live session.
 #[derive(Default)]
 pub(super) struct Reports {
     waiting: Mutex<HashMap<SessionId, Waiting>>,
@@ -47,8 +47,8 @@ struct Waiting {
 }
 
 impl Reports {
-    /// Decides whether a report may be written now. One that the session's socket or token does
-    /// not stand behind goes to the writer, which refuses it: it uses up nobody's rate.
+    /// Decides whether a report may be written now. A report without authority over the session goes
+    /// to the writer, which refuses it: it does not use the session's rate.
     pub(super) fn take(
         &self,
         session: &Session,
@@ -75,7 +75,7 @@ impl Reports {
         if session.pulse.may_report(now.mono, every, burst) {
             return Way::Direct(report);
         }
-        // The socket may close before it is written: the report was the session's own all the same.
+        // The socket may close before the report is written; the report stays valid.
         let authority = session.token.map_or(authority, |token| Authority::Proof(Proof::Token(token)));
         waiting.insert(session.id.clone(), Waiting { report, authority, replies: vec![reply] });
         self.count.store(waiting.len(), Ordering::Release);
@@ -84,9 +84,8 @@ impl Reports {
         Way::Merged(pending)
     }
 
-    /// Hands the reports to the writer whose sessions' rates allow it, or all of them; tells how
-    /// many. Under the lock until each is in the queue, so that no later report of the same
-    /// session can come before it.
+    /// Queues the reports whose sessions' rates allow it, or all reports; returns how many. It holds
+    /// the lock until they are queued, so that no later report of a session overtakes them.
     pub(super) fn pass_on(&self, registry: &Registry, now: Now, jobs: &Sender, all: bool) -> i64 {
         let (every, burst) = (registry.timing().report_every, registry.timing().report_burst);
         let mut passed = 0;
@@ -100,7 +99,7 @@ impl Reports {
             let (reply, done) = oneshot::channel();
             let change = Change::Report(id.clone(), report.clone(), authority);
             if jobs.try_send(Job { change, now, reply: Some(reply) }).is_err() {
-                // The queue is full: they stay, and are tried again.
+                // The queue is full: the report stays and is tried again.
                 waiting.insert(id, Waiting { report, authority, replies });
                 continue;
             }
@@ -119,7 +118,7 @@ impl Reports {
     }
 }
 
-/// Looks through the merged reports of a monitor, while any wait, until it ends.
+/// Checks the merged reports regularly, while there are any, until the monitor ends.
 pub(super) async fn pass_on(reports: Arc<Reports>, monitor: Weak<Monitor>, mut ending: watch::Receiver<bool>) {
     let looking = async {
         loop {

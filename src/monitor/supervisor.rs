@@ -1,11 +1,11 @@
-//! The tasks that live as long as the server: the writer, the feed, the keeper, the
-//! watcher of the tokens. When one of them ends, by a panic or otherwise, the server no
-//! longer does what it says, and so the process ends.
+//! The tasks that run as long as the server: the writer, the feed, the keeper, the watcher of the
+//! tokens. If one of them ends, by a panic or otherwise, the server no longer works correctly, so
+//! the process ends.
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Watches over the long-lived tasks.
+/// Notices when a long-lived task ends.
 pub struct Supervisor {
     ended: watch::Sender<Option<&'static str>>,
 }
@@ -16,15 +16,15 @@ impl Default for Supervisor {
     }
 }
 
-/// Dropped with its task's future, after a panic too.
+/// Reports the end of a task when it is dropped with the task's future, after a panic too.
 struct Ended {
     name: &'static str,
-    told: watch::Sender<Option<&'static str>>,
+    report: watch::Sender<Option<&'static str>>,
 }
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.told.send_if_modified(|first| {
+        self.report.send_if_modified(|first| {
             let is_first = first.is_none();
             first.get_or_insert(self.name);
             is_first
@@ -33,16 +33,16 @@ impl Drop for Ended {
 }
 
 impl Supervisor {
-    /// Starts a task; its end is told by [`Supervisor::one_ended`].
+    /// Starts a task; [`Supervisor::one_ended`] reports its end.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        let ended = Ended { name, told: self.ended.clone() };
+        let ended = Ended { name, report: self.ended.clone() };
         tokio::spawn(async move {
             let _ended = ended;
             task.await;
         })
     }
 
-    /// Waits until one of the tasks has ended; tells which. At a shutdown all of them do.
+    /// Waits until a task has ended; returns its name. At a shutdown all tasks end.
     pub async fn one_ended(&self) -> &'static str {
         let mut ended = self.ended.subscribe();
         let first = ended.wait_for(Option::is_some).await;

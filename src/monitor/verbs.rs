@@ -1,6 +1,5 @@
-//! What can be asked of the monitor, one method a verb. Everything that HTTP and the
-//! sockets do goes through here; heartbeats are answered from memory, changes by the
-//! writer.
+//! What callers do to sessions, one method a verb. Everything that HTTP and the sockets change goes
+//! through here; heartbeats are answered from memory, changes by the writer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,36 +13,36 @@ use crate::error::Result;
 use crate::session::{Kill, Session, SessionId, SocketId};
 use crate::timing::Timing;
 
-/// A session that registered.
+/// A session after its registration.
 pub struct Registered {
-    /// As it is now.
+    /// The session now.
     pub session: Arc<Session>,
-    /// It was there already.
+    /// It existed before.
     pub resumed: bool,
-    /// The token given as fresh is its token from now on.
+    /// Its token is now the fresh one of the registration.
     pub fresh_token: bool,
 }
 
-/// How far a note came.
+/// Who got a message.
 pub struct Sent {
-    /// Names the note.
+    /// The id of the message.
     pub message_id: Arc<str>,
-    /// Clients that it went to.
+    /// Clients that it was sent to.
     pub sent: usize,
     /// Sessions without a socket.
     pub unreachable: usize,
-    /// When each client that it went to has shown it, as far as is known yet.
+    /// When each client showed it; `None` where that is not known yet.
     pub deliveries: Vec<(SessionId, Option<Timestamp>)>,
 }
 
 impl Monitor {
-    /// Makes or resumes a session.
+    /// Creates or resumes a session.
     ///
     /// # Errors
-    /// Killed id, somebody else's id, too many sessions, store.
+    /// Killed id, another client's id, too many sessions, store.
     pub async fn register(&self, registration: Registration) -> Result<Registered> {
         if self.reports_too_fast(&registration) {
-            // Registering anew can say as much as a report, so it has the same rate.
+            // A registration can change as much as a report, so it has the same rate.
             tokio::time::sleep(self.timing().report_every).await;
         }
         match self.ask(Change::Register(Box::new(registration))).await? {
@@ -54,7 +53,7 @@ impl Monitor {
         }
     }
 
-    /// Whether a session that is there already registers again faster than it may report.
+    /// Whether a live session registers again faster than it may report.
     #[must_use]
     pub fn reports_too_fast(&self, registration: &Registration) -> bool {
         let Timing { report_every, report_burst, .. } = *self.timing();
@@ -66,7 +65,7 @@ impl Monitor {
             })
     }
 
-    /// Takes a sign of life, and what the client says with it if that is new.
+    /// Takes a heartbeat, and the report that came with it if that changes anything.
     ///
     /// # Errors
     /// Unknown or killed id; the store, where something new was said.
@@ -74,7 +73,7 @@ impl Monitor {
         self.beat(self.session(id)?, report, authority).await
     }
 
-    /// As [`Monitor::heartbeat`], for who has the session at hand.
+    /// As [`Monitor::heartbeat`], for a caller that has the session.
     ///
     /// # Errors
     /// The store, where something new was said.
@@ -88,25 +87,25 @@ impl Monitor {
         if let Some(report) = report.filter(|report| says_more(&session, report)) {
             self.write_report(&session, report, authority).await?;
         }
-        // The answer tells it.
+        // The answer tells the client of its kill request.
         if let Some(kill) = &session.kill {
             self.kill_delivered(&session.id, kill);
         }
         Ok(session)
     }
 
-    /// Takes a sign of life, and sees to it that it is seen.
+    /// Records that a session is alive; marks a stale session as alive.
     async fn alive(&self, session: &Session) {
         self.registry.beat_session(session, self.clock.now());
         if session.stale {
-            // What is seen changes, so this one beat in a long silence waits for the store,
-            // though not for long: it counts as a sign of life either way.
+            // This heartbeat changes what dashboards show, so it waits for the store, for 1 s at most:
+            // it counts even if the store is slow.
             let recovered = self.ask(Change::Recover(session.id.clone()));
             let _ = tokio::time::timeout(Duration::from_secs(1), recovered).await;
         }
     }
 
-    /// Notes that the client was told of its kill; the first time counts.
+    /// Records that the client received its kill request; the first time counts.
     pub fn kill_delivered(&self, id: &SessionId, kill: &Kill) {
         if kill.delivered_at.is_none() {
             self.note(Change::KillDelivered(id.clone(), kill.kill_id.clone(), Authority::Server));
@@ -125,7 +124,7 @@ impl Monitor {
         }
     }
 
-    /// Takes what a client says of itself.
+    /// Takes a client's report.
     ///
     /// # Errors
     /// Unknown or killed id, store.
@@ -135,7 +134,7 @@ impl Monitor {
         self.write_report(&session, report, authority).await.map(drop)
     }
 
-    /// Waits until a report is durable: it, or a newer one of the session that it was merged with.
+    /// Waits until a report is durable, alone or merged with newer ones.
     async fn write_report(&self, session: &Session, report: Report, authority: Authority) -> Result<Outcome> {
         match self.reports.take(session, report, authority, self.clock.now(), self.timing()) {
             Way::Direct(report) => self.ask(Change::Report(session.id.clone(), report, authority)).await,
@@ -143,8 +142,8 @@ impl Monitor {
         }
     }
 
-    /// As [`Monitor::report`], for sockets; `None` where the report was merged with others,
-    /// since the session reports faster than its rate.
+    /// As [`Monitor::report`], for sockets: does not wait. `None` if the session reports faster than
+    /// its rate, so that the report was merged with others.
     ///
     /// # Errors
     /// The server ends.
@@ -159,7 +158,7 @@ impl Monitor {
         self.submit(Change::Report(id, report, authority)).await.map(Some)
     }
 
-    /// Asks a session to end; the second time tells of the first.
+    /// Requests a kill; a session that has a kill request keeps the first one, which is returned.
     ///
     /// # Errors
     /// Unknown or killed id, store.
@@ -171,7 +170,7 @@ impl Monitor {
         }
     }
 
-    /// Asks all sessions of an app to end; tells how many were not asked before.
+    /// Requests a kill for all sessions of an app; returns how many had no kill request before.
     ///
     /// # Errors
     /// Store.
@@ -179,7 +178,7 @@ impl Monitor {
         self.count(Change::Kill { target: Target::App(app), kill_id: fresh_id(), reason, actor }).await
     }
 
-    /// Takes a session off the live view.
+    /// Removes a session.
     ///
     /// # Errors
     /// Unknown or killed id, store.
@@ -187,7 +186,7 @@ impl Monitor {
         self.ask(Change::Remove { id, cause, actor, authority }).await.map(drop)
     }
 
-    /// Removes what has been silent since before `before`; tells how many.
+    /// Removes sessions without a socket whose last heartbeat is older than `before`; returns how many.
     ///
     /// # Errors
     /// Store.
@@ -202,7 +201,7 @@ impl Monitor {
         }
     }
 
-    /// Sends a note, and waits a moment for the clients to say that they have shown it.
+    /// Sends a message, and waits up to `MESSAGE_WAIT` for the clients to show it.
     ///
     /// # Errors
     /// Unknown or killed id, store.
@@ -230,7 +229,7 @@ impl Monitor {
     }
 }
 
-/// Whether a heartbeat says what is not known yet.
+/// Whether a heartbeat's report changes the session.
 fn says_more(session: &Session, report: &Report) -> bool {
     report.status.as_ref().is_some_and(|status| *status != session.status)
         || report.task.as_ref().is_some_and(|task| *task != session.task)

@@ -1,5 +1,5 @@
-//! The one writer: decides what is asked, commits it, applies it, shows it, answers.
-//! In this order, for everything, so that nobody sees what is not durable.
+//! The one writer: decides a batch of changes, commits it, applies it, publishes it, answers. It
+//! always does so in this order, so that nothing is visible that is not durable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::stats::Stats;
 
-/// Changes in one transaction.
+/// Most changes in one transaction.
 const BATCH: usize = 512;
-/// With fewer who ask at once, nobody is waited for.
-const COMPANY: usize = 8;
-/// How long a batch waits at most for those who are expected.
-const WAIT_MAX: Duration = Duration::from_millis(2);
+/// With fewer callers than this, a batch does not wait for more changes.
+const DELAY_FROM: usize = 8;
+/// How long a batch waits at most for the changes that are expected.
+const DELAY_MAX: Duration = Duration::from_millis(2);
 
 pub(super) struct Writer {
     pub(super) registry: Arc<Registry>,
@@ -36,24 +36,24 @@ pub(super) struct Writer {
     pub(super) limits: Limits,
 }
 
-/// Who asked lately. Those whom a commit has answered ask again within a millisecond: two
-/// commits of half of them each would take longer than one of all, for everybody. This is
-/// what databases call a commit delay.
+/// How long the next batch waits for more changes, which databases call a commit delay. Callers
+/// that a commit has answered ask again within a millisecond: one commit for all of them takes
+/// less time than two commits for half of them each.
 #[derive(Default)]
-struct Company {
-    /// How many asked while the last commit was under way, those it answered included.
-    asking: usize,
-    /// How long they are worth waiting for: half of what that commit took.
-    patience: Duration,
+struct CommitDelay {
+    /// Callers of the last commit: those it answered, and those that asked meanwhile.
+    callers: usize,
+    /// The longest wait: half of the time that the last commit took.
+    delay: Duration,
 }
 
-impl Company {
-    /// Adds to a batch what is there, and waits a little for those who are expected. A kill
-    /// waits for nobody.
+impl CommitDelay {
+    /// Adds the queued changes to a batch, and waits a little for the changes that are expected.
+    /// A batch with a kill request does not wait.
     async fn gather(&self, batch: &mut Vec<Job>, jobs: &mut Jobs) {
         let mut urgent = batch.iter().any(|job| is_urgent(&job.change));
-        let expected = if self.asking < COMPANY { 0 } else { self.asking - self.asking / 16 };
-        let enough = tokio::time::sleep(self.patience);
+        let expected = if self.callers < DELAY_FROM { 0 } else { self.callers - self.callers / 16 };
+        let enough = tokio::time::sleep(self.delay);
         tokio::pin!(enough);
         while !urgent && batch.len() < BATCH {
             let job = match jobs.try_recv() {
@@ -71,20 +71,20 @@ impl Company {
 }
 
 impl Writer {
-    /// Writes until everybody who could ask is gone.
+    /// Writes until the queue is closed.
     pub(super) async fn run(self, mut jobs: Jobs) {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut company = Company::default();
+        let mut delay = CommitDelay::default();
         while let Some(job) = jobs.recv().await {
             batch.push(job);
-            company.gather(&mut batch, &mut jobs).await;
+            delay.gather(&mut batch, &mut jobs).await;
             self.metrics.queue(-(batch.len() as i64));
-            company = self.write(&mut batch, &jobs).await;
+            delay = self.write(&mut batch, &jobs).await;
         }
     }
 
-    /// Writes a batch; tells who asked meanwhile.
-    async fn write(&self, batch: &mut Vec<Job>, jobs: &Jobs) -> Company {
+    /// Writes a batch and answers its callers; returns the delay of the next batch.
+    async fn write(&self, batch: &mut Vec<Job>, jobs: &Jobs) -> CommitDelay {
         let begun = Instant::now();
         let mut draft = Draft::new(&self.registry, self.limits);
         let outcomes: Vec<Result<Outcome>> = batch.iter().map(|job| draft.decide(&job.change, job.now)).collect();
@@ -97,7 +97,7 @@ impl Writer {
             let still_true = |change: &Change| matches!(change, Change::Disconnect(..));
             for job in batch.drain(..) {
                 if still_true(&job.change) {
-                    // A socket is closed whatever the disk says, and it has no line in the log.
+                    // The socket is closed even if the store fails, and the log has no line for it.
                     let mut draft = Draft::new(&self.registry, self.limits);
                     let _ = draft.decide(&job.change, job.now);
                     self.apply(Arc::new(draft.into_events()), job.now).await;
@@ -106,9 +106,9 @@ impl Writer {
                     let _ = reply.send(Err(error.clone()));
                 }
             }
-            return Company::default();
+            return CommitDelay::default();
         }
-        let company = Company { asking: batch.len() + jobs.len(), patience: (begun.elapsed() / 2).min(WAIT_MAX) };
+        let delay = CommitDelay { callers: batch.len() + jobs.len(), delay: (begun.elapsed() / 2).min(DELAY_MAX) };
 
         self.apply(events.clone(), now).await;
         for (job, outcome) in batch.drain(..).zip(outcomes) {
@@ -121,13 +121,11 @@ impl Writer {
                 let _ = reply.send(outcome);
             }
         }
-        for event in events.iter() {
-            self.hub.notify(event);
-            self.count(event);
-        }
-        company
+        self.notify(&events);
+        delay
     }
 
+    /// Commits the events, if the log has one of them.
     async fn commit(&self, events: &Arc<Vec<Event>>) -> Result<()> {
         if !events.iter().any(|event| event.kind.is_logged()) {
             return Ok(());
@@ -138,6 +136,7 @@ impl Writer {
         Ok(())
     }
 
+    /// Applies committed events and hands them to the feed.
     async fn apply(&self, events: Arc<Vec<Event>>, now: Now) {
         if events.is_empty() {
             return;
@@ -148,6 +147,15 @@ impl Writer {
         let _ = self.feed.send(batch).await;
     }
 
+    /// Pushes applied events to the sockets that they concern.
+    fn notify(&self, events: &[Event]) {
+        for event in events {
+            self.hub.notify(event);
+            self.count(event);
+        }
+    }
+
+    /// Counts the steps of kill requests.
     fn count(&self, event: &Event) {
         match event.kind {
             Kind::KillRequested => self.metrics.kill("requested"),
@@ -159,6 +167,7 @@ impl Writer {
     }
 }
 
+/// Whether a batch with this change is committed without a delay.
 fn is_urgent(change: &Change) -> bool {
     matches!(change, Change::Kill { .. })
 }
@@ -183,8 +192,8 @@ mod tests {
         job(Change::Kill { target, kill_id: "k".into(), reason: None, actor: Actor::default() })
     }
 
-    /// How many a batch has in the end, to which `come` come while it is gathered.
-    async fn gathered(company: Company, first: Job, come: impl IntoIterator<Item = Job>) -> usize {
+    /// The size of a batch, to which `come` are added while it is gathered.
+    async fn gathered(delay: CommitDelay, first: Job, come: impl IntoIterator<Item = Job>) -> usize {
         let (sender, mut jobs) = queue();
         let mut batch = vec![first];
         let coming = async {
@@ -196,48 +205,52 @@ mod tests {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = company.gather(&mut batch, &mut jobs) => batch.len(),
+            () = delay.gather(&mut batch, &mut jobs) => batch.len(),
             () = coming => 0,
         }
     }
 
     #[tokio::test]
-    async fn a_batch_waits_for_those_who_asked_lately_and_for_nobody_else() {
-        // So long that only those who come can end it.
-        let patience = Duration::from_secs(60);
+    async fn a_batch_waits_only_for_changes_that_are_expected() {
+        // So long that only further changes can end it.
+        let delay = Duration::from_secs(60);
         let come = || (1..100).map(recover);
-        assert_eq!(gathered(Company::default(), recover(0), come()).await, 1, "nobody is expected");
+        assert_eq!(gathered(CommitDelay::default(), recover(0), come()).await, 1, "nothing is expected");
         assert_eq!(
-            gathered(Company { asking: COMPANY - 1, patience }, recover(0), come()).await,
+            gathered(CommitDelay { callers: DELAY_FROM - 1, delay }, recover(0), come()).await,
             1,
             "too few to wait for"
         );
-        let asking = 32;
-        // What is there already when enough have come goes with them.
+        let callers = 32;
+        // Changes that are queued when the batch is large enough are added too.
         let almost_all = 30..=32;
-        assert!(almost_all.contains(&gathered(Company { asking, patience }, recover(0), come()).await));
-        let patience = Duration::from_millis(20);
-        assert_eq!(gathered(Company { asking, patience }, recover(0), [recover(1)]).await, 2, "they do not come");
+        assert!(almost_all.contains(&gathered(CommitDelay { callers, delay }, recover(0), come()).await));
+        let delay = Duration::from_millis(20);
+        assert_eq!(
+            gathered(CommitDelay { callers, delay }, recover(0), [recover(1)]).await,
+            2,
+            "the others do not come"
+        );
     }
 
     #[tokio::test]
-    async fn a_kill_waits_for_nobody() {
-        let company = || Company { asking: 500, patience: Duration::from_secs(60) };
-        assert_eq!(gathered(company(), kill(), (1..100).map(recover)).await, 1);
-        // What came before it goes along, or waits for the next batch: a kill has a lane of its own.
+    async fn a_kill_request_does_not_wait() {
+        let delay = || CommitDelay { callers: 500, delay: Duration::from_secs(60) };
+        assert_eq!(gathered(delay(), kill(), (1..100).map(recover)).await, 1);
+        // Earlier changes are in its batch or in the next one: a kill has a lane of its own.
         let with_it = 2..=3;
-        assert!(with_it.contains(&gathered(company(), recover(0), [recover(1), kill()]).await));
+        assert!(with_it.contains(&gathered(delay(), recover(0), [recover(1), kill()]).await));
     }
 
     #[tokio::test]
-    async fn a_kill_goes_before_what_apps_have_queued() {
+    async fn a_kill_request_overtakes_the_changes_of_apps() {
         let (sender, mut jobs) = queue();
         for index in 1..100 {
             assert!(sender.try_send(recover(index)).is_ok());
         }
         assert!(sender.try_send(kill()).is_ok());
         let mut batch = vec![recover(0)];
-        Company { asking: 500, patience: Duration::from_secs(60) }.gather(&mut batch, &mut jobs).await;
+        CommitDelay { callers: 500, delay: Duration::from_secs(60) }.gather(&mut batch, &mut jobs).await;
         assert_eq!(batch.len(), 2);
         assert!(is_urgent(&batch[1].change));
     }

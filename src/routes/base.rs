@@ -1,16 +1,15 @@
-//! A server that stands under a path behind a proxy, like `/monitor`. The routes know
-//! nothing of it: the path is taken off before they are looked at.
+//! The base path of a server behind a proxy, like `/monitor`. It is removed before routing, so the
+//! routes do not know it.
 
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-/// Takes the base path off a request. The bare base is sent to the same with a slash,
-/// or the page's relative addresses would lead beside it.
+/// Removes the base path from a request.
 ///
 /// # Errors
-/// That redirection.
+/// A redirect from the base path to the same with a slash, which the page's relative links need.
 pub(super) fn enter(base: &str, mut request: Request) -> Result<Request, Box<Response>> {
     let path = request.uri().path();
     if base.is_empty() {
@@ -32,7 +31,7 @@ pub(super) fn enter(base: &str, mut request: Request) -> Result<Request, Box<Res
     Ok(request)
 }
 
-/// Puts the base path before the address that an answer names.
+/// Adds the base path to the `Location` of an answer.
 pub(super) fn leave(base: &str, mut response: Response) -> Response {
     if !base.is_empty()
         && let Some(location) = response.headers_mut().get_mut(header::LOCATION)

@@ -1,5 +1,10 @@
-//! What every request passes, whatever its path: the Host that it names, the base path,
-//! its route; and what holds for every answer.
+//! What every request passes before its route: the check of its Host, the base path; and the
+//! headers of every answer.
+//!
+//! Heartbeats do not go through axum's router but straight to their handler, behind the same
+//! gate. They are by far most of the requests, and matching a route costs more than everything
+//! else that a heartbeat does. No library offers a router with such a fast path, so it is kept
+//! here by hand; the class of the route still comes from the route table.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,19 +27,19 @@ use crate::http::body::Maybe;
 use crate::http::sessions::beat;
 use crate::session::SessionId;
 
-/// The server as a function from requests to answers.
+/// The HTTP service: answers requests.
 #[derive(Clone)]
 pub struct Front {
     app: Shared,
     router: Router,
-    /// Where the server stands behind a proxy; empty at the root.
+    /// The base path behind a proxy; empty at the root.
     base: Arc<str>,
-    /// Who may send heartbeats, as the route table says.
+    /// The class of the heartbeat's route, from the route table.
     heartbeat: Option<Access>,
 }
 
 impl Front {
-    /// Every route there is, under the path `base`.
+    /// The service with all routes, under the path `base`.
     #[must_use]
     pub fn new(app: &Shared, base: &str) -> Self {
         let heartbeat = table().into_iter().find(|route| route.path == HEARTBEAT).map(|route| route.access);
@@ -44,8 +49,8 @@ impl Front {
     /// Answers a request that came from `peer`.
     pub async fn answer(&self, request: Request, peer: SocketAddr) -> Response {
         let headers = request.headers();
-        // hyper reads by Transfer-Encoding alone and hides a Content-Length beside it. Where
-        // a proxy went by the other one, what follows is an attacker's: it is never read.
+        // hyper uses Transfer-Encoding and ignores a Content-Length beside it. A proxy may have
+        // used the other one; then an attacker wrote the bytes that follow, so they are not read.
         let ambiguous = headers.contains_key(header::TRANSFER_ENCODING);
         let host = match is_health(&self.base, request.uri().path()) {
             true => Ok(""),
@@ -68,8 +73,7 @@ impl Front {
     }
 
     async fn route(&self, mut request: Request, peer: SocketAddr) -> Response {
-        // Heartbeats are most of what comes. They pass the same gate as everything, but are
-        // not looked up among the routes, which would cost more than all that they do.
+        // The fast path of heartbeats; see the head of this file.
         if let (Some(access), Some(id)) = (self.heartbeat, heartbeat_of(&request)) {
             let next = |request, caller| async move { self.heartbeat(id, request, caller).await.into_response() };
             return through_gate(&self.app, access, peer, request, next).await;
@@ -88,13 +92,13 @@ impl Front {
     }
 }
 
-/// Whether this asks how the server is, which it may by any name.
+/// Whether this is a health check, which may come with any Host.
 fn is_health(base: &str, path: &str) -> bool {
     matches!(path.strip_prefix(base).unwrap_or(path), "/healthz" | "/readyz")
 }
 
-/// Whose heartbeat this is. One with an escaped id, or with one that is none, is left to
-/// the router.
+/// The session of a heartbeat. `None` for all other requests, and for an id that is escaped or not
+/// valid: the router handles those.
 fn heartbeat_of(request: &Request) -> Option<SessionId> {
     let path = request.uri().path();
     if *request.method() != Method::POST {

@@ -1,5 +1,5 @@
-//! `/ws`: a dashboard. It is told everything from one true position on, by frames that
-//! were encoded once for all.
+//! `/ws`: a dashboard's socket. It sends a snapshot or what the dashboard has missed, and then all
+//! frames that follow; frames are encoded once for all dashboards.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::timing::Timing;
 use crate::tokens::Role;
 use crate::wire::{SERVER, Seconds};
 
-/// Where a dashboard was before.
+/// The position of a dashboard before it connects again.
 #[derive(Default, Deserialize)]
 pub(crate) struct Position {
     epoch: Option<String>,
@@ -45,14 +45,14 @@ pub(crate) async fn upgrade(
     Ok(limited(upgrade, FRAME_MAX).on_upgrade(move |socket| Box::pin(watch(app, caller, position, socket, place))))
 }
 
-/// Times that a dashboard may fall behind and be given a new snapshot before it is
-/// sent away; forgiven once it has kept up for a while.
+/// How often a dashboard may fall behind and get a new snapshot before its socket is closed. The
+/// count starts again once it has kept up for a while.
 const SECOND_CHANCES: u32 = 1;
 
 async fn watch(app: Shared, caller: Caller, position: Position, mut socket: WebSocket, _place: AddressPlace) {
     let mut ending = app.monitor.ending();
     let subscription = app.monitor.subscribe(caller.scope());
-    // Whatever it is just sent, these end it at once.
+    // These end the socket at once, even while a frame is being sent.
     let end = tokio::select! {
         end = run(&app, &caller, &subscription, &position, &mut socket) => end,
         () = ended(&mut ending) => Ok(Some((CloseCode::Restart, "the server restarts"))),
@@ -64,7 +64,7 @@ async fn watch(app: Shared, caller: Caller, position: Position, mut socket: WebS
     match end {
         Ok(Some((code, reason))) => socket::close(socket, code, reason).await,
         Ok(None) => socket::answer_close(socket).await,
-        // Who is gone needs no close frame.
+        // The connection is gone: no close frame.
         Err(Gone) => {}
     }
 }
@@ -104,7 +104,7 @@ async fn run(
     }
 }
 
-/// How often it has fallen behind lately.
+/// How often a dashboard has fallen behind lately.
 struct Chances {
     taken: u32,
     last: Instant,
@@ -112,7 +112,7 @@ struct Chances {
 }
 
 impl Chances {
-    /// Whether it is given another one.
+    /// Counts one more time; returns whether the dashboard gets another snapshot.
     fn take(&mut self) -> bool {
         if self.last.elapsed() > self.forgiven_after {
             self.taken = 0;
@@ -123,15 +123,15 @@ impl Chances {
     }
 }
 
-/// Sends the backlog; returns the later frames, or nothing when the dashboard has stopped
-/// reading meanwhile and so has to join again.
+/// Sends the backlog; returns the frames that follow, or `None` if the
+/// dashboard stopped reading in between and has to join again.
 async fn deliver(socket: &mut WebSocket, subscription: &Subscription, joined: Joined) -> Result<Option<Frames>, Gone> {
     let Joined { mut backlog, frames, .. } = joined;
     while let Some(frame) = backlog.next() {
         let sending = socket::send(socket, Message::Text(frame));
         tokio::pin!(sending);
         let Ok(sent) = timeout(Timing::BACKLOG_WITHIN, &mut sending).await else {
-            // It costs no more than this frame until it reads on, or is gone.
+            // Until the dashboard reads on, it keeps only this one frame in memory.
             drop((backlog, frames));
             sending.await?;
             return Ok(None);
@@ -145,12 +145,12 @@ async fn deliver(socket: &mut WebSocket, subscription: &Subscription, joined: Jo
 }
 
 enum Followed {
-    /// It has missed frames.
+    /// The dashboard has missed frames.
     Lagged,
     Ended(End),
 }
 
-/// Sends what comes, as it comes.
+/// Sends the frames as they are published.
 async fn follow(app: &Shared, socket: &mut WebSocket, mut frames: Frames) -> Result<Followed, Gone> {
     let timing = app.monitor.timing();
     let (ping_every, silence) = (timing.ping_every(), timing.silence());
@@ -161,7 +161,7 @@ async fn follow(app: &Shared, socket: &mut WebSocket, mut frames: Frames) -> Res
             frame = frames.recv() => match frame {
                 Ok(frame) => {
                     socket::feed(socket, frame).await?;
-                    // What is there already goes out with the same write.
+                    // Frames that are already there go out with the same write.
                     while let Ok(frame) = frames.try_recv() {
                         socket::feed(socket, frame).await?;
                     }

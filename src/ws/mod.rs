@@ -1,4 +1,4 @@
-//! The two sockets: dashboards watch on one, sessions live on the other.
+//! The two WebSockets: one for dashboards, one for the clients of sessions.
 
 pub mod client;
 pub mod dashboard;
@@ -21,9 +21,8 @@ pub fn is_handshake(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Limits for both sockets, which take frames of at most `largest` bytes. The library
-/// allocates its read buffer at once and for good, hence a small one; and it bounds its
-/// write buffer only when told to.
+/// Sets the limits of both sockets; frames may have `largest` bytes. The library allocates the read
+/// buffer at once and keeps it, so it is small; without a limit the write buffer is unbounded.
 pub fn limited(upgrade: WebSocketUpgrade, largest: usize) -> WebSocketUpgrade {
     upgrade
         .protocols([SUBPROTOCOL])
@@ -34,7 +33,7 @@ pub fn limited(upgrade: WebSocketUpgrade, largest: usize) -> WebSocketUpgrade {
         .max_write_buffer_size(1_024 * 1_024)
 }
 
-/// The handshake of a WebSocket, refused with a [`Problem`] where the request is none.
+/// Extracts the handshake of a WebSocket; refuses any other request with a [`Problem`].
 pub(crate) struct Upgrade(WebSocketUpgrade);
 
 impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
@@ -48,7 +47,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     }
 }
 
-/// Completes a handshake only to close it with the code for this refusal.
+/// Refuses a WebSocket: completes the handshake and closes the socket with the code of the refusal,
+/// since a page can read a close code but not why a handshake failed.
 pub async fn refuse(request: Request, problem: Problem) -> Response {
     let code = if problem.status() == StatusCode::FORBIDDEN { CloseCode::Forbidden } else { CloseCode::Unauthorized };
     match WebSocketUpgrade::from_request(request, &()).await {

@@ -1,4 +1,4 @@
-//! Frames and close codes, as the contract names them.
+//! The frames and close codes of the protocol.
 
 use std::borrow::Cow;
 
@@ -17,40 +17,40 @@ use crate::wire::Seconds;
 /// Largest frame that a client may send, in bytes.
 pub const FRAME_MAX: usize = 16 * 1_024;
 
-/// What the killed see, and nobody else.
+/// The close reason after a kill request; no other close has it.
 pub const TERMINATED: &str = "Session terminated by administrator";
 
 /// Why a socket is closed; the number tells the client whether to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseCode {
-    /// The session has ended as it wished.
+    /// The client has ended the session.
     Normal,
     /// The session was killed.
     Killed,
-    /// Not a WebSocket as the RFC has it.
+    /// The frame breaks the WebSocket protocol.
     Protocol,
     /// A binary frame.
     Binary,
     /// Not UTF-8.
     Text,
-    /// Over the limit.
+    /// The frame is larger than the limit.
     TooLarge,
     /// The server restarts.
     Restart,
-    /// It could not keep up.
+    /// The client reads too slowly.
     Lagging,
-    /// No token, or a wrong one.
+    /// The token is missing or wrong.
     Unauthorized,
-    /// Not allowed.
+    /// The token or the origin may not do this.
     Forbidden,
-    /// No `register` in time, or no sign of life.
+    /// No `register` in time, or the client was silent.
     Silent,
     /// The session opened a newer socket.
     Superseded,
 }
 
 impl CloseCode {
-    /// The number.
+    /// The number of the code.
     #[must_use]
     pub fn number(self) -> u16 {
         match self {
@@ -70,24 +70,24 @@ impl CloseCode {
     }
 }
 
-/// Any frame that a client sends. One flat shape, since a tagged enum would be
-/// buffered before it is read, and heartbeats are many.
+/// Any frame of a client. It is one flat struct: serde would buffer a tagged enum before it reads it,
+/// and heartbeats are frequent.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct ClientFrame<'a> {
-    /// What it is.
+    /// The type of the frame.
     #[serde(rename = "type", borrow)]
     pub kind: Cow<'a, str>,
-    /// Of which session.
+    /// The session.
     #[serde(borrow)]
     pub session_id: Option<Cow<'a, str>>,
-    /// This socket carries several sessions.
+    /// The socket carries several sessions.
     pub shared: bool,
     /// The page went into the back-forward cache.
     pub persisted: bool,
-    /// Which kill is acknowledged.
+    /// The kill that is acknowledged.
     pub kill_id: Option<String>,
-    /// Which note is acknowledged.
+    /// The message that is acknowledged.
     pub message_id: Option<String>,
     app_name: Option<String>,
     user_id: Option<String>,
@@ -143,11 +143,11 @@ impl<'a> ClientFrame<'a> {
     }
 }
 
-/// What the server sends on a client's socket.
+/// The frames that the server sends to a client.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame<'a> {
-    /// The session is there.
+    /// The session is registered.
     Registered {
         /// Its id.
         session_id: &'a str,
@@ -155,43 +155,43 @@ pub enum ServerFrame<'a> {
         session_token: &'a str,
         /// Seconds between heartbeats.
         heartbeat_interval: Seconds,
-        /// It was there already.
+        /// It existed before.
         resumed: bool,
     },
-    /// The session is to end.
+    /// A kill was requested for the session.
     Kill {
-        /// Which.
+        /// The session.
         session_id: &'a str,
-        /// Names the kill.
+        /// The id of the kill.
         kill_id: &'a str,
-        /// Why.
+        /// The reason that was given.
         reason: Option<&'a str>,
-        /// Who asks.
+        /// Who requested it.
         by: Option<&'a str>,
-        /// Milliseconds to clean up in.
+        /// Milliseconds to clean up.
         grace_ms: u64,
     },
-    /// Sent beside each ping to browsers, whose scripts see no pings: to be answered with
-    /// a heartbeat, and by its absence a sign that the connection is dead.
+    /// Sent with each ping to browsers, whose scripts cannot see pings. The script answers with a
+    /// heartbeat; without ticks it knows that the connection is dead.
     Tick,
-    /// Show this to the user.
+    /// A message for the user.
     Message {
-        /// Whose user.
+        /// The session.
         session_id: &'a str,
-        /// Names the note.
+        /// The id of the message.
         message_id: &'a str,
-        /// What it says.
+        /// The text.
         text: &'a str,
-        /// How urgent it is.
+        /// `info` or `warning`.
         level: &'a str,
-        /// Who says it.
+        /// The sender.
         by: Option<&'a str>,
     },
     /// A frame was refused.
     Error {
-        /// Which session's.
+        /// The session that it was about.
         session_id: Option<&'a str>,
-        /// As HTTP would have it.
+        /// The HTTP status of the refusal.
         status: u16,
         /// What to do.
         detail: &'a str,
@@ -199,7 +199,7 @@ pub enum ServerFrame<'a> {
 }
 
 impl<'a> ServerFrame<'a> {
-    /// The frame for a kill.
+    /// The frame for a kill request.
     #[must_use]
     pub fn kill(session_id: &'a str, kill: &'a Kill, grace_ms: u64) -> Self {
         Self::Kill {
@@ -211,7 +211,7 @@ impl<'a> ServerFrame<'a> {
         }
     }
 
-    /// The frame for a note.
+    /// The frame for a message.
     #[must_use]
     pub fn message(session_id: &'a str, message: &'a Message) -> Self {
         Self::Message {
@@ -241,17 +241,17 @@ pub fn error(session_id: Option<&str>, error: &Error) -> String {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "hello")]
 pub struct Hello<'a> {
-    /// The version of the contract.
+    /// The version of the protocol.
     pub protocol: u8,
-    /// This server.
+    /// The name and version of the server.
     pub server: &'a str,
-    /// The lineage of `seq`.
+    /// The epoch that `seq` counts in.
     pub epoch: &'a str,
-    /// Where the frames that follow lead to.
+    /// The position after the snapshot or the missed frames.
     pub seq: u64,
-    /// The server's clock.
+    /// The server's wall clock.
     pub now: Timestamp,
-    /// What this dashboard may do.
+    /// `view` or `admin`.
     pub role: &'a str,
     /// Seconds.
     pub stale_after: Seconds,

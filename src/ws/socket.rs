@@ -1,4 +1,4 @@
-//! What both sockets do alike: write within a time, and close so that it is seen.
+//! What both sockets share: writes with a time limit, and closes that arrive.
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError};
 use super::protocol::CloseCode;
 use crate::timing::Timing;
 
-/// The other side takes nothing any more, or is gone.
+/// The peer does not read any more, or the connection is gone.
 pub(super) struct Gone;
 
 /// Sends one frame, and waits at most [`Timing::WRITE_WITHIN`].
@@ -19,7 +19,7 @@ pub(super) async fn send(socket: &mut WebSocket, message: Message) -> Result<(),
     }
 }
 
-/// Puts one frame into the buffer, to be flushed with others.
+/// Puts one frame into the buffer; [`flush`] sends it with others.
 pub(super) async fn feed(socket: &mut WebSocket, text: Utf8Bytes) -> Result<(), Gone> {
     match timeout(Timing::WRITE_WITHIN, socket.feed(Message::Text(text))).await {
         Ok(Ok(())) => Ok(()),
@@ -27,7 +27,7 @@ pub(super) async fn feed(socket: &mut WebSocket, text: Utf8Bytes) -> Result<(), 
     }
 }
 
-/// Flushes what was fed.
+/// Sends the buffered frames.
 pub(super) async fn flush(socket: &mut WebSocket) -> Result<(), Gone> {
     match timeout(Timing::WRITE_WITHIN, socket.flush()).await {
         Ok(Ok(())) => Ok(()),
@@ -35,7 +35,7 @@ pub(super) async fn flush(socket: &mut WebSocket) -> Result<(), Gone> {
     }
 }
 
-/// The code for what a peer did wrong; `None` when the connection is simply gone.
+/// The close code for what the peer did wrong; `None` if the connection is just gone.
 #[must_use]
 pub fn code_of(error: axum::Error) -> Option<CloseCode> {
     let error = error.into_inner().downcast::<WsError>().ok()?;
@@ -47,8 +47,8 @@ pub fn code_of(error: axum::Error) -> Option<CloseCode> {
     }
 }
 
-/// Sends the close frame and reads on for a moment: a connection that is dropped with
-/// unread bytes is reset, and the reset would destroy the close frame on its way.
+/// Sends the close frame and reads on for a moment: a connection that is dropped with unread bytes
+/// is reset, and a reset can destroy the close frame before it arrives.
 pub async fn close(mut socket: WebSocket, code: CloseCode, reason: &str) {
     // A close frame has room for 123 bytes of reason.
     let mut end = reason.len().min(123);
@@ -62,8 +62,8 @@ pub async fn close(mut socket: WebSocket, code: CloseCode, reason: &str) {
     drain(socket).await;
 }
 
-/// Answers the other side's close frame, or finds that the connection is gone. The library
-/// has the answer ready, and sends it when it is asked for what comes next.
+/// Answers the peer's close frame, or notices that the connection is gone. The library sends the
+/// answer when the next frame is read.
 pub async fn answer_close(socket: WebSocket) {
     drain(socket).await;
 }

@@ -149,8 +149,11 @@ fn every_arrow_between_modules_in_the_architecture_is_a_use() {
         for user in users.split('&').map(str::trim) {
             for used in used.split('&').map(str::trim).filter(|used| module(used).is_some()) {
                 let Some(text) = module(user) else { continue };
-                let uses = [format!("crate::{used}::"), format!("sessionwatch::{used}::")];
-                assert!(uses.iter().any(|path| text.contains(path)), "{user} does not use {used}");
+                let is_use = ["crate", "sessionwatch"]
+                    .iter()
+                    .flat_map(|root| [format!("{root}::{used}::"), format!("{root}::{used};")])
+                    .any(|path| text.contains(&path));
+                assert!(is_use, "{user} does not use {used}");
                 count += 1;
             }
         }

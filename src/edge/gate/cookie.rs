@@ -1,11 +1,10 @@
-//! The dashboard's cookie: its name, where it goes, and the secret of the page that makes
-//! it worth anything.
+//! The dashboard's cookie: its name, its scope, and the page's secret that it needs.
 //!
-//! Browsers send a cookie to every port of a host, so that another program on this machine
-//! is handed it. So the cookie alone opens nothing: with it has to come a second secret,
-//! which only the page keeps, in its own origin's storage, and sends in a header or, on the
-//! socket, as a subprotocol. The port stands in the name too, so that two servers of one
-//! host do not overwrite each other's.
+//! Browsers send a cookie to every port of a host, so other programs on this machine receive it.
+//! Therefore the cookie alone is not enough: a second secret has to come with it, which only the
+//! page keeps, in the storage of its origin, and sends in a header or, on the socket, as a
+//! subprotocol. The name contains the port, so that two servers on one host do not overwrite each
+//! other's cookie.
 
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -15,25 +14,25 @@ use crate::secret;
 use crate::session::Digest;
 use crate::tokens::COOKIE_LIFE;
 
-/// The header in which the page's secret is given and sent.
+/// The header of the page's secret, in the answer to a login and in requests.
 pub(crate) const PAGE: HeaderName = HeaderName::from_static("x-sessionwatch-page");
-/// The same on the socket, where a page can send no header.
+/// The same as a subprotocol of the socket, where a page cannot send headers.
 const PAGE_SUBPROTOCOL: &str = "sessionwatch.page.";
 const NAME: &str = "sessionwatch-";
-/// Prefixes that a browser takes only over TLS, the first one only for the whole host.
+/// Prefixes that a browser accepts only over TLS; the first one only with the path `/`.
 const PREFIXES: [&str; 2] = ["__Host-", "__Secure-"];
 
-/// The port that the browser asks, which tells servers of one host apart.
+/// The port in the `Host` header.
 fn port(headers: &HeaderMap, secure: bool) -> &str {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     split_port(host).1.unwrap_or(if secure { "443" } else { "80" })
 }
 
-/// `Set-Cookie` with this value; an empty one takes the cookie away.
+/// The value of `Set-Cookie`; an empty `value` deletes the cookie.
 pub(crate) fn set(headers: &HeaderMap, secure: bool, base: &str, value: &str) -> Option<HeaderValue> {
     let prefix = match (secure, base) {
         (false, _) => "",
-        // The prefix asks for a path of `/`.
+        // `__Host-` requires the path `/`.
         (true, "") => PREFIXES[0],
         (true, _) => PREFIXES[1],
     };
@@ -44,7 +43,7 @@ pub(crate) fn set(headers: &HeaderMap, secure: bool, base: &str, value: &str) ->
     HeaderValue::from_str(&text).ok()
 }
 
-/// The digests of our cookies that came: of one name there may be several, by path.
+/// The digests of this server's cookies in a request. There may be several, with different paths.
 pub(crate) fn sent<'a>(headers: &'a HeaderMap, secure: bool) -> impl Iterator<Item = Digest> + 'a {
     let port = port(headers, secure);
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -55,7 +54,7 @@ pub(crate) fn sent<'a>(headers: &'a HeaderMap, secure: bool) -> impl Iterator<It
     })
 }
 
-/// The page's secret, if it came.
+/// The digest of the page's secret, if the request has one.
 pub(crate) fn page(headers: &HeaderMap) -> Option<Digest> {
     let said = headers.get(PAGE).and_then(|value| value.to_str().ok());
     let said = said.or_else(|| offered(headers).find_map(|protocol| protocol.strip_prefix(PAGE_SUBPROTOCOL)));

@@ -1,4 +1,4 @@
-//! People whom a proxy has logged in: who they are by its header, and what they may do.
+//! People whom a trusted proxy has logged in: their names by the proxy's headers, and their roles.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::edge::problem::Problem;
 use crate::fields;
 use crate::tokens::Role;
 
-/// Which header names a person, and who may do what.
+/// The proxy's headers, and the lists of who has which role.
 #[derive(Clone, Debug, Default)]
 pub struct People {
     header: Option<HeaderName>,
@@ -19,23 +19,23 @@ pub struct People {
     viewers: Vec<String>,
 }
 
-/// Somebody whom a trusted proxy has logged in.
+/// A person whom a trusted proxy has logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
-    /// What the proxy calls them, and so the log.
+    /// The name that the proxy sends; the log keeps it.
     pub name: Arc<str>,
-    /// What they may do; nothing where no list has them.
+    /// The role; `None` if no list contains the person.
     pub role: Option<Role>,
 }
 
-/// What stands in front of a group in the lists.
+/// The prefix of a group in the lists.
 const GROUP: &str = "group:";
 
 impl People {
-    /// As the settings say.
+    /// Reads the settings.
     ///
     /// # Errors
-    /// A sentence on what is missing, or is no header's name.
+    /// A sentence that says which setting is missing or wrong.
     pub fn new(config: &Config) -> Result<Self, String> {
         let name = |flag: &str, text: &Option<String>| {
             let parsed = text.as_deref().map(str::parse::<HeaderName>);
@@ -63,22 +63,22 @@ impl People {
         Ok(people)
     }
 
-    /// Whether a proxy tells who people are.
+    /// Whether the proxy sends the names of people.
     #[must_use]
     pub fn are_told(&self) -> bool {
         self.header.is_some()
     }
 
-    /// Whether the request has one of the headers that only a proxy sends.
+    /// Whether the request has one of the headers that only the proxy sends.
     #[must_use]
     pub fn named_in(&self, headers: &HeaderMap) -> bool {
         [&self.header, &self.groups].into_iter().flatten().any(|name| headers.contains_key(name))
     }
 
-    /// Who it is, by the headers of a trusted proxy; `None` without a name.
+    /// The person in the headers of a trusted proxy; `None` without a name.
     ///
     /// # Errors
-    /// 401 where the header stands there twice, or is no name that could be shown.
+    /// 401 if the header comes twice or its value cannot be a name.
     pub fn who(&self, headers: &HeaderMap) -> Result<Option<Person>, Problem> {
         let Some(header) = &self.header else { return Ok(None) };
         let mut values = headers.get_all(header).iter();
@@ -114,8 +114,8 @@ impl People {
     }
 }
 
-/// Whether a text fits a pattern, in which `*` stands for any characters. Capitals count:
-/// to some who log people in they make another person.
+/// Whether a text fits a pattern, in which `*` stands for any characters. Case matters: for some
+/// proxies `Ana` and `ana` are two people.
 fn fits(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut left) = text.strip_prefix(start) else { return false };

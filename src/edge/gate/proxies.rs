@@ -1,5 +1,5 @@
-//! What stands between a client and this server: which headers tell of a proxy, which
-//! proxies are trusted, and which address of the client they are believed.
+//! Proxies between a client and this server: which headers show that there is one, which proxies
+//! are trusted, and the client's address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,35 +9,34 @@ use ipnet::IpNet;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The proxies whose word is taken.
+/// The networks of the trusted proxies.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies(Vec<IpNet>);
 
 impl Proxies {
-    /// Those in these networks.
+    /// Trusts all addresses in these networks.
     #[must_use]
     pub fn new(networks: &[IpNet]) -> Self {
         Self(networks.to_vec())
     }
 
-    /// Whether the word of this address is taken.
+    /// Whether this address is a trusted proxy.
     #[must_use]
     pub fn trust(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The client's address. The peer's own, unless that is a trusted proxy: then
-    /// `X-Forwarded-For` is walked from the right, each trusted proxy telling who asked it,
-    /// up to the first address that is none of them. What stands before that, or before
-    /// something that is no address, may be anybody's invention.
+    /// The client's address: the peer's, unless the peer is a trusted proxy. Then it is the first
+    /// address in `X-Forwarded-For`, from the right, that is no trusted proxy. Everything to the
+    /// left of it, or of something that is no address, may be forged.
     #[must_use]
     pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         let mut nearest = peer;
         if !self.trust(peer) {
             return nearest;
         }
-        // Some proxies append to the header that came, others add one of their own below it.
+        // Some proxies append to the header, others add a further header after it.
         for value in headers.get_all(&X_FORWARDED_FOR).iter().rev() {
             let Ok(list) = value.to_str() else { return nearest };
             for hop in list.rsplit(',').map(str::trim).filter(|hop| !hop.is_empty()) {
@@ -52,15 +51,15 @@ impl Proxies {
     }
 }
 
-/// An address as proxies write it: bare, in brackets, with or without a port.
+/// An address as proxies write it: with or without brackets, with or without a port.
 fn address(hop: &str) -> Option<IpAddr> {
     let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
     let parsed = bare.parse().ok().or_else(|| hop.parse().ok().map(|with_port: SocketAddr| with_port.ip()));
     parsed.map(|address: IpAddr| address.to_canonical())
 }
 
-/// Headers that proxies add and local programs do not: whole names.
-const TOLD_BY: [&str; 26] = [
+/// Headers that proxies add and local programs do not: full names.
+const PROXY_HEADERS: [&str; 26] = [
     "forwarded",
     "via",
     "x-real-ip",
@@ -89,8 +88,8 @@ const TOLD_BY: [&str; 26] = [
     "x-nf-client-connection-ip",
 ];
 
-/// The same by how the name begins, since their makers add new ones.
-const TOLD_BY_FAMILY: [&str; 18] = [
+/// The same by prefix: vendors add new headers to these families.
+const PROXY_FAMILIES: [&str; 18] = [
     "x-forwarded",
     "x-original-",
     "x-envoy-",
@@ -111,12 +110,13 @@ const TOLD_BY_FAMILY: [&str; 18] = [
     "tailscale-",
 ];
 
-/// Whether a proxy has passed this request on: it says so by a header, or speaks HTTP/1.0,
-/// as nginx does unless it is told otherwise. Whoever asks is then a stranger, whatever the
-/// peer's address. A proxy that does neither cannot be told from a local program.
+/// Whether a proxy has forwarded this request: it has one of the proxies' headers, or uses HTTP/1.0
+/// as nginx does by default. Then the caller is not local, whatever the peer's address. A proxy
+/// that does neither cannot be told apart from a local program.
 #[must_use]
 pub fn is_forwarded(headers: &HeaderMap, version: Version) -> bool {
-    let tells = |name: &str| TOLD_BY.contains(&name) || TOLD_BY_FAMILY.iter().any(|family| name.starts_with(family));
+    let tells =
+        |name: &str| PROXY_HEADERS.contains(&name) || PROXY_FAMILIES.iter().any(|family| name.starts_with(family));
     version < Version::HTTP_11 || headers.keys().any(|name| tells(name.as_str()))
 }
 

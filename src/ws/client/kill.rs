@@ -1,4 +1,4 @@
-//! A kill on a socket: told, acknowledged or not, and the end of the session with it.
+//! Kill requests on a socket: sent, acknowledged or not, and the end of the session.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::ws::protocol::{CloseCode, ServerFrame, TERMINATED};
 use crate::ws::socket;
 
 impl Client {
-    /// Whether the client of an unshared socket has had its time to acknowledge.
+    /// Whether the time to acknowledge is over, on a socket with one session.
     pub(super) fn kill_is_over(&self, now: Instant) -> bool {
         let own = self.own.as_ref().and_then(|id| self.held.get(id));
         own.and_then(|held| held.kill.as_ref()?.close_at).is_some_and(|close_at| now >= close_at)
     }
 
-    /// The kill of a session that was asked to end before it came to this socket.
+    /// Sends the kill request that a session had before it registered on this socket.
     pub(super) async fn begin_pending_kill(&mut self, socket: &mut WebSocket, session: &Session) -> Step {
         match &session.kill {
             Some(kill) => self.begin_kill(socket, session.id.clone(), kill.clone()).await,
@@ -29,7 +29,7 @@ impl Client {
         }
     }
 
-    /// A client came back to an id that was killed: it is told again.
+    /// Sends the kill request again to a client that registers a killed id.
     pub(super) async fn killed_before(
         &mut self,
         socket: &mut WebSocket,
@@ -50,6 +50,7 @@ impl Client {
         Ok((!shared).then_some((CloseCode::Killed, TERMINATED)))
     }
 
+    /// Sends a kill request, and records that it was delivered.
     pub(super) async fn begin_kill(&mut self, socket: &mut WebSocket, id: SessionId, kill: Arc<Kill>) -> Step {
         let grace = self.timing().kill_grace;
         let shared = self.shared;
@@ -62,6 +63,7 @@ impl Client {
         Ok(None)
     }
 
+    /// Takes the client's acknowledgement; a socket with one session ends with it.
     pub(super) async fn kill_acknowledged(&mut self, id: SessionId, kill_id: Option<&str>) -> Step {
         let killing = self.held.get(&id).and_then(|held| held.kill.as_ref());
         let Some(kill) = killing.map(|killing| killing.kill.clone()).filter(|kill| Some(&*kill.kill_id) == kill_id)

@@ -26,7 +26,7 @@ pub(super) type Step = std::result::Result<End, Gone>;
 /// What the socket knows of one of its sessions.
 #[derive(Default)]
 pub(super) struct Held {
-    /// The kill request, once the client was sent it.
+    /// The kill request, once it was sent to the client.
     pub(super) kill: Option<Killing>,
     /// Messages that the client has not acknowledged yet.
     pub(super) notes: Vec<Arc<str>>,
@@ -59,7 +59,7 @@ pub(super) struct Client {
     pub(super) shared: bool,
     /// The sessions on this socket.
     pub(super) held: HashMap<SessionId, Held>,
-    /// The one session of an unshared socket.
+    /// The session of a socket that carries only one.
     pub(super) own: Option<SessionId>,
     /// Answers of the writer that are still to come, in the order of the frames.
     pub(super) replies: FuturesOrdered<BoxFuture<'static, Reply>>,
