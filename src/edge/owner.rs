@@ -12,17 +12,26 @@ use crate::scope::Scope;
 use crate::secret;
 use crate::session::{Session, SessionId};
 
-/// Finds the session of a request, if the caller may act for it. A caller who needs the session's
+/// Finds the session of a request, if the caller may act for it, and the authority for changes of
+/// it. `in_body` is the token in the body, if there is one. A caller who needs the session's
 /// token and does not send it gets the same answer for live, killed and unknown ids.
 ///
 /// # Errors
 /// Unknown or killed id, for callers who may know it; 401 for all others.
-pub(crate) async fn own(app: &Shared, caller: &Caller, id: &str, in_body: Option<&str>) -> Result<Arc<Session>> {
+pub(crate) async fn own(
+    app: &Shared,
+    caller: &Caller,
+    id: &str,
+    in_body: Option<&str>,
+) -> Result<(Arc<Session>, Authority)> {
     let found = caller.narrowed(app.monitor.find(id).await, app, id, in_body);
     match found {
         Ok(session) => match caller.act_for(&session, in_body) {
             Err(_) if !caller.sees_all() => Err(no_session_token()),
-            allowed => allowed.map(|()| session),
+            allowed => allowed.map(|()| {
+                let authority = caller.authority(&session, in_body);
+                (session, authority)
+            }),
         },
         Err(Error::NotFound(_) | Error::Gone { .. }) if !caller.may_know(app, id, in_body) => Err(no_session_token()),
         Err(error) => Err(error),

@@ -100,8 +100,7 @@ pub(crate) async fn heartbeat(
 
 /// Takes a heartbeat that has passed the gate.
 pub(crate) async fn beat(app: &Shared, caller: &Caller, id: &str, body: ReportBody) -> Answer {
-    let session = own(app, caller, id, body.session_token.as_deref()).await?;
-    let authority = caller.authority(&session, body.session_token.as_deref());
+    let (session, authority) = own(app, caller, id, body.session_token.as_deref()).await?;
     let session = app.monitor.beat(session, Some(body.cleaned().check()?), authority).await?;
     let Some(kill) = &session.kill else {
         let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
@@ -120,8 +119,7 @@ pub(crate) async fn status(
     caller: Caller,
     Json(body): Json<ReportBody>,
 ) -> Answer {
-    let session = own(&app, &caller, &id, body.session_token.as_deref()).await?;
-    let authority = caller.authority(&session, body.session_token.as_deref());
+    let (session, authority) = own(&app, &caller, &id, body.session_token.as_deref()).await?;
     let report = body.cleaned().check_whole()?;
     if report == Report::default() {
         return Err(Problem::new(
@@ -164,12 +162,12 @@ pub(crate) async fn end(
 
 /// Removes a session for its owner or an administrator.
 async fn remove(app: &Shared, caller: &Caller, id: &str, token: Option<&str>, cause: Cause) -> Answer {
-    let session = own(app, caller, id, token).await?;
+    let (session, authority) = own(app, caller, id, token).await?;
     let actor = match caller.proof(token) {
         Proof::Token(_) => caller.address(),
         _ => caller.actor(),
     };
-    app.monitor.remove(session.id.clone(), cause, actor, caller.authority(&session, token)).await?;
+    app.monitor.remove(session.id.clone(), cause, actor, authority).await?;
     Ok(done("deleted"))
 }
 
@@ -196,7 +194,7 @@ pub(crate) async fn alive(State(app): State<Shared>, Path(id): Path<String>, cal
     let session = if caller.role_of_token() >= Some(Role::View) {
         caller.narrowed(app.monitor.find(&id).await, &app, &id, None)?
     } else {
-        own(&app, &caller, &id, None).await?
+        own(&app, &caller, &id, None).await?.0
     };
     // Gone as soon as a kill is requested, and not only after the removal.
     if let Some(kill) = &session.kill {

@@ -23,7 +23,7 @@ use crate::monitor::{Push, ended};
 /// `GET /sessions/{id}/events`
 #[utoipa::path(get, path = "/sessions/{id}/events", tag = "apps", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "server-sent events: kill, message, removed", body = String, content_type = "text/event-stream"), Refusals))]
 pub(crate) async fn events(State(app): State<Shared>, Path(id): Path<String>, caller: Caller) -> Answer {
-    let session = own(&app, &caller, &id, None).await?;
+    let (session, _) = own(&app, &caller, &id, None).await?;
     let place = take_place(&app.streams, caller.from, "event streams")?;
     let (session, pushes) = app.monitor.listen(&session.id)?;
     let mut ending = app.monitor.ending();

@@ -45,7 +45,7 @@ async fn the_originals_sessions_are_imported() {
     assert!(told.contains("3 sessions imported") && told.contains("2 rows"), "{told}");
     assert!(std::fs::read(&old).expect("its bytes") == bytes, "the old file stays as it was");
 
-    let server = Server::start_on(&db, "127.0.0.1:0", &[]).await;
+    let mut server = Server::start_on(&db, "127.0.0.1:0", &[]).await;
     let one = server.get("/sessions/old-1").await;
     assert_eq!(
         (&one["app_name"], &one["user_id"], &one["current_task"]),
@@ -62,7 +62,7 @@ async fn the_originals_sessions_are_imported() {
 
     let busy = import(&old, &db).await;
     assert!(String::from_utf8_lossy(&busy.stderr).contains("another sessionwatch is using it"), "the server runs");
-    drop(server);
+    server.kill9().await;
     let again = import(&old, &db).await;
     let told = String::from_utf8_lossy(&again.stdout).into_owned();
     assert!(told.contains("0 sessions imported") && told.contains("were there already"), "{told}");
