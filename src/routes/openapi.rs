@@ -27,13 +27,13 @@ impl Modify for Bearer {
         sse::events, sessions::alive, ping::beat, ping::beat_post, ping::step, ping::step_post,
         list::list, list::one, events::timeline, events::log, events::stats,
         kills::one, kills::app, kills::stale, messages::one, messages::app,
-        health::metrics, health::alive, health::ready, handler, login::log_in, login::log_out,
+        health::metrics, health::alive, health::ready, openapi, login::log_in, login::log_out,
     ),
 )]
 struct Document;
 
 /// `GET /openapi.json`
 #[utoipa::path(get, path = "/openapi.json", tag = "server", responses((status = 200, description = "this document", body = Object)))]
-pub(super) async fn handler() -> impl IntoResponse {
+pub(super) async fn openapi() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], Document::openapi().to_json().unwrap_or_default())
 }

@@ -76,6 +76,6 @@ pub fn table() -> Vec<Route> {
         route(post, "/logout", Page, login::log_out),
         route(get.clone(), "/healthz", Health, health::alive),
         route(get.clone(), "/readyz", Health, health::ready),
-        route(get, "/openapi.json", Page, openapi::handler),
+        route(get, "/openapi.json", Page, openapi::openapi),
     ]
 }
