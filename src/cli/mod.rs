@@ -8,20 +8,22 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 pub mod client;
+mod columns;
 pub mod error;
 pub mod feed;
+pub mod filter;
 mod kill;
-pub mod ls;
+mod ls;
 mod output;
 mod run;
-pub mod screen;
 pub mod server;
 mod sessions;
 pub mod store;
-pub mod table;
+mod style;
+mod table;
 mod tail;
 pub mod text;
-mod watch;
+pub mod watch;
 pub mod wire;
 
 use error::CliError;

@@ -200,6 +200,33 @@ pub(crate) mod tests {
         }
     }
 
+    /// One session of the app `risk` in each state, each with its state in its id.
+    pub(crate) fn every_state() -> Store {
+        let kill = |confirm_by: &str| {
+            json!({"kill_requested": true, "kill": {"kill_id": "k", "requested_at": "2026-11-22T08:10:00.000Z",
+                "requested_by": "eve", "reason": null, "delivered_at": "2026-11-22T08:10:00.003Z",
+                "acknowledged_at": null, "confirm_by": confirm_by}})
+        };
+        let sessions = [
+            session("idle-1", json!({})),
+            session("hidden-1", json!({"visibility": "hidden", "meta": {"env": "prod"}})),
+            session(
+                "running-1",
+                json!({"reported_status": "running", "current_task": "Monte Carlo", "task_started_at": "2026-11-22T08:06:49.000Z"}),
+            ),
+            session(
+                "stale-1",
+                json!({"is_stale": true, "status": "stale", "last_heartbeat": "2026-11-22T08:08:00.000Z", "current_task": "a\u{1b}[2J"}),
+            ),
+            session("ending-1", kill("2026-11-22T08:10:12.000Z")),
+            session("unconfirmed-1", kill("2026-11-22T08:10:03.000Z")),
+        ];
+        let mut store = Store::default();
+        let snapshot = json!({"type": "snapshot", "seq": 1, "part": 1, "parts": 1, "sessions": sessions});
+        store.apply(frame(snapshot), time("2026-11-22T08:10:10Z"));
+        store
+    }
+
     fn apply(store: &mut Store, value: Value) -> Vec<Delta> {
         store.apply(frame(value), time("2026-11-22T08:10:00Z"))
     }
