@@ -89,6 +89,14 @@ async fn measure(name: &str, bench: &Bench) -> Vec<Row> {
     }
 }
 
+/// A measure that waits for what never comes fails, with its name; CI would wait for it
+/// until its own end.
+async fn within(name: &str, bench: &Bench) -> Vec<Row> {
+    let most = Duration::from_secs(if bench.smoke { 120 } else { 1_800 });
+    let measured = tokio::time::timeout(most, measure(name, bench)).await;
+    measured.unwrap_or_else(|_| panic!("the measure {name} did not end within {most:?}"))
+}
+
 fn main() {
     // cargo bench adds `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -114,8 +122,8 @@ fn main() {
         // A beat on a socket costs its sender more than the server, so there two threads send.
         let wide = (name == "sockets").then(|| tokio::runtime::Builder::new_multi_thread().enable_all().build());
         let measured = match wide {
-            Some(Ok(wide)) => wide.block_on(async { measure(name, &bench).await }),
-            _ => runtime.block_on(measure(name, &bench)),
+            Some(Ok(wide)) => wide.block_on(within(name, &bench)),
+            _ => runtime.block_on(within(name, &bench)),
         };
         measured.iter().for_each(|row| eprintln!("  {}", row.line()));
         rows.extend(measured);

@@ -28,8 +28,8 @@ def served(monitor: Monitor, name: str) -> Iterator[tuple[AppServer, str]]:
 
 
 def two_rows(monitor: Monitor, app_name: str) -> set[str]:
-    """The ids of the two pages, once both are there."""
-    eventually(lambda: len(monitor.sessions(app_name)) == 2, what="two rows")
+    """The ids of the two pages, once both are there and no earlier one is left."""
+    eventually(lambda: len(monitor.sessions(app_name)) == 2, 60, "two rows")
     return {row["session_id"] for row in monitor.sessions(app_name)}
 
 

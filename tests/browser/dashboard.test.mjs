@@ -232,7 +232,7 @@ test('a cell and a row are copied, and a cell becomes a filter, by the pointer a
     'the focus is back in the row',
   );
   await page.keyboard.press('c');
-  await until(async () => /^running\trisk\tana\t=1\+1\t\d+\t/.test(await read()), 'the row in the clipboard');
+  await until(async () => /^running\trisk\tana\t'=1\+1\t\d+\t/.test(await read()), 'the row in the clipboard');
 });
 
 test('keys that come before the next frame mean what they would mean after it', async () => {
