@@ -66,8 +66,8 @@ impl Child {
             .ok_or_else(|| io::Error::other("the command has no process id"))?;
         let terminal = Terminal::open(pid);
         if let Some(terminal) = &terminal {
-            // In a pipe another command may need the terminal (`run … | less`). Then the command gets it only when it asks
-            // for it, by stopping.
+            // In a pipe another command may need the terminal (`run … | less`). Then the command gets it only when it
+            // asks for it, by stopping.
             if io::stdin().is_terminal() && io::stdout().is_terminal() {
                 terminal.hand_over();
             }

@@ -52,7 +52,7 @@ pub struct RunArgs {
     /// How long the command may take to end after SIGTERM before it gets SIGKILL
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = humantime::parse_duration)]
     kill_grace: Duration,
-    /// Hand our token on to the command, in SESSIONWATCH_TOKEN and SESSIONWATCH_TOKEN_FILE; without it the command gets neither
+    /// Pass our token on to the command, in SESSIONWATCH_TOKEN and SESSIONWATCH_TOKEN_FILE; by default it gets neither
     #[arg(long)]
     pass_token: bool,
     /// Print problems with the server to standard error

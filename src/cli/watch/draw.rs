@@ -234,7 +234,7 @@ fn kill_lines<'a>(dialog: &'a KillDialog, lines: &mut Vec<Bottom<'a>>) {
         lines.push(Bottom::Text(Cell::plain(format!("Reason: {reason}"))));
         lines.push(Bottom::Text(Cell::new("y end this session   n cancel", Style::Strong)));
     } else {
-        lines.push(Bottom::Text(Cell::new("Enter go on, also without a reason   Esc cancel", Style::Strong)));
+        lines.push(Bottom::Text(Cell::new("Enter next (the reason may be empty)   Esc cancel", Style::Strong)));
         lines.push(Bottom::Prompt { label: "Reason: ", prompt: &dialog.reason });
     }
 }

@@ -6,11 +6,14 @@ use chrono::{DateTime, Utc};
 
 use super::super::{
     error::CliError,
-    kill::{Outcome, Progress, name},
+    kill::{Outcome, Progress},
     store::{Delta, Store},
     style::{Cell, Style},
-    text::escape,
+    text::{escape, fit},
 };
+
+/// How many columns of an id the news show. The server's own ids differ in their first eight characters.
+const SHORT_ID: usize = 9;
 
 /// The kills under way, by session id, and the last news of them.
 #[derive(Debug, Default)]
@@ -24,8 +27,10 @@ impl PendingKills {
     /// Follows a kill that is being asked for.
     pub(super) fn ask(&mut self, id: &str, store: &Store, now: DateTime<Utc>) {
         let session = store.get(id).map(|row| &row.session);
-        self.kills.insert(id.to_owned(), Progress::new(id, session, now));
-        self.tell(&name(id, session), "asked to end", Style::Ending);
+        // A short id leaves room for the news on a narrow screen; the dialog has shown the whole one.
+        let progress = Progress::new(&fit(id, SHORT_ID), session, now);
+        self.tell(progress.name(), "asked to end", Style::Ending);
+        self.kills.insert(id.to_owned(), progress);
     }
 
     /// Takes in the server's answer to the request.
