@@ -235,7 +235,7 @@ pub async fn restart(bench: &Bench) -> Vec<Row> {
         }
         alls.push(begun.elapsed().as_secs_f64());
         let (_, gauges) = connection.ask(&request("GET", "/metrics", port, None)).await.expect("an answer");
-        let loaded = sessions_in(&String::from_utf8_lossy(&gauges));
+        let loaded = sessions_in(&String::from_utf8_lossy(gauges));
         assert_eq!(loaded, count, "what /readyz calls restored has all sessions");
         sizes.push(ours.rss() / count as f64);
         ours.stop();
