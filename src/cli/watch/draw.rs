@@ -12,14 +12,14 @@ use ratatui::{
 use super::{
     super::{
         columns::{GAP, fit_columns},
-        filter::tag_value,
         sessions::{COLUMNS, matching, row, style},
         style::{Cell, Style},
         text::{ago, escape, fit, millis, width},
         wire::{Session, State},
     },
+    bottom::{Bottom, bottom, footer},
     prompt::Prompt,
-    screen::{KillDialog, Link, Mode, Screen},
+    screen::{Link, Mode, Screen},
 };
 
 /// At most so many sessions decide on the widths of the columns. Of a longer list, only the rows on the screen do.
@@ -35,17 +35,6 @@ const KEYS: [(&str, &str); 7] = [
     ("?", "this help"),
     ("q", "quit"),
 ];
-
-/// A line at the bottom of the screen.
-enum Bottom<'a> {
-    Text(Cell),
-    Prompt {
-        label: &'static str,
-        prompt: &'a Prompt,
-    },
-    /// The place in the list and the keys.
-    Footer,
-}
 
 /// Draws `screen` into `area`; where the cursor stands, if it is shown.
 pub(super) fn draw(screen: &mut Screen, now: DateTime<Utc>, area: Rect, buffer: &mut Buffer) -> Option<Position> {
@@ -207,53 +196,6 @@ fn table(
         .row_highlight_style(ScreenStyle::new().add_modifier(Modifier::REVERSED));
     let mut state = TableState::new().with_selected(selected.map(|at| at - offset.min(at)));
     StatefulWidget::render(table, area, buffer, &mut state);
-}
-
-/// The lines at the bottom: details of the selected session, the last message, and the prompt or the keys.
-fn bottom<'a>(screen: &'a Screen, selected: Option<&Session>, now: DateTime<Utc>, height: u16) -> Vec<Bottom<'a>> {
-    let mut lines = Vec::new();
-    match &screen.mode {
-        Mode::Kill(dialog) => kill_lines(dialog, &mut lines),
-        Mode::Filter { prompt, .. } => lines.push(Bottom::Prompt { label: "/", prompt }),
-        Mode::List | Mode::Help => {
-            lines.extend(selected.filter(|_| height >= 8).map(|session| Bottom::Text(details(session, now))));
-            let news = screen.kills.news.clone();
-            // On a small screen the message takes the place of the keys.
-            let keys = height >= 6 && (height >= 7 || news.is_none());
-            lines.extend(news.filter(|_| height >= 3).map(Bottom::Text));
-            lines.extend(keys.then_some(Bottom::Footer));
-        }
-    }
-    lines
-}
-
-fn kill_lines<'a>(dialog: &'a KillDialog, lines: &mut Vec<Bottom<'a>>) {
-    lines.push(Bottom::Text(Cell::new(format!("End {}?", dialog.name), Style::Bad)));
-    if dialog.confirming {
-        let reason = dialog.reason.text().map_or("none".into(), escape);
-        lines.push(Bottom::Text(Cell::plain(format!("Reason: {reason}"))));
-        lines.push(Bottom::Text(Cell::new("y end this session   n cancel", Style::Strong)));
-    } else {
-        lines.push(Bottom::Text(Cell::new("Enter next (the reason may be empty)   Esc cancel", Style::Strong)));
-        lines.push(Bottom::Prompt { label: "Reason: ", prompt: &dialog.reason });
-    }
-}
-
-/// What the table does not show of a session, its whole id first.
-fn details(session: &Session, now: DateTime<Utc>) -> Cell {
-    let started = ago((now - session.start_time).num_seconds());
-    let mut parts = vec![escape(&session.session_id).into_owned(), format!("started {started}")];
-    parts.extend(session.client.as_deref().map(|client| escape(client).into_owned()));
-    parts.extend(session.meta.iter().map(|(key, value)| format!("{}={}", escape(key), escape(&tag_value(value)))));
-    let reason = session.kill.as_ref().and_then(|kill| kill.reason.as_deref());
-    parts.extend(reason.map(|reason| format!("because {}", escape(reason))));
-    Cell::plain(parts.join("  "))
-}
-
-fn footer(count: usize, offset: usize, rows: usize) -> Cell {
-    let last = (offset + rows).min(count);
-    let place = if count > rows { format!("{}–{last} of {count}   ", offset + 1) } else { String::new() };
-    Cell::new(format!("{place}↑↓ select   / filter   x end   ? help   q quit"), Style::Faint)
 }
 
 /// Draws a cell's text on one line, cut to its width.

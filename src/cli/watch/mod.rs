@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{client::Api, error::CliError, feed, filter::FilterArgs, output::Output, server::ServerArgs};
 
+mod bottom;
 mod draw;
 mod lines;
 mod pending;
