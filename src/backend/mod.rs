@@ -1,11 +1,11 @@
-//! Where sessions are kept. One trait, whose comments are its guarantees, and one
-//! contract suite (`tests/contract`) that every implementation passes.
+//! The store of the sessions and of the log: one trait, whose comments are its guarantees,
+//! and one contract suite (`tests/it/contract.rs`) that every implementation passes.
 //!
-//! Store and order are one trait on purpose: with a separate bus one could publish
-//! what is not committed. The writer decides on what it has applied, then asks for
-//! one commit; an engine that several servers share would refuse a commit that does
-//! not begin at its own last position, hand over what it has instead, and the writer
-//! would decide again.
+//! The store also fixes the order of events. There is no separate message bus: with one, an
+//! event could be published that is not committed. The writer decides against the state that
+//! it has applied, then requests one commit. A store shared by several servers would refuse
+//! a commit that does not continue its own last position, and return the events that the
+//! writer has not seen; the writer would apply these and decide again.
 
 pub mod memory;
 pub mod sqlite;
@@ -21,14 +21,14 @@ use crate::log::{Entry, Query};
 use crate::session::{Session, SessionId};
 use crate::stats::Minute;
 
-/// What a store remembers from before.
+/// What a start loads from the store.
 #[derive(Default)]
 pub struct Stored {
-    /// The place of the last event in the log.
+    /// The position of the last event.
     pub seq: u64,
-    /// The live sessions, none of them connected.
+    /// The live sessions; none of them is connected.
     pub sessions: Vec<Session>,
-    /// The killed ids.
+    /// The tombstones of killed sessions.
     pub tombstones: Vec<(SessionId, Tombstone)>,
     /// The counts of the last 24 hours, oldest first.
     pub minutes: Vec<Minute>,
@@ -36,55 +36,54 @@ pub struct Stored {
     pub starts: Vec<Timestamp>,
 }
 
-/// What is worth keeping.
+/// The limits of what the store keeps; the rest is deleted.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
-    /// Log lines and counts from this time on.
+    /// Log entries and counts since this time.
     pub events: Timestamp,
-    /// Tombstones from this time on.
+    /// Tombstones since this time.
     pub tombstones: Timestamp,
-    /// At most so many bytes of the log: the oldest lines go first, those of kills and
-    /// removals last.
+    /// Largest size of the log, in bytes. The oldest entries are deleted first, those of kills
+    /// and removals last.
     pub log_bytes: u64,
 }
 
-/// A place where sessions are kept.
+/// A store of sessions.
 pub trait Backend: Send + Sync + 'static {
-    /// All that was committed, as the last commit left it, with the counts of the last minute
-    /// mended out of the log. Times are wall-clock times; who is late is the caller's to
-    /// judge. Notes that a server started `now`.
+    /// Loads the state as of the last commit, and records that a server started at `now`. The
+    /// counts of the last minute are corrected from the log. Times are wall-clock times; the
+    /// caller decides what is stale.
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>>;
 
-    /// One live session as the last commit left it. May be asked while `load` is under
-    /// way, and does not wait for it.
+    /// Reads one live session as of the last commit. May be called while `load` runs, and
+    /// does not wait for it.
     fn session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>>>;
 
-    /// Takes all of these events or none, in their order, each with its line in the
-    /// log, the session's new version (or its removal) and its tombstone, in one
-    /// transaction.
+    /// Commits all of these events or none, in their order, in one transaction: for each
+    /// event its log entry, the session's new version or its removal, and its tombstone.
     ///
-    /// When this returns `Ok`, the events survive the death of the process and, for a
-    /// store on disk, the loss of power. When it returns an error nothing of them is
-    /// there, now or after a restart, and the same events may be committed later.
-    /// Their `seq` are greater than all that were committed before.
+    /// After `Ok` the events survive a crash of the process and, for a store on disk, a loss
+    /// of power. After an error none of them is stored, now or after a restart, and the
+    /// same events may be committed later. The caller guarantees that their `seq` are greater
+    /// than all that were committed before.
     fn commit(&self, events: Arc<Vec<Event>>) -> BoxFuture<'_, Result<()>>;
 
-    /// Takes heartbeats that moved. Not ordered with commits; a session that is not
-    /// there is passed over; an older beat may overwrite a newer one that is lost in a
-    /// crash, by at most the flush interval.
+    /// Stores the last heartbeats of these sessions. They have no order with commits, and
+    /// unknown sessions are ignored. After a crash a heartbeat may be older than the last one
+    /// by up to the flush interval.
     fn beats(&self, beats: Vec<(SessionId, Timestamp)>) -> BoxFuture<'_, Result<()>>;
 
-    /// Takes the counts of a minute, in the place of what it had for that minute.
+    /// Stores the counts of a minute; replaces earlier counts of the same minute.
     fn minute(&self, minute: Minute) -> BoxFuture<'_, Result<()>>;
 
-    /// The log. Sees every commit that returned before the call. Waits neither for a
-    /// commit under way nor does one wait for it.
+    /// Reads the log. It sees every commit that returned before the call. It does not wait
+    /// for a running commit, and no commit waits for it.
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>>;
 
-    /// Forgets what `keep` does not keep, a bounded number at a time; returns whether more is
-    /// left to forget. The newest line of the log stays.
+    /// Deletes what is outside `keep`, a bounded number of rows per call; returns whether
+    /// there is more to delete. The newest entry of the log always stays.
     fn forget(&self, keep: Keep) -> BoxFuture<'_, Result<bool>>;
 
-    /// Leaves the store so that the next start finds nothing to repair.
+    /// Closes the store cleanly: the next start has nothing to recover.
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 }

@@ -1,4 +1,4 @@
-//! The direction of the arrows: who may know whom. `ARCHITECTURE.md` says it in words.
+//! Tests that modules depend on each other only in the direction that `ARCHITECTURE.md` describes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -185,7 +185,7 @@ fn sql_stands_only_in_the_sqlite_backend() {
 }
 
 #[test]
-fn the_command_line_and_the_demo_do_not_know_the_servers_inside() {
+fn the_command_line_and_the_demo_do_not_use_the_servers_modules() {
     for folder in ["cli", "demo"] {
         for file in sources(&source().join(folder)) {
             let text = fs::read_to_string(&file).unwrap();
@@ -202,6 +202,6 @@ fn the_map_names_every_module() {
     let map = fs::read_to_string(source().with_file_name("ARCHITECTURE.md")).unwrap();
     for module in order() {
         let named = [format!("`{module}`"), format!("`{module}/`")].iter().any(|name| map.contains(name.as_str()));
-        assert!(named, "ARCHITECTURE.md does not tell of {module}");
+        assert!(named, "ARCHITECTURE.md does not have {module}");
     }
 }

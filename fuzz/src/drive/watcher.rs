@@ -1,6 +1,5 @@
-//! What a server says to the command line: frames of `/ws`, one a line, taken into the view
-//! that `watch` draws. The server is another machine's, and what it tells was said by
-//! anybody who may register a session.
+//! Frames of `/ws` as `sessionwatch watch` reads them, one per line. The view that it draws
+//! must be safe: the texts in the frames come from everybody who may register a session.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
@@ -11,9 +10,9 @@ use sessionwatch::cli::table::paint;
 use sessionwatch::cli::text::{escape, fit, json_line, width};
 use sessionwatch::cli::wire::{DashboardFrame, EventPage, SessionFrame};
 
-/// Frames that one input holds at most.
+/// Most frames in an input.
 const FRAMES_MAX: usize = 64;
-/// Sizes of terminals: none to speak of, narrow, usual, wide.
+/// Sizes of terminals: tiny, narrow, usual, wide.
 const SIZES: [(usize, usize); 5] = [(0, 0), (1, 4), (24, 6), (80, 25), (400, 50)];
 
 pub fn drive(input: &[u8]) {
@@ -24,7 +23,7 @@ pub fn drive(input: &[u8]) {
     for line in input.split(|byte| *byte == b'\n').take(FRAMES_MAX) {
         let Ok(line) = std::str::from_utf8(line) else { continue };
         local += TimeDelta::seconds(1);
-        // The other two things that a server says are read the same way.
+        // Lists of sessions and log entries are read in the same way.
         let _ = serde_json::from_str::<SessionFrame>(line);
         let _ = serde_json::from_str::<EventPage>(line);
         if let Ok(value) = serde_json::from_str::<Value>(line) {
