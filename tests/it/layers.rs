@@ -219,6 +219,16 @@ fn the_command_lines_modules_use_each_other_in_one_direction() {
 }
 
 #[test]
+fn http_and_the_sockets_do_not_know_each_other() {
+    for (folder, other) in [("http", "ws"), ("ws", "http")] {
+        for file in sources(&source().join(folder)) {
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(!used(&text).iter().any(|module| module == other), "{} uses {other}", file.display());
+        }
+    }
+}
+
+#[test]
 fn sql_stands_only_in_the_sqlite_backend() {
     for file in sources(&source()) {
         if file.starts_with(source().join("backend/sqlite")) {
