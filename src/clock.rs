@@ -1,5 +1,5 @@
-//! Time as a value. The core never asks what time it is: it is told, so that a
-//! test can let a day pass in a millisecond.
+//! Time as a value. The core does not read the clock: it gets the time as a parameter, so
+//! that a test can let a day pass in a millisecond.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,21 +8,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 
-/// Wall-clock time in milliseconds since the Unix epoch; shown to people, never
-/// used to decide who is due.
+/// Wall-clock time in milliseconds since the Unix epoch. It is shown and stored; deadlines
+/// are never computed from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
-/// Monotonic time in milliseconds since the server started; decides who is due.
+/// Monotonic time in milliseconds since the server started. Deadlines are computed from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mono(pub u64);
 
 /// One moment on both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// What the clock on the wall says.
+    /// The wall-clock time.
     pub wall: Timestamp,
-    /// What has passed since the start.
+    /// The time since the start.
     pub mono: Mono,
 }
 
@@ -51,12 +51,15 @@ impl Timestamp {
         Self(self.0.div_euclid(60_000).saturating_mul(60_000))
     }
 
-    /// Writes RFC 3339 UTC with milliseconds into `out`, exactly 24 bytes for the
-    /// years 0 to 9999. Written out by hand since a snapshot formats three times a
-    /// session; the calendar arithmetic is Howard Hinnant's `civil_from_days`.
+    /// RFC 3339 UTC with milliseconds: exactly 24 bytes. Times before 1970 and after 9999
+    /// become the first and the last time of that range.
+    ///
+    /// This is kept by hand because a snapshot formats three times per session and a
+    /// calendar library takes several times as long; the arithmetic is Howard Hinnant's
+    /// `civil_from_days`.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 24] {
-        // 9999-12-31T23:59:59.999Z, so that the width holds whatever the clock says.
+        // Up to 9999-12-31T23:59:59.999Z, so that the year always has four digits.
         let ms = self.0.clamp(0, 253_402_300_799_999);
         let (days, rest) = (ms / 86_400_000, ms % 86_400_000);
         let shifted = days + 719_468;
@@ -107,26 +110,26 @@ impl Mono {
         Self(self.0.saturating_add(millis(by)))
     }
 
-    /// What passed since `earlier`; zero when `earlier` is later.
+    /// The time since `earlier`; zero when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Whole milliseconds of a duration.
+/// A duration in whole milliseconds; `u64::MAX` when it is longer.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whole milliseconds of a duration, as far as they can be counted on the wall.
+/// A duration in whole milliseconds, as [`Timestamp`] counts them; `i64::MAX` when it is longer.
 #[must_use]
 pub fn signed_millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Where `Now` comes from: the machine, or a test's hand.
+/// The source of `Now`: the machine's clocks, or a clock that a test sets.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The machine's clocks; `Mono` counts from this instant.
@@ -142,7 +145,7 @@ impl Clock {
         Self::System(Instant::now())
     }
 
-    /// A clock that a test moves; begins in 2026 so that times look like times.
+    /// A clock that a test moves. It starts on 2026-01-01, so that times look realistic.
     #[must_use]
     pub fn manual() -> Self {
         let start = Now { wall: Timestamp(1_767_225_600_000), mono: Mono(0) };
@@ -161,7 +164,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward on both faces; a system clock moves by itself.
+    /// Moves both times of a manual clock forward; does nothing to a system clock.
     pub fn advance(&self, by: Duration) {
         if let Self::Manual(now) = self {
             let mut now = now.lock();
@@ -170,8 +173,8 @@ impl Clock {
         }
     }
 
-    /// Makes a manual clock's wall face jump by `ms`, as an administrator or NTP
-    /// would; the monotonic face does not see it.
+    /// Moves the wall-clock time of a manual clock by `ms`, as NTP or an administrator
+    /// would. The monotonic time stays.
     pub fn jump_wall(&self, ms: i64) {
         if let Self::Manual(now) = self {
             let mut now = now.lock();

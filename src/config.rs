@@ -1,4 +1,4 @@
-//! Every setting, its default, its environment variable.
+//! All settings of the server, with their defaults and environment variables.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use crate::credentials;
 use crate::decide::Limits;
 use crate::timing::Timing;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text, for people.
     Text,
-    /// For machines, one object a line.
+    /// One JSON object per line, for programs.
     Json,
 }
 
@@ -25,7 +25,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no size; write it like 500MB, 1GiB or a number of bytes");
+    let wrong = || format!("{text:?} is not a size; write it like 500MB, 1GiB or a number of bytes");
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -41,47 +41,46 @@ fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(wrong)
 }
 
-/// A network as `--trust-proxy` takes it: an address, or an address with the length of
-/// its prefix.
+/// Parses a network for `--trust-proxy`: an address, or an address and a prefix length.
 ///
 /// # Errors
-/// It is neither, or it is every address there is.
+/// It is neither, or it contains all addresses.
 pub fn network(text: &str) -> Result<IpNet, String> {
     let network: Option<IpNet> =
         text.parse().ok().or_else(|| text.parse().ok().map(|a: IpAddr| a.to_canonical().into()));
     match network {
         Some(network) if network.prefix_len() == 0 => {
-            Err("that is every address there is; name the proxy's own, or its network".to_owned())
+            Err("that contains all addresses; name the proxy's address or network".to_owned())
         }
         Some(network) => Ok(network),
         None => Err("write it like 192.0.2.7, 10.0.0.0/8, 2001:db8::7 or fd00::/8".to_owned()),
     }
 }
 
-/// What `sessionwatch serve` takes.
+/// The arguments of `sessionwatch serve`.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, env = "SESSIONWATCH_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
-    /// The database: a file, made when it is not there; or, for several servers, a PostgreSQL
-    /// database, like postgres://user@host1,host2/name?sslmode=verify-full
+    /// The database: a file, created when missing; or, for several servers, a PostgreSQL database,
+    /// like postgres://user@host1,host2/name?sslmode=verify-full
     #[arg(long, env = "SESSIONWATCH_DB", default_value = "sessionwatch.db", value_name = "FILE|URL")]
     pub db: PathBuf,
-    /// What this server is called among those that share a PostgreSQL database; the machine's
-    /// name by default
+    /// The name of this server among those that share a PostgreSQL database; the machine's name
+    /// by default
     #[arg(long, env = "SESSIONWATCH_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Where the others that share it, and their users, reach this server
+    /// The URL by which this server is reached, for the list of servers
     #[arg(long, env = "SESSIONWATCH_ADVERTISE_URL", value_name = "URL")]
     pub advertise_url: Option<String>,
-    /// Silence after which a session is shown as stale
+    /// Time without a sign of life after which a session is shown as stale
     #[arg(long, env = "SESSIONWATCH_STALE_AFTER", default_value = "2m", value_parser = duration, value_name = "TIME")]
     pub stale_after: Duration,
-    /// Silence after which a session is removed
+    /// Time without a sign of life after which a session is removed
     #[arg(long, env = "SESSIONWATCH_EXPIRE_AFTER", default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub expire_after: Duration,
-    /// What clients are told to promise between heartbeats
+    /// The time between heartbeats that clients are told to keep
     #[arg(long, env = "SESSIONWATCH_HEARTBEAT_INTERVAL", default_value = "30s", value_parser = duration, value_name = "TIME")]
     pub heartbeat_interval: Duration,
     /// How long a killed id answers 410
@@ -93,7 +92,7 @@ pub struct Config {
     /// How large the event log may grow; the oldest lines go first, kills and removals last
     #[arg(long, env = "SESSIONWATCH_EVENTS_MAX_SIZE", default_value = "1GiB", value_parser = size, value_name = "SIZE")]
     pub events_max_size: u64,
-    /// Longest time that a heartbeat stands only in memory
+    /// Longest time that a heartbeat is only in memory
     #[arg(long, env = "SESSIONWATCH_FLUSH_INTERVAL", default_value = "5s", value_parser = duration, value_name = "TIME")]
     pub flush_interval: Duration,
     /// How long a client may clean up before its socket is closed
@@ -102,38 +101,40 @@ pub struct Config {
     /// Most live sessions; more are refused with 503
     #[arg(long, env = "SESSIONWATCH_MAX_SESSIONS", default_value_t = 100_000, value_name = "N")]
     pub max_sessions: usize,
-    /// Most live sessions that one token may have registered; more are refused with 503. No limit
-    /// of its own by default
+    /// Most live sessions registered with one token; more are refused with 503. By default only
+    /// --max-sessions applies
     #[arg(long, env = "SESSIONWATCH_MAX_SESSIONS_PER_TOKEN", value_name = "N")]
     pub max_sessions_per_token: Option<usize>,
-    /// Most connections that one address may have open, and as many sockets, and as many event
-    /// streams; this machine and named proxies excepted
+    /// Most connections, most sockets and most event streams that one address may have open,
+    /// each counted alone. This machine and the proxies of --trust-proxy are not limited
     #[arg(long, env = "SESSIONWATCH_MAX_PER_ADDRESS", default_value_t = 256, value_name = "N")]
     pub max_per_address: usize,
-    /// Status changes a second that one session may report over time; faster ones are merged,
-    /// the newest wins; 0 for no limit
+    /// Status changes per second that one session may report; faster ones are merged and the
+    /// newest counts. 0 for no limit
     #[arg(long, env = "SESSIONWATCH_REPORT_RATE", default_value_t = 5, value_name = "N")]
     pub report_rate: u32,
-    /// Status changes that one session may report at once, before its rate counts
+    /// Status changes that one session may report at once, before --report-rate applies
     #[arg(long, env = "SESSIONWATCH_REPORT_BURST", default_value_t = 20, value_name = "N")]
     pub report_burst: u32,
-    /// Where the server stands behind a proxy, like /monitor
+    /// The path of the server behind a proxy, like /monitor
     #[arg(long, env = "SESSIONWATCH_BASE_PATH", default_value = "", value_name = "PATH")]
     pub base_path: String,
-    /// How log lines on stderr look
+    /// The format of the log lines on stderr
     #[arg(long, env = "SESSIONWATCH_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
-    /// A further name of this server in Host, with or without port; repeat for several
+    /// Another name of this server that requests may have in Host, with or without port; repeat
+    /// for several
     #[arg(long, env = "SESSIONWATCH_ALLOW_HOST", value_delimiter = ',', value_name = "HOST")]
     pub allow_host: Vec<String>,
-    /// An origin whose pages may report sessions, like <https://app.example.com>; repeat for several
+    /// An origin whose pages may register sessions, like <https://app.example.com>; repeat for
+    /// several
     #[arg(long, env = "SESSIONWATCH_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
-    /// Ask for tokens on this machine too; needed where something forwards the network to this port and is not named
-    /// by --trust-proxy
+    /// Require tokens from programs on this machine too; needed where a program forwards the
+    /// network to this port and is not named by --trust-proxy
     #[arg(long, env = "SESSIONWATCH_STRICT")]
     pub strict: bool,
-    /// Where the tokens are kept, made on first need; beside the database by default
+    /// The token file, created when it is first needed; by default it is beside the database
     #[arg(long, env = "SESSIONWATCH_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Certificate chain (PEM) to serve HTTPS with
@@ -142,36 +143,39 @@ pub struct Config {
     /// Private key (PEM) of the certificate
     #[arg(long, env = "SESSIONWATCH_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// A proxy (address or network, like 10.0.0.0/8) whose word on the client's address and scheme is taken; repeat for
-    /// several. Whatever forwards the network to this port needs --trust-proxy or --strict, or strangers may count as
-    /// local programs
+    /// A proxy (address or network, like 10.0.0.0/8) whose headers tell the client's address and
+    /// scheme; repeat for several. If anything forwards the network to this port, set --trust-proxy
+    /// or --strict, or remote clients may count as programs on this machine
     #[arg(long, env = "SESSIONWATCH_TRUST_PROXY", value_delimiter = ',', value_parser = network, value_name = "ADDRESS")]
     pub trust_proxy: Vec<IpNet>,
-    /// The header by which a proxy of --trust-proxy names whom it has logged in, like X-Forwarded-User
+    /// The header in which a proxy of --trust-proxy names the user that it has logged in, like
+    /// X-Forwarded-User
     #[arg(long, env = "SESSIONWATCH_AUTH_HEADER", requires = "trust_proxy", value_name = "HEADER")]
     pub auth_header: Option<String>,
-    /// The header by which it names their groups, separated by commas, like X-Forwarded-Groups
+    /// The header in which it names the user's groups, separated by commas, like
+    /// X-Forwarded-Groups
     #[arg(long, env = "SESSIONWATCH_AUTH_GROUPS_HEADER", requires = "auth_header", value_name = "HEADER")]
     pub auth_groups_header: Option<String>,
-    /// Who of them may do everything: users, or group:NAME, with * for any characters; repeat for several
+    /// The users with the role admin: names, or group:NAME, with * for any characters; repeat for
+    /// several
     #[arg(long, env = "SESSIONWATCH_ADMINS", requires = "auth_header", value_delimiter = ',', value_name = "WHO")]
     pub admins: Vec<String>,
-    /// Who of them may look, written like --admins
+    /// The users with the role view, written like --admins
     #[arg(long, env = "SESSIONWATCH_VIEWERS", requires = "auth_header", value_delimiter = ',', value_name = "WHO")]
     pub viewers: Vec<String>,
-    /// Listen on the network without TLS: everybody on the way can read the tokens
+    /// Listen on the network without TLS: everybody on the path can read the tokens
     #[arg(long, env = "SESSIONWATCH_INSECURE_HTTP")]
     pub insecure_http: bool,
 }
 
-/// The URL that `--db` is, where it is one of PostgreSQL and not a file.
+/// The URL of a PostgreSQL database, where `--db` is one and not a file.
 #[must_use]
 pub fn database_url(db: &Path) -> Option<&str> {
     db.to_str().filter(|text| text.starts_with("postgres://") || text.starts_with("postgresql://"))
 }
 
-/// The token file: the one that was named, else systemd's, else the one beside the database
-/// file, or in the folder where the server starts.
+/// The token file: the one that is named, else the systemd credential, else the one beside
+/// the database file, or in the folder where the server starts.
 #[must_use]
 pub fn token_path(named: Option<&Path>, db: &Path) -> PathBuf {
     let beside = || {
@@ -186,10 +190,10 @@ pub fn token_path(named: Option<&Path>, db: &Path) -> PathBuf {
 }
 
 impl Config {
-    /// The intervals, if they make sense together.
+    /// The intervals, checked.
     ///
     /// # Errors
-    /// A sentence that names the two that do not.
+    /// Two of them do not fit together; the text names both.
     pub fn timing(&self) -> Result<Timing, String> {
         Timing {
             heartbeat_interval: self.heartbeat_interval,
@@ -210,16 +214,16 @@ impl Config {
         .checked()
     }
 
-    /// How many sessions there may be.
+    /// The limits on the number of sessions.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits { max_sessions: self.max_sessions, max_per_token: self.max_sessions_per_token.unwrap_or(usize::MAX) }
     }
 
-    /// `/monitor` for whatever was written: no slash at the end, one in front.
+    /// `--base-path` with a slash in front and none at the end; empty for the root.
     ///
     /// # Errors
-    /// It cannot be a path.
+    /// It is not a path.
     pub fn base(&self) -> Result<String, String> {
         let trimmed = self.base_path.trim_matches('/');
         if trimmed.is_empty() {
@@ -252,11 +256,11 @@ impl Config {
         self.listen.ip().is_loopback()
     }
 
-    /// The origins of `--allow-origin`, exactly as browsers will send them.
+    /// The origins of `--allow-origin`, exactly as browsers send them.
     ///
     /// # Errors
-    /// One that no browser would ever send, such as `*` or one with a path: it would
-    /// silently allow nothing.
+    /// One that no browser sends, such as `*` or one with a path: it would allow nothing,
+    /// and nobody would notice.
     pub fn allowed_origins(&self) -> Result<Vec<String>, String> {
         let checked = |origin: &String| {
             let uri: Option<http::Uri> = origin.parse().ok();
@@ -269,14 +273,14 @@ impl Config {
                 {
                     Ok(format!("{scheme}://{name}"))
                 }
-                _ => Err(format!("--allow-origin {origin:?} is no origin; write it like https://app.example.com")),
+                _ => Err(format!("--allow-origin {origin:?} is not an origin; write it like https://app.example.com")),
             }
         };
         self.allow_origin.iter().map(checked).collect()
     }
 
-    /// Where a browser finds the server: by the first `--allow-host`, since that is its
-    /// name, else by its address.
+    /// The server's URL for browsers: with the first `--allow-host` as its name, else with
+    /// its address.
     #[must_use]
     pub fn public_url(&self, address: SocketAddr, base: &str) -> String {
         let behind_proxy = !self.trust_proxy.is_empty();
@@ -290,14 +294,14 @@ impl Config {
         format!("{scheme}://{host}{base}")
     }
 
-    /// Where the tokens are kept.
+    /// The path of the token file.
     #[must_use]
     pub fn token_path(&self) -> PathBuf {
         token_path(self.token_file.as_deref(), &self.db)
     }
 
-    /// Certificate chain and private key to serve HTTPS with: those that were named, else
-    /// systemd's, if there are any.
+    /// The files of the certificate chain and the private key: those that are named, else the
+    /// systemd credentials; `None` without TLS.
     #[must_use]
     pub fn tls(&self) -> Option<(PathBuf, PathBuf)> {
         match (&self.tls_cert, &self.tls_key) {
@@ -306,16 +310,16 @@ impl Config {
         }
     }
 
-    /// Refuses what would be unsafe without having been asked for.
+    /// Refuses to listen on the network without TLS, unless that is requested.
     ///
     /// # Errors
-    /// A sentence that says what to add.
+    /// It would; the text says which setting to add.
     pub fn check_exposure(&self) -> Result<(), String> {
         if self.loopback() || self.tls().is_some() || !self.trust_proxy.is_empty() || self.insecure_http {
             return Ok(());
         }
         Err(format!(
-            "--listen {} can be reached from the network: add --tls-cert and --tls-key, or --trust-proxy with the address of the proxy that speaks TLS, or --insecure-http if everybody on the way may read the tokens",
+            "--listen {} can be reached from the network: add --tls-cert and --tls-key, or --trust-proxy with the address of the proxy that serves TLS, or --insecure-http if everybody on the path may read the tokens",
             self.listen
         ))
     }

@@ -1,25 +1,25 @@
-//! Secrets that systemd hands over (`LoadCredential=`), in a folder that only the service
-//! can read, and what a file that holds a secret has to be otherwise.
+//! Secrets that systemd passes to the service (`LoadCredential=`), in a folder that only the
+//! service can read; and the check of owner and mode of any other file that holds a secret.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The credential that stands for `--token-file` of the server.
+/// The credential used in the place of the server's `--token-file`.
 pub const TOKENS: &str = "sessionwatch.tokens";
-/// The credential that stands for `--tls-cert`.
+/// The credential used in the place of `--tls-cert`.
 pub const TLS_CERT: &str = "sessionwatch.tls-cert";
-/// The credential that stands for `--tls-key`.
+/// The credential used in the place of `--tls-key`.
 pub const TLS_KEY: &str = "sessionwatch.tls-key";
-/// The credential that stands for `--token` of the commands that ask a server.
+/// The credential used in the place of `--token`, for the commands that call a server.
 pub const TOKEN: &str = "sessionwatch.token";
 
 fn folder() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").filter(|folder: &OsString| !folder.is_empty()).map(PathBuf::from)
 }
 
-/// The file of a credential, if systemd handed that one over.
+/// The file of a credential, if systemd passed this one.
 #[must_use]
 pub fn named(name: &str) -> Option<PathBuf> {
     folder().map(|folder| folder.join(name)).filter(|path| path.is_file())
@@ -28,17 +28,17 @@ pub fn named(name: &str) -> Option<PathBuf> {
 /// Who may read a file that holds a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
-    /// This process's own user alone.
+    /// Only the user that this process runs as.
     OwnUser,
-    /// And a group, where the file is root's: as keys are kept for several services.
+    /// Also a group, where root owns the file: this is how one key serves several services.
     GroupOfRoot,
 }
 
-/// Whether nobody else can read or change `file`. What systemd hands over is guarded by
-/// systemd.
+/// Checks that no other user can read or change `file`. Files passed by systemd are not
+/// checked: systemd protects them.
 ///
 /// # Errors
-/// A sentence that says what to do.
+/// Another owner, or a mode that is too open; the text says what to do.
 pub fn check_private(path: &Path, file: &File, holds: &str, readers: Readers) -> Result<(), String> {
     if folder().is_some_and(|folder| path.starts_with(folder)) {
         return Ok(());

@@ -1,10 +1,12 @@
-//! Who goes stale or expires next.
+//! The deadlines of the sessions: which one becomes stale or expires next.
 //!
-//! Time is cut into slots; a session stands in the slot of its next deadline. A
-//! heartbeat does not move it: when the slot comes, the one who looks sees the newer
-//! pulse and puts the session into its true slot. So a beat costs nothing here, a
-//! session is looked at once per `stale_after`, and a look costs what is due, not what
-//! is there.
+//! Time is divided into slots. A session is in the slot of its next deadline. A heartbeat
+//! does not move it: when the slot is due, the keeper finds the newer pulse and puts the
+//! session into the slot of its new deadline. So a heartbeat costs nothing here, each session
+//! is checked about once per `stale_after`, and a check reads only the slots that are due.
+//!
+//! This is kept by hand because timer libraries (such as tokio-util's `DelayQueue`) move an
+//! entry at every reset: each heartbeat would take a lock and write to the queue.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,20 +15,20 @@ use std::time::Duration;
 use crate::clock::{Mono, millis};
 use crate::session::{Pulse, SessionId};
 
-/// One session that waits for its deadline. The pulse tells it from a later session
-/// with the same id.
+/// A session and its deadline's slot. The pulse identifies the session: a later session may
+/// have the same id, but never the same pulse.
 pub struct Entry {
-    /// Whose deadline it is.
+    /// The session's id.
     pub id: SessionId,
-    /// The pulse of that very session.
+    /// The session's pulse.
     pub pulse: Arc<Pulse>,
 }
 
-/// Entries that lie in memory together. After a start one slot holds all sessions: given
-/// back in one piece, its memory would be a pause of several milliseconds.
+/// Entries in one piece of memory. After a start one slot holds all sessions; freeing its
+/// memory in one piece would pause the server for several milliseconds.
 const TOGETHER: usize = 1_024;
 
-/// Those with the same deadline, in pieces of at most [`TOGETHER`].
+/// The entries of one slot, in pieces of at most [`TOGETHER`].
 #[derive(Default)]
 struct Slot(Vec<Vec<Entry>>);
 
@@ -38,7 +40,7 @@ impl Slot {
         }
     }
 
-    /// Moves at most `limit` of them to `taken`; whether that were all.
+    /// Moves at most `limit` entries to `taken`; returns whether the slot is empty now.
     fn take(&mut self, limit: usize, taken: &mut Vec<Entry>) -> bool {
         let most = taken.len() + limit;
         while taken.len() < most {
@@ -60,19 +62,19 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    /// No deadlines; slots are `resolution` wide.
+    /// Makes it empty, with slots of the length `resolution`.
     #[must_use]
     pub fn new(resolution: Duration) -> Self {
         Self { resolution: millis(resolution).max(1), slots: BTreeMap::new() }
     }
 
-    /// Puts a session into the slot that ends after `at`: never early, at most one
-    /// slot late.
+    /// Puts a session into the slot that ends after `at`. It is due never early, and at most
+    /// one slot late.
     pub fn schedule(&mut self, id: SessionId, pulse: Arc<Pulse>, at: Mono) {
         self.put_back([(Entry { id, pulse }, at)]);
     }
 
-    /// Puts entries that were taken into the slots of their next deadlines.
+    /// Puts entries back, each into the slot of its next deadline.
     pub fn put_back(&mut self, entries: impl IntoIterator<Item = (Entry, Mono)>) {
         for (entry, at) in entries {
             let slot = (at.0 / self.resolution).saturating_add(1);
@@ -80,7 +82,7 @@ impl Deadlines {
         }
     }
 
-    /// Takes at most `limit` of those whose slot has come.
+    /// Takes at most `limit` entries whose slot is due.
     pub fn take_due(&mut self, now: Mono, limit: usize) -> Vec<Entry> {
         let present = now.0 / self.resolution;
         let mut due = Vec::new();

@@ -1,5 +1,5 @@
-//! What a text from outside must be before it becomes part of a session. Every
-//! refusal names the field and says what would be accepted.
+//! Checks of the texts that clients send. Every error names the field and says what is
+//! accepted.
 
 use std::sync::Arc;
 
@@ -23,26 +23,26 @@ pub const META_BYTES: usize = 4_096;
 
 const RESERVED: [&str; 4] = ["stale", "killed", "expired", "ended"];
 
-/// What a character is to whoever reads the text.
+/// How a character looks to the reader of the text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Look {
-    /// What it is.
+    /// Like itself.
     Plain,
-    /// Empty space, or a control character, which a screen or a log may obey.
+    /// Like a space; also control characters, which a terminal may execute.
     Blank,
-    /// Nothing, or a change of what stands around it.
+    /// Not at all, or it changes the look of its neighbours.
     Invisible,
 }
 
-/// How a character looks between its neighbours. What is not plain would let a name lie
-/// about itself, or two names look alike.
+/// How a character looks between its neighbours. With characters that are not plain, two
+/// different names could look alike.
 fn look(before: Option<char>, c: char, after: Option<char>) -> Look {
-    // Joiners and variation selectors shape emoji and the scripts from Hebrew on; elsewhere
-    // they are invisible.
+    // Joiners and variation selectors are needed in emoji and in the scripts from Hebrew on;
+    // elsewhere they are invisible.
     let shaped = |c: Option<char>| c.is_some_and(|c| c >= '\u{0590}' && !is_joiner(c) && !is_selector(c));
     match c {
         _ if c.is_control() => Look::Blank,
-        // Line and paragraph separators, and letters that are drawn as nothing.
+        // Line and paragraph separators, and letters that fonts draw as empty space.
         '\u{2028}' | '\u{2029}' | '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' => Look::Blank,
         _ if is_joiner(c) && shaped(before) && shaped(after) => Look::Plain,
         _ if is_selector(c) && (shaped(before) || after == Some('\u{20e3}')) => Look::Plain,
@@ -86,8 +86,9 @@ fn looks(text: &str) -> impl Iterator<Item = (char, Look)> {
     })
 }
 
-/// The text as [`text`] would take it, from a client that cannot read a refusal: what is
-/// blank becomes a space, what is invisible goes, what is too long is cut. May be empty.
+/// Makes a text valid, for clients that cannot read an error (`/ping`): blank characters
+/// become spaces, invisible ones are removed, and the rest is cut to `max` characters.
+/// [`text`] accepts the result unless it is empty.
 #[must_use]
 pub fn clean(value: &str, max: usize) -> String {
     let mut cleaned = String::with_capacity(value.len().min(max * 4));
@@ -99,13 +100,14 @@ pub fn clean(value: &str, max: usize) -> String {
         }
     }
     let cut: String = cleaned.trim().chars().take(max).collect();
-    // What stood between two others before may look different now.
+    // A character whose neighbours were removed may look different now.
     if looks(&cut).all(|(_, look)| look == Look::Plain) { cut.trim_end().to_owned() } else { clean(&cut, max) }
 }
 
-/// The status word for what a client says that cannot read a refusal: in small letters, with
-/// a dash for all that no word has. What is the server's own word, or begins with no letter,
-/// gets `said-` in front. An empty one is `idle`, one without any letter or digit `other`.
+/// Makes a status word valid, for clients that cannot read an error (`/ping`): lower case,
+/// with a dash in the place of other characters. A reserved word, or one that does not begin
+/// with a letter, gets the prefix `said-`. An empty text becomes `idle`, a text without any
+/// letter or digit `other`.
 #[must_use]
 pub fn clean_status(value: &str) -> String {
     let said = clean(value, NAME_MAX).to_ascii_lowercase();
@@ -135,7 +137,7 @@ fn invalid(field: &str, what: impl std::fmt::Display) -> Error {
     Error::Invalid(format!("{field} {what}"))
 }
 
-/// A text of 1 to `max` characters.
+/// Checks a text of 1 to `max` characters.
 pub fn text(field: &str, value: &str, max: usize) -> Result<Arc<str>> {
     let length = value.chars().count();
     if length == 0 {
@@ -159,12 +161,12 @@ pub fn text(field: &str, value: &str, max: usize) -> Result<Arc<str>> {
     Ok(Arc::from(value))
 }
 
-/// A text that may be absent; an empty one counts as absent.
+/// Checks a text that may be absent; an empty one counts as absent.
 pub fn optional(field: &str, value: Option<&str>, max: usize) -> Result<Option<Arc<str>>> {
     value.filter(|value| !value.is_empty()).map(|value| text(field, value, max)).transpose()
 }
 
-/// The name of an app. It is also a part of paths, where `.` and `..` would lead elsewhere.
+/// Checks the name of an app. It is also a path segment, so it must not be `.` or `..`.
 pub fn app_name(field: &str, value: &str) -> Result<Arc<str>> {
     match value {
         "." | ".." => Err(invalid(field, format_args!("must not be {value:?}, which leads elsewhere in a path"))),
@@ -172,7 +174,7 @@ pub fn app_name(field: &str, value: &str) -> Result<Arc<str>> {
     }
 }
 
-/// An id as the client gave it.
+/// Checks a session id that a client chose.
 pub fn session_id(value: &str) -> Result<SessionId> {
     SessionId::parse(value).ok_or_else(|| {
         invalid(
@@ -182,7 +184,7 @@ pub fn session_id(value: &str) -> Result<SessionId> {
     })
 }
 
-/// A status word.
+/// Checks a status word.
 pub fn status(value: &str) -> Result<Status> {
     match value {
         "idle" => return Ok(Status::Idle),
@@ -210,13 +212,13 @@ pub fn status(value: &str) -> Result<Status> {
     }
 }
 
-/// A visibility word.
+/// Checks a visibility word.
 pub fn visibility(value: &str) -> Result<Visibility> {
     Visibility::parse(value).ok_or_else(|| invalid("visibility", "must be visible, hidden, frozen or suspended"))
 }
 
-/// Seconds between heartbeats: more than zero; what is longer than `max` becomes
-/// `max`, which the answer tells the client.
+/// Checks the seconds between heartbeats: more than zero. A longer time than `max` becomes
+/// `max`; the response tells the client.
 pub fn heartbeat_interval(value: f64, max: f64) -> Result<f64> {
     if value.is_finite() && value > 0.0 {
         Ok(value.min(max))
@@ -225,8 +227,8 @@ pub fn heartbeat_interval(value: f64, max: f64) -> Result<f64> {
     }
 }
 
-/// A session's tags, checked and put into the form in which they are sent on;
-/// `None` for no tags.
+/// Checks a session's tags, and returns them as the JSON object that is sent on; `None` for
+/// no tags.
 pub fn meta(value: &Map<String, Value>) -> Result<Option<Arc<str>>> {
     if value.is_empty() {
         return Ok(None);

@@ -1,7 +1,11 @@
-//! How long a connection may take to ask: ten seconds for a head, counted from its first
-//! byte (or, on a new connection, from the start), and longer between an answer and the
-//! next question. Were both the same, a client that beats every ten seconds would again and
-//! again send its beat just when the connection is closed, and not know what became of it.
+//! Two time limits for reading requests: a request's head must be complete 10 s after its
+//! first byte (on a new connection: after the connect), and a connection may be idle for 75 s
+//! between a response and the next request.
+//!
+//! The two limits differ because a client with a heartbeat every 10 s would otherwise often
+//! send it just when the server closes the connection, and could not know whether it arrived.
+//!
+//! This is kept by hand because hyper has one timer (`header_read_timeout`) for both.
 
 use std::io;
 use std::pin::Pin;
@@ -13,23 +17,24 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// How long a head may take to arrive.
+/// Longest time from the first byte of a request's head to its last.
 pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// How long a connection may be kept that asks nothing; nginx's `keepalive_timeout`.
+/// Longest idle time between two requests; the same as nginx's default `keepalive_timeout`.
 pub const IDLE_WITHIN: Duration = Duration::from_secs(75);
 
-/// Whose turn it is: odd while a request is being answered.
+/// Whether the connection reads a request or answers one: a counter that is odd while a
+/// request is being answered. The service counts; [`Heads`] reads it.
 #[derive(Debug, Clone, Default)]
 pub struct Turns(Arc<AtomicU64>);
 
 impl Turns {
-    /// A head is there.
+    /// To be called when a head is complete.
     pub fn asked(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What it asked has its answer. Not to be said of a connection that was upgraded:
-    /// what it brings from now on are no heads.
+    /// To be called when the response is complete. Not for a connection that was upgraded
+    /// to a WebSocket: no more heads arrive on it, so the limits must stay off.
     pub fn answered(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -44,16 +49,16 @@ impl Turns {
 pub struct Heads<S> {
     stream: S,
     turns: Turns,
-    /// The turn that was last seen.
+    /// The count of `turns` at the last read.
     turn: u64,
-    /// Whether some of a head is there.
+    /// Whether a part of a head has arrived.
     begun: bool,
-    /// Runs while the rest of a head is waited for.
+    /// The timer that runs while a head, or its rest, is awaited.
     late: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Heads<S> {
-    /// This new connection, which has to ask something in time.
+    /// Wraps a new connection. The limit for its first head starts with the first read.
     #[must_use]
     pub fn new(stream: S, turns: Turns) -> Self {
         Self { stream, turn: turns.count(), turns, begun: true, late: None }

@@ -1,5 +1,5 @@
-//! `sessionwatch import OLD.db`: takes over the sessions of the system that sessionwatch
-//! replaces. It writes into the database of a server that does not run.
+//! `sessionwatch import OLD.db`: copies the sessions out of the database of the system that
+//! sessionwatch replaces. The server of the target database must not run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,26 +13,26 @@ use crate::change::{Actor, Event, Kind};
 use crate::clock::{Clock, Timestamp};
 use crate::session::Session;
 
-/// What `sessionwatch import` takes.
+/// The arguments of `sessionwatch import`.
 #[derive(Clone, Debug, Args)]
 pub struct ImportCommand {
-    /// The old monitor's SQLite file; it is read and stays as it is
+    /// The old monitor's SQLite file; it is read and not changed
     old: PathBuf,
-    /// The database to import into, made when it is not there; its server must not run
+    /// The database to import into, created when missing; its server must not run
     #[arg(long, env = "SESSIONWATCH_DB", default_value = "sessionwatch.db", value_name = "FILE")]
     db: PathBuf,
-    /// Times in the old file that name no zone are in the zone of this machine, and not in UTC
+    /// Times without a zone in the old file are in this machine's time zone, not in UTC
     #[arg(long)]
     local_times: bool,
 }
 
-/// Sessions that are committed at once.
+/// Sessions in one commit.
 const BATCH: usize = 500;
 
-/// Does it; answers what is to be shown.
+/// Imports, and returns the text to print.
 ///
 /// # Errors
-/// A sentence for who asked.
+/// A sentence for the user: a file cannot be read or written.
 pub async fn run(command: &ImportCommand) -> Result<String, String> {
     let now = Clock::system().now().wall;
     let naive = if command.local_times { NaiveTimes::Local } else { NaiveTimes::Utc };

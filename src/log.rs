@@ -1,5 +1,5 @@
-//! The audit log's entry: an event as it is kept and told, without the session's
-//! whole state. Stands between the backends, which keep it, and HTTP, which shows it.
+//! The audit log's entry: an event without the whole state of its session. Backends store
+//! entries, HTTP shows them.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -11,54 +11,54 @@ use crate::scope::Scope;
 /// One line of the audit log.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Entry {
-    /// Its place in the order.
+    /// Its position.
     pub seq: u64,
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// What, as the contract names it.
+    /// What happened: an event kind of `docs/protocol.md`.
     pub kind: String,
-    /// Of which session; empty for what is of none.
+    /// The session's id; empty for an event that belongs to no session.
     pub session_id: String,
-    /// Of which app; empty for what is of none.
+    /// The session's app; empty for an event that belongs to no session.
     pub app_name: String,
-    /// Of which user.
+    /// The session's user.
     pub user_id: Option<String>,
-    /// Who asked for it.
+    /// Who requested it.
     pub by: Option<String>,
     /// From which address.
     pub from: Option<String>,
-    /// Why, in somebody's words.
+    /// The reason that was given.
     pub reason: Option<String>,
-    /// Why the session is no longer live.
+    /// Why the session was removed.
     pub cause: Option<String>,
-    /// What belongs to its kind, as one JSON object.
+    /// The fields that depend on the kind, as one JSON object.
     #[serde(flatten)]
     pub details: Details,
 }
 
-/// The fields that only some kinds have. All stand in every entry, so that a table
-/// of entries has the same columns throughout.
+/// The fields that only some kinds have. Every entry has all of them, so that a table
+/// of entries has the same columns everywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct Details {
-    /// What the client said.
+    /// The status that the client reported.
     pub status: Option<String>,
-    /// What it worked on.
+    /// The task that the client reported.
     pub current_task: Option<String>,
-    /// Whether somebody saw it.
+    /// The visibility that the client reported.
     pub visibility: Option<String>,
-    /// Which kill.
+    /// The kill's id.
     pub kill_id: Option<String>,
-    /// Which note.
+    /// The message's id.
     pub message_id: Option<String>,
-    /// What the note said.
+    /// The message's text.
     pub text: Option<String>,
-    /// How urgent the note was.
+    /// The message's level: `info` or `warning`.
     pub level: Option<String>,
-    /// When the session began.
+    /// When the session registered.
     pub start_time: Option<String>,
-    /// How long it was live.
+    /// How long the session was live.
     pub duration_seconds: Option<i64>,
 }
 
@@ -95,7 +95,7 @@ impl Details {
         details
     }
 
-    /// As the store keeps it: only what is there; `None` for nothing.
+    /// The JSON that the store keeps: only the fields that are set; `None` when none is.
     #[must_use]
     pub fn stored(&self) -> Option<String> {
         let Self { status, current_task, visibility, kill_id, message_id, text, level, start_time, duration_seconds } =
@@ -122,7 +122,7 @@ impl Details {
         (!fields.is_empty()).then(|| serde_json::Value::Object(fields).to_string())
     }
 
-    /// From what the store kept.
+    /// Reads the JSON that the store keeps.
     #[must_use]
     pub fn restored(json: Option<&str>) -> Self {
         json.and_then(|json| serde_json::from_str::<&RawValue>(json).ok())
@@ -132,7 +132,7 @@ impl Details {
 }
 
 impl Entry {
-    /// The entry that an event leaves.
+    /// The entry of an event.
     #[must_use]
     pub fn of(event: &Event) -> Self {
         let text = |text: &Option<std::sync::Arc<str>>| text.as_ref().map(ToString::to_string);
@@ -152,7 +152,7 @@ impl Entry {
     }
 }
 
-/// What is asked of the log.
+/// A query of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     /// Only these kinds; empty for all.
@@ -163,16 +163,16 @@ pub struct Query {
     pub app_name: Option<String>,
     /// Only these apps.
     pub scope: Scope,
-    /// Only what came before this place.
+    /// Only entries with a smaller `seq`.
     pub before: Option<u64>,
-    /// At most so many.
+    /// Most entries in the answer.
     pub limit: usize,
-    /// From the oldest on, rather than from the newest back.
+    /// The oldest first; otherwise the newest first.
     pub oldest_first: bool,
 }
 
 impl Query {
-    /// Whether an entry is asked for, its place and the limit aside.
+    /// Whether an entry matches; `before` and `limit` are not considered.
     #[must_use]
     pub fn fits(&self, entry: &Entry) -> bool {
         (self.kinds.is_empty() || self.kinds.contains(&entry.kind))

@@ -1,5 +1,5 @@
-//! The server's own log lines, on standard error. A line that cannot be written is lost,
-//! and nothing else: no task panics, and none waits for a reader that has stopped.
+//! The server's own log, on standard error. A line that cannot be written is dropped and
+//! counted: no task panics because of it, and none waits for a reader that has stopped.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,20 +12,20 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
 
-/// Most bytes that one write hands over. A pipe that says it can be written takes as many
-/// without waiting.
+/// Most bytes in one write: `PIPE_BUF`. A pipe that `poll` reports as writable takes this
+/// many without blocking.
 const AT_ONCE: usize = 4_096;
-/// How long a line may wait for a reader that is busy.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// Longest time that a line waits for a busy reader.
+const WRITE_WAIT: Duration = Duration::from_millis(20);
 
-/// Begins to log to standard error, as `RUST_LOG` and `format` say.
+/// Starts to log to standard error. `RUST_LOG` sets the level, `format` the look.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Lossy::new(io::stderr()))
-        // Else the library tells of a failed write with `eprintln!`, which panics the task
-        // that logs.
+        // Otherwise the library reports a failed write with `eprintln!`, which panics in the
+        // task that logs.
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal());
     match format {
@@ -34,7 +34,7 @@ pub fn start(format: LogFormat) {
     }
 }
 
-/// Writes whole lines; what cannot be written is counted and lost.
+/// Writes whole lines; drops and counts those that cannot be written.
 struct Lossy<W> {
     inner: Mutex<Inner<W>>,
 }
@@ -60,14 +60,14 @@ impl<W: Write + AsFd> Inner<W> {
             }
             self.lost = 0;
         }
-        if self.put(line, PATIENCE).is_err() {
+        if self.put(line, WRITE_WAIT).is_err() {
             self.lost = 1;
         }
     }
 
-    fn put(&mut self, line: &[u8], patience: Duration) -> io::Result<()> {
+    fn put(&mut self, line: &[u8], wait: Duration) -> io::Result<()> {
         for part in line.chunks(AT_ONCE) {
-            if !can_take(self.out.as_fd(), patience) {
+            if !can_take(self.out.as_fd(), wait) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             self.out.write_all(part)?;
@@ -76,10 +76,10 @@ impl<W: Write + AsFd> Inner<W> {
     }
 }
 
-/// Whether a write would not have to wait.
-fn can_take(fd: BorrowedFd<'_>, patience: Duration) -> bool {
+/// Whether a write would not block, now or within `wait`.
+fn can_take(fd: BorrowedFd<'_>, wait: Duration) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
-    let timeout = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
     matches!(poll(&mut fds, Some(&timeout)), Ok(1..))
 }
 
@@ -91,7 +91,7 @@ impl<'a, W: Write + AsFd + 'a> MakeWriter<'a> for Lossy<W> {
     }
 }
 
-/// Takes one line. It never fails, so that nobody has to tell of it.
+/// Writes one log line. It never returns an error: there is no place to report one.
 struct Line<'a, W>(&'a Lossy<W>);
 
 impl<W: Write + AsFd> Write for Line<'_, W> {

@@ -33,13 +33,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve (what happens without a command)
+    /// Serve (also without a command)
     Serve(Box<Config>),
-    /// Serve a throwaway database with simulated apps on it, to look around
+    /// Serve a temporary database with simulated apps, to try the dashboard
     Demo(Demo),
-    /// List, rotate or revoke the tokens that remote access takes
+    /// List, add, rotate or revoke the tokens for remote access
     Token(TokenCommand),
-    /// Take over the sessions of the old monitor's database
+    /// Copy the sessions out of the old monitor's database
     Import(ImportCommand),
     #[command(flatten)]
     Client(cli::Command),
@@ -80,8 +80,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Serves a database that nobody will miss, and fills it with life. Silence shows after
-/// 20 s rather than two minutes, so that a newcomer sees every state while looking.
+/// `sessionwatch demo`: serves a temporary database with simulated sessions. Sessions become
+/// stale after 20 s instead of two minutes, so that every state is seen within a short look.
 async fn show(demo: &Demo) -> ExitCode {
     let folder = match tempfile::Builder::new().prefix("sessionwatch-demo-").tempdir() {
         Ok(folder) => folder,
@@ -118,9 +118,9 @@ async fn serve(config: &Config) -> ExitCode {
 }
 
 async fn start(config: &Config) -> Result<Server, String> {
-    // The database, its WAL and its lock are nobody else's to read.
+    // No other user may read the database, its WAL and its lock.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    // What is wrong with the arguments is said before anything is made on the disk.
+    // Check the arguments before any file is made.
     config.timing()?;
     config.base()?;
     config.allowed_origins()?;
@@ -134,7 +134,7 @@ async fn start(config: &Config) -> Result<Server, String> {
 }
 
 fn announce(server: &Server) {
-    // In one write, so that who waits for the first line has the second one too.
+    // In one write: a program that waits for the first line then has the second one too.
     let link = server.link().map_or_else(String::new, |link| format!("\nlog in, once, with {link}"));
     let note = server.trusts_local_programs().then_some(
         "\nprograms on this machine need no token; whatever forwards the network to this port needs --trust-proxy or --strict",
@@ -142,14 +142,13 @@ fn announce(server: &Server) {
     tell(&format!("sessionwatch is listening on {}{link}{}\n", server.url(), note.unwrap_or_default()));
 }
 
-/// Says it to who started the program. Nobody may be there to read it: that ends nothing,
-/// while `print!` would panic.
+/// Prints to standard output. Unlike `print!` it does not panic when nobody reads it.
 fn tell(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// A refusal to start is told to who started it, not to the log.
+/// Prints why the server does not start. It goes to standard error as text, not to the log.
 fn fail(why: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "sessionwatch: {why}");
     ExitCode::FAILURE

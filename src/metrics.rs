@@ -1,4 +1,4 @@
-//! What the server measures of itself while it runs, for `/metrics`.
+//! The server's metrics, for `/metrics`, in Prometheus' text format.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,20 +10,20 @@ use prometheus::{
     exponential_buckets,
 };
 
-/// One app's sessions in one status.
+/// The labels of a count of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AppStatus {
     /// The app's name.
     pub app: String,
-    /// The status shown.
+    /// The status, as dashboards show it.
     pub status: String,
 }
 
-/// Most apps that have a label of their own; the others are counted together.
+/// Most apps with a label of their own; the rest is counted under `other`.
 pub const APPS_MAX: usize = 100;
 /// Most statuses that have a label of their own.
 pub const STATUSES_MAX: usize = 20;
-/// The label of all the others.
+/// The label for the rest.
 const OTHER: &str = "other";
 
 /// Counters and histograms that live as long as the server.
@@ -41,14 +41,14 @@ pub struct Metrics {
     dashboards: AtomicI64,
 }
 
-/// Names, labels and buckets are constants of this file, so that a wrong one shows in every
-/// test.
+/// Unwraps a metric. Names, labels and buckets are constants of this file, so a wrong one
+/// fails in every test.
 #[expect(clippy::unwrap_used, reason = "only constants of this file can fail")]
 fn made<T>(metric: prometheus::Result<T>) -> T {
     metric.unwrap()
 }
 
-/// Registers a metric and hands it on.
+/// Registers a metric and returns it.
 fn put<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
     let metric = made(metric);
     made(registry.register(Box::new(metric.clone())));
@@ -72,7 +72,7 @@ fn histogram(registry: &Registry, name: &str, help: &str, start: f64, count: usi
 impl Default for Metrics {
     fn default() -> Self {
         let registry = Registry::new();
-        // CPU, memory, descriptors and the time of the start, as every exporter tells them.
+        // CPU, memory, descriptors and start time, under the names that all exporters use.
         #[cfg(target_os = "linux")]
         made(registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())));
         let build = Opts::new("sessionwatch_build_info", "Which version runs; always 1")
@@ -96,7 +96,7 @@ impl Default for Metrics {
     }
 }
 
-/// What is read off the rest of the server at the moment of asking.
+/// Values that are read from other parts of the server when `/metrics` is requested.
 #[derive(Default)]
 pub struct Gauges {
     /// Live sessions by app and status.
@@ -122,18 +122,18 @@ impl Metrics {
         self.commit_failures.inc();
     }
 
-    /// Changes went out to the dashboards, so long after they were applied.
+    /// Events were sent to the dashboards, `took` after they were applied.
     pub fn published(&self, took: Duration, events: usize) {
         self.events.inc_by(events as u64);
         self.fanout_seconds.observe(took.as_secs_f64());
     }
 
-    /// A kill came one step further: `requested`, `delivered`, `acknowledged`, `gone`.
+    /// A kill reached a step: `requested`, `delivered`, `acknowledged` or `gone`.
     pub fn kill(&self, step: &'static str) {
         self.kills.with_label_values(&[step]).inc();
     }
 
-    /// The writer's queue grew (or, with a negative number, shrank).
+    /// The writer's queue grew by `by`; a negative number means that it shrank.
     pub fn queue(&self, by: i64) {
         self.queue.fetch_add(by, Ordering::Relaxed);
     }
@@ -148,7 +148,7 @@ impl Metrics {
         self.dashboards.fetch_add(by, Ordering::Relaxed);
     }
 
-    /// Everything in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self, gauges: &Gauges) -> String {
         let now = Registry::new();
@@ -163,8 +163,8 @@ impl Metrics {
     }
 }
 
-/// The live sessions and nothing else, in Prometheus' text format: for who is limited to
-/// some apps, since all other metrics are of all apps together.
+/// Only the counts of sessions, in Prometheus' text format: for callers that are limited to
+/// some apps. All other metrics cover all apps together, so these callers must not see them.
 #[must_use]
 pub fn sessions_alone(gauges: &Gauges) -> String {
     let now = Registry::new();
@@ -183,14 +183,14 @@ fn put_sessions(registry: &Registry, gauges: &Gauges) {
 fn encode(registries: &[&Registry]) -> String {
     let mut out = Vec::new();
     for registry in registries {
-        // Writing into a Vec does not fail, and a family that is empty is left out.
+        // Writing into a Vec does not fail, and `gather` leaves out empty families.
         let _ = TextEncoder::new().encode(&registry.gather(), &mut out);
     }
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// The counts under few labels: the apps and the statuses with the most sessions keep their
-/// names, so that no client can make the scrape grow without end.
+/// The counts under a limited number of labels: the apps and the statuses with the most
+/// sessions keep their names, so that no client can make the answer grow without end.
 fn bounded(sessions: &[(AppStatus, i64)]) -> HashMap<(&str, &str), i64> {
     let apps = most(sessions.iter().map(|(labels, count)| (&*labels.app, *count)), APPS_MAX);
     let statuses = most(sessions.iter().map(|(labels, count)| (&*labels.status, *count)), STATUSES_MAX);
@@ -203,14 +203,14 @@ fn bounded(sessions: &[(AppStatus, i64)]) -> HashMap<(&str, &str), i64> {
     counts
 }
 
-/// The names with the highest counts, at most so many.
+/// The names with the highest counts, at most `max`.
 fn most<'a>(counted: impl Iterator<Item = (&'a str, i64)>, max: usize) -> HashSet<&'a str> {
     let mut sums: HashMap<&str, i64> = HashMap::new();
     for (name, count) in counted {
         *sums.entry(name).or_default() += count;
     }
     let mut names: Vec<(&str, i64)> = sums.into_iter().collect();
-    // By name where the counts are equal, so that two scrapes agree.
+    // By name where the counts are equal, so that two answers agree.
     names.sort_unstable_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
     names.into_iter().take(max).map(|(name, _)| name).collect()
 }

@@ -1,34 +1,34 @@
-//! How many of something one address may have open: connections, sockets, event streams.
+//! A limit per address on what is open at once: connections, sockets or event streams.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use dashmap::DashMap;
 
-/// How many each address has open. This machine's own addresses are not counted.
+/// Counts what each address has open. Loopback addresses are not counted.
 pub struct PerAddress {
     most: usize,
     open: Arc<DashMap<IpAddr, usize>>,
 }
 
-/// One place of an address; given back when dropped.
+/// One of an address's places; released when dropped.
 #[derive(Debug, Default)]
 pub struct AddressPlace(Option<(Arc<DashMap<IpAddr, usize>>, IpAddr)>);
 
 impl PerAddress {
-    /// At most so many for each address.
+    /// Allows `most` for each address.
     #[must_use]
     pub fn new(most: usize) -> Self {
         Self { most, open: Arc::default() }
     }
 
-    /// How many each address may have open.
+    /// The limit of each address.
     #[must_use]
     pub fn most(&self) -> usize {
         self.most
     }
 
-    /// A place for one more; `None` when the address has as many open as it may.
+    /// Takes a place; `None` when the address has reached its limit.
     #[must_use]
     pub fn take(&self, address: IpAddr) -> Option<AddressPlace> {
         if address.is_loopback() {
@@ -44,7 +44,8 @@ impl PerAddress {
     }
 }
 
-/// Who an address stands for: an IPv6 subscriber has a whole /64 of them.
+/// The address that is counted: an IPv6 subscriber has a whole /64, so its first address
+/// stands for all of them.
 fn subscriber(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -78,7 +79,7 @@ mod tests {
         assert!(take("192.0.2.8").is_some(), "another address has its own");
         drop(taken);
         assert!(take("192.0.2.7").is_some());
-        assert!(places.open.is_empty(), "who has none open is forgotten");
+        assert!(places.open.is_empty(), "an address with nothing open takes no memory");
     }
 
     #[test]

@@ -1,5 +1,8 @@
-//! How many connections may be open at once: as many as there are descriptors, less
-//! what the store needs to go on working when they are all taken.
+//! The limit on open connections: the number of file descriptors that the process may have,
+//! less those that the store needs. With all places taken, the store still works.
+//!
+//! This is kept by hand because hyper limits neither the number of connections nor the time
+//! that a write may wait, and a tower layer sees requests only, not connections.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +19,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::timing::Timing;
 
-/// Descriptors that stay free for the database, its log and the token file.
+/// Descriptors reserved for the database, its WAL and the token file.
 const HEADROOM: u64 = 64;
 
 /// Places for connections.
@@ -25,12 +28,12 @@ pub struct Places {
     told: Mutex<Option<Instant>>,
 }
 
-/// How often at most it is told that all places are taken.
+/// Shortest time between two warnings that all places are taken.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 impl Places {
-    /// As many as the system lets this process have, once it has been asked for all
-    /// that it may give.
+    /// Raises the process's soft limit of descriptors to the hard limit, and makes a place
+    /// of each that is not reserved.
     #[must_use]
     pub fn of_this_process() -> Self {
         let granted = getrlimit(Resource::Nofile);
@@ -42,7 +45,8 @@ impl Places {
         Self { free: Arc::new(Semaphore::new(places)), told: Mutex::default() }
     }
 
-    /// A place, as soon as there is one; until then who wants in waits in the kernel's queue.
+    /// Takes a place; waits until one is free. Meanwhile new connections wait in the kernel's
+    /// accept queue.
     pub async fn take(&self) -> Place {
         if self.free.available_permits() == 0 {
             let mut told = self.told.lock();
@@ -51,29 +55,30 @@ impl Places {
                 tracing::warn!("as many connections are open as descriptors allow; raise the limit (ulimit -n)");
             }
         }
-        // The semaphore is never closed, so there is always a permit in the end.
+        // The semaphore is never closed, so this never fails.
         Place { _permit: self.free.clone().acquire_owned().await.ok() }
     }
 }
 
-/// One place; given back when dropped.
+/// One place; released when dropped.
 #[derive(Debug)]
 pub struct Place {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// A connection that has its place for as long as it is open, upgraded or not; but
-/// nobody keeps one by asking and not reading the answers.
+/// A connection that holds a place until it is closed, also as a WebSocket. A write that
+/// makes no progress for [`Timing::WRITE_WITHIN`] fails, so a client that does not read its
+/// responses cannot keep the place.
 #[derive(Debug)]
 pub struct Placed {
     stream: TcpStream,
     _place: Place,
-    /// Runs while the other side takes nothing.
+    /// The timer that runs while a write waits for the client.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Placed {
-    /// This connection in this place.
+    /// Puts a connection in a place.
     #[must_use]
     pub fn new(stream: TcpStream, place: Place) -> Self {
         Self { stream, _place: place, stalled: None }

@@ -1,4 +1,4 @@
-//! Whose sessions somebody may see and end: all, or those of some apps.
+//! The scope of a caller: it may see and end all sessions, or those of some apps only.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ impl Scope {
         Self(None)
     }
 
-    /// These apps alone; none of them means no session at all.
+    /// Only these apps. An empty list means no session at all.
     #[must_use]
     pub fn only<T: Into<Arc<str>>>(apps: impl IntoIterator<Item = T>) -> Self {
         let mut apps: Vec<Arc<str>> = apps.into_iter().map(Into::into).collect();
@@ -22,19 +22,19 @@ impl Scope {
         Self(Some(apps.into()))
     }
 
-    /// Whether it is limited to nothing.
+    /// Whether it covers all apps.
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Whether a session of this app is in it.
+    /// Whether it covers this app. Names are compared exactly.
     #[must_use]
     pub fn allows(&self, app: &str) -> bool {
         self.0.as_ref().is_none_or(|apps| apps.iter().any(|allowed| **allowed == *app))
     }
 
-    /// The apps that it is limited to, in order; `None` for all.
+    /// The apps that it covers, sorted; `None` for all.
     #[must_use]
     pub fn apps(&self) -> Option<&[Arc<str>]> {
         self.0.as_deref()

@@ -1,4 +1,4 @@
-//! Secrets: 256 random bits, handed out once as text, kept and compared as SHA-256.
+//! Secrets: 256 random bits, given out once as text. Only their SHA-256 is kept and compared.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,12 +6,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::session::Digest;
 
-/// A new secret (43 characters of base64url) and its digest. None begins with a dash,
-/// so that it can stand on a command line without being taken for an option.
+/// Makes a secret (43 characters of base64url) and its digest. It never begins with a dash,
+/// so a command line does not take it for an option.
 ///
 /// # Panics
-/// When the operating system has no randomness to give, without which nothing here
-/// would be safe.
+/// When the operating system gives no random numbers: no secret would be safe.
 #[must_use]
 pub fn fresh() -> (String, Digest) {
     let mut bits = [0_u8; 32];
@@ -25,7 +24,7 @@ pub fn fresh() -> (String, Digest) {
     }
 }
 
-/// The digest under which a secret is kept.
+/// The SHA-256 digest of a secret; this is what is kept.
 #[must_use]
 pub fn digest(text: &str) -> Digest {
     Sha256::digest(text.as_bytes()).into()

@@ -1,4 +1,4 @@
-//! What is true of one session.
+//! A session: its id, status, kill, pulse (last heartbeat) and derived state.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -11,30 +11,32 @@ use subtle::ConstantTimeEq;
 
 use crate::clock::{Mono, Now, Timestamp, millis};
 
-/// How long the ids that are made begin alike.
+/// Ids that are made within this time share their first six characters.
 const SLOT_MILLIS: u64 = 32;
 
-/// Another one in each process, so that two servers do not begin their ids alike.
+/// A random number per process, so that the ids of two servers begin differently.
 static SLOT_KEY: LazyLock<u64> = LazyLock::new(|| uuid::Uuid::new_v4().as_u64_pair().0);
 
-/// A number whose bits all depend on all bits of this one (the finalizer of SplitMix64).
+/// Mixes the bits: each bit of the result depends on all bits of `number` (the finalizer of
+/// SplitMix64).
 fn scramble(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
 }
 
-/// The id of a session: 1–128 of `A-Z a-z 0-9 . _ : -`, and none of `.`, `..` and `stale`.
+/// The id of a session: 1 to 128 of `A-Z a-z 0-9 . _ : -`, but not `.`, `..` or `stale`.
 /// Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(Arc<str>);
 
 impl SessionId {
-    /// A new id: a UUID of version 8 (RFC 9562). People read its first eight characters, so
-    /// these differ from one session to the next. The first six stand for a time slot of 32 ms,
-    /// scrambled; so those that are made together lie side by side in the store's indexes, and
-    /// a commit of many registrations writes a few pages and not one for each. The rest is
-    /// random. An id is no secret.
+    /// Makes an id: a UUID of version 8 (RFC 9562). An id is not a secret.
+    ///
+    /// Dashboards show the first eight characters, so these should differ between sessions.
+    /// The first six are a time slot of 32 ms, with its bits mixed; the rest is random. Ids
+    /// of the same slot are neighbours in the store's indexes, so a commit of many
+    /// registrations writes a few pages instead of one for each.
     #[must_use]
     pub fn fresh() -> Self {
         let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
@@ -45,17 +47,17 @@ impl SessionId {
         Self(Arc::from(&*uuid::Uuid::new_v8(bytes).hyphenated().encode_lower(&mut buffer)))
     }
 
-    /// What stands in the place of an id in the log's lines that are of no session.
+    /// The empty id of log entries that belong to no session.
     #[must_use]
     pub fn none() -> Self {
         Self("".into())
     }
 
-    /// The id that this text is, or `None` where it is not one.
+    /// Reads an id; `None` where the text is not valid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-        // Clients take `.` and `..` out of paths, and `stale` is a route's own word.
+        // HTTP clients remove `.` and `..` from paths, and `/sessions/stale` is a route.
         let taken = matches!(text, "." | ".." | "stale");
         ((1..=128).contains(&text.len()) && text.bytes().all(allowed) && !taken).then(|| Self(text.into()))
     }
@@ -67,7 +69,7 @@ impl SessionId {
     }
 }
 
-/// So that a map keyed by ids is asked with what the path says, without an allocation.
+/// Lets a map with ids as keys be searched by `&str`, without an allocation.
 impl Borrow<str> for SessionId {
     fn borrow(&self) -> &str {
         &self.0
@@ -86,20 +88,20 @@ impl Serialize for SessionId {
     }
 }
 
-/// What the client said it is doing. The two usual words take no memory.
+/// The status that the client reported. The two usual words take no memory.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Status {
-    /// Nothing is being worked on.
+    /// No task.
     #[default]
     Idle,
-    /// A task is under way.
+    /// A task is running.
     Running,
-    /// The app's own word.
+    /// A word of the app's own.
     Other(Arc<str>),
 }
 
 impl Status {
-    /// The word for it.
+    /// The word on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -110,14 +112,14 @@ impl Status {
     }
 }
 
-/// Whether somebody can see the page, as the client declared.
+/// Whether a user can see the page, as the client reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visibility {
     /// On the screen.
     Visible,
-    /// In a tab behind others.
+    /// In a background tab.
     Hidden,
-    /// Stopped by the browser to save power.
+    /// Stopped by the browser to save energy.
     Frozen,
     /// In the back-forward cache.
     Suspended,
@@ -135,7 +137,7 @@ impl Visibility {
         }
     }
 
-    /// The visibility that this word names.
+    /// Reads the word on the wire; `None` for an unknown one.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         [Self::Visible, Self::Hidden, Self::Frozen, Self::Suspended]
@@ -144,45 +146,46 @@ impl Visibility {
     }
 }
 
-/// One administrator's wish that a session end, and how far it got.
+/// A kill request: an administrator's request to end a session, and how far it has got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Kill {
-    /// Names this kill in frames, answers and the log.
+    /// The id of this kill in frames, responses and the log.
     #[schema(value_type = String)]
     pub kill_id: Arc<str>,
     /// When it was committed.
     #[schema(value_type = String, format = DateTime)]
     pub requested_at: Timestamp,
-    /// Who asked: a token's name, what the caller said, or `local`.
+    /// Who requested it: a token's name, the name that the caller gave, or `local`.
     #[schema(value_type = String)]
     pub requested_by: Arc<str>,
-    /// Why, in the administrator's words.
+    /// The administrator's reason.
     #[schema(value_type = Option<String>)]
     pub reason: Option<Arc<str>>,
-    /// When the client was told.
+    /// When the kill was delivered to the client.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub delivered_at: Option<Timestamp>,
-    /// When the client said that its clean-up is done.
+    /// When the client acknowledged that its clean-up is done.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub acknowledged_at: Option<Timestamp>,
-    /// Past this moment a kill that is not done is shown as unconfirmed.
+    /// After this time a kill that is not done is shown as unconfirmed.
     #[schema(value_type = String, format = DateTime)]
     pub confirm_by: Timestamp,
 }
 
-/// The last sign of life, moved by every heartbeat without a lock and without a
-/// change; shared by all versions of one session.
+/// The pulse of a session: when its last sign of life came. A heartbeat moves it with atomic
+/// stores: no lock, and no new version of the session. All versions share one pulse.
 #[derive(Debug)]
 pub struct Pulse {
     wall: AtomicI64,
     mono: AtomicU64,
     moved: AtomicBool,
-    /// When the reports taken so far would have come at an even rate; see [`Pulse::may_report`].
+    /// The rate limit's state: when the reports so far would have come at an even rate; see
+    /// [`Pulse::may_report`].
     reports_until: AtomicU64,
 }
 
 impl Pulse {
-    /// A pulse that beat once, at `wall` and `mono`.
+    /// A pulse whose last sign of life came at `wall` and `mono`.
     #[must_use]
     pub fn new(wall: Timestamp, mono: Mono) -> Self {
         Self {
@@ -193,8 +196,8 @@ impl Pulse {
         }
     }
 
-    /// Whether a report may be written now, at one in `every` over time and `burst` at once;
-    /// one that may is counted. This is the generic cell rate algorithm: one number a session.
+    /// Whether a status report is within the rate (one in `every`, and `burst` at once); if so,
+    /// it is counted. This is the generic cell rate algorithm: its state is one number.
     #[must_use]
     pub fn may_report(&self, now: Mono, every: Duration, burst: u32) -> bool {
         let every = millis(every);
@@ -206,89 +209,89 @@ impl Pulse {
         self.reports_until.try_update(Ordering::AcqRel, Ordering::Acquire, next).is_ok()
     }
 
-    /// Notes a sign of life. True when it is the first since [`Pulse::take_moved`],
-    /// so that the caller puts the session on the list of those that moved once.
+    /// Records a sign of life. Returns true for the first one since [`Pulse::take_moved`], so
+    /// that the caller adds the session to its list of moved pulses only once.
     pub fn beat(&self, now: Now) -> bool {
         self.wall.store(now.wall.0, Ordering::Relaxed);
         self.mono.store(now.mono.0, Ordering::Relaxed);
         !self.moved.load(Ordering::Relaxed) && !self.moved.swap(true, Ordering::AcqRel)
     }
 
-    /// Takes a sign of life that another server has noted. It is that server's to tell of it.
+    /// Takes a heartbeat that another server has received; that server sends it on.
     pub fn move_to(&self, now: Now) {
         self.wall.store(now.wall.0, Ordering::Relaxed);
         self.mono.store(now.mono.0, Ordering::Relaxed);
     }
 
-    /// Forgets that it moved; the next beat says so again.
+    /// Clears the mark that it moved; the next heartbeat returns true again.
     pub fn take_moved(&self) {
         self.moved.store(false, Ordering::Release);
     }
 
-    /// When the last sign of life came, by the wall clock.
+    /// The last sign of life, by the wall clock.
     #[must_use]
     pub fn wall(&self) -> Timestamp {
         Timestamp(self.wall.load(Ordering::Relaxed))
     }
 
-    /// When the last sign of life came, by the monotonic clock.
+    /// The last sign of life, by the monotonic clock.
     #[must_use]
     pub fn mono(&self) -> Mono {
         Mono(self.mono.load(Ordering::Relaxed))
     }
 }
 
-/// SHA-256 of a secret; the secret itself is never kept.
+/// SHA-256 of a secret; the secret itself is not kept.
 pub type Digest = [u8; 32];
 
-/// One version of a session: immutable, replaced as a whole by the next event.
-/// Only its pulse moves between events.
+/// One version of a session. It is immutable: the next event replaces it as a whole. Only
+/// the pulse moves between events.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// The id.
     pub id: SessionId,
-    /// The app that it belongs to.
+    /// The name of its app.
     pub app: Arc<str>,
-    /// Who uses it.
+    /// Its user.
     pub user: Option<Arc<str>>,
     /// When it registered.
     pub started_at: Timestamp,
     /// The last sign of life.
     pub pulse: Arc<Pulse>,
-    /// What the client said last.
+    /// The status that the client reported last.
     pub status: Status,
-    /// When what it does last changed.
+    /// When `status` or `task` changed last.
     pub status_since: Timestamp,
-    /// What it works on.
+    /// The current task.
     pub task: Option<Arc<str>>,
     /// When `task` began.
     pub task_started_at: Option<Timestamp>,
-    /// Whether somebody can see it.
+    /// Whether a user can see it.
     pub visibility: Option<Visibility>,
     /// Seconds that the client promised between heartbeats.
     pub heartbeat_interval: f64,
     /// The client's name and version.
     pub client: Option<Arc<str>>,
-    /// Where it came from.
+    /// The client's address.
     pub remote_addr: Option<Arc<str>>,
-    /// The client's own tags, as the JSON object that is sent on.
+    /// The client's tags, as the JSON object that is sent on.
     pub meta: Option<Arc<str>>,
-    /// The wish that it end, if there is one.
+    /// The kill request, if there is one.
     pub kill: Option<Arc<Kill>>,
-    /// Digest of the session's token; `None` where the database predates tokens.
+    /// Digest of the session's token; `None` for a session that was imported without one.
     pub token: Option<Digest>,
     /// The name of the token that it registered with.
     pub registered_by: Option<Arc<str>>,
-    /// No sign of life for `stale_after`, as the last `stale` or `recovered` event said.
+    /// Whether it is stale, as of the last `stale` or `recovered` event.
     pub stale: bool,
-    /// The client socket that is open, the newest where there were several.
+    /// Its open client socket; the newest one where it opened several.
     pub socket: Option<SocketId>,
 }
 
 /// The number of a server among those that share a store. One that starts anew has another.
 pub type Node = u32;
 
-/// Names one open client socket: the server that holds it, and a number of that server's.
+/// The id of an open client socket: the server that holds it, and a number of its own.
 /// Both in one word, since every session has one: 24 bits and 40 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(u64);
@@ -321,25 +324,25 @@ impl SocketId {
     }
 }
 
-/// The one word for a live session in counts, bands and default order; the first
-/// that fits, from the most urgent.
+/// The state of a live session in counts, in the time band and in the default order. A
+/// session has the first state that fits, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Asked to end.
+    /// It has a kill request.
     Ending,
-    /// Silent for too long.
+    /// It is stale.
     Stale,
-    /// Doing something.
+    /// Its status is not idle.
     Running,
-    /// Idle, and nobody sees it.
+    /// It is idle, and no user can see it.
     Hidden,
-    /// Idle.
+    /// It is idle.
     Idle,
 }
 
 impl Session {
-    /// Whether this is the digest of its token; takes the same time whatever differs.
+    /// Whether this is the digest of its token; compared in constant time.
     #[must_use]
     pub fn owned_by(&self, digest: &Digest) -> bool {
         self.token.is_some_and(|token| token.ct_eq(digest).into())
@@ -351,13 +354,13 @@ impl Session {
         self.socket.is_some()
     }
 
-    /// What dashboards show as its status.
+    /// The status that dashboards show: `stale`, or the reported one.
     #[must_use]
     pub fn shown_status(&self) -> &str {
         if self.stale { "stale" } else { self.status.as_str() }
     }
 
-    /// Its state, most urgent first.
+    /// Its state.
     #[must_use]
     pub fn state(&self) -> State {
         let unseen = self.visibility.is_some_and(|visibility| visibility != Visibility::Visible);

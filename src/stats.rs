@@ -1,5 +1,5 @@
-//! Counts a minute for the last 24 hours, so that sparklines and the time band are
-//! whole after a reload or a restart.
+//! Counts per minute for the last 24 hours. The dashboard's sparklines and time band are
+//! drawn from them, so these are complete after a reload or a restart.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,11 +10,10 @@ use crate::change::{Event, Kind};
 use crate::clock::Timestamp;
 use crate::registry::Counts;
 
-/// How many minutes are kept.
+/// The number of minutes that are kept.
 pub const MINUTES: usize = 24 * 60;
 
-/// The counts of one minute: of the states as they were last in it, and of what
-/// happened in it.
+/// The counts of one minute: the sessions by state at its end, and what happened in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Minute {
     /// The minute's start.
@@ -23,28 +22,29 @@ pub struct Minute {
     /// Live sessions by state.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Sessions that ended in it.
+    /// Sessions that ended in the minute.
     pub ended: u64,
-    /// Kills that were asked for in it.
+    /// Kills that were requested in the minute.
     pub kills: u64,
 }
 
-/// Counts anew, out of the log, what happened since the counts were written last: a
-/// server that died had no time to write the end of its last minute.
+/// Counts again, from the log, what happened since the counts were stored last: a server
+/// that crashed could not store the end of its last minute.
 pub struct Recount {
     since: Timestamp,
     counted: BTreeMap<Timestamp, (u64, u64)>,
 }
 
 impl Recount {
-    /// From the last of these minutes on, or from `earliest` where there is none.
+    /// Starts at the last of these minutes, or at `earliest` where there is none.
     #[must_use]
     pub fn since(minutes: &[Minute], earliest: Timestamp) -> Self {
         let since = minutes.last().map_or(earliest, |minute| minute.at);
         Self { since, counted: BTreeMap::new() }
     }
 
-    /// Takes a line of the log, the newest first; false when those before are too old.
+    /// Counts an entry of the log; to be called with the newest first. Returns false when
+    /// this and all earlier entries are too old.
     pub fn take(&mut self, at: Timestamp, kind: &str) -> bool {
         if at < self.since {
             return false;
@@ -55,7 +55,7 @@ impl Recount {
         true
     }
 
-    /// Puts what was counted in place.
+    /// Writes the counts into `minutes`.
     pub fn put(self, minutes: &mut Vec<Minute>) {
         for (at, (ended, kills)) in self.counted {
             match minutes.last_mut().filter(|last| last.at == at) {
@@ -83,13 +83,13 @@ struct Inner {
 }
 
 impl Stats {
-    /// A server started at `now`; what was before is not known yet.
+    /// Starts empty, for a server that started at `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self { inner: Mutex::new(Inner { minutes: VecDeque::new(), starts: vec![now] }) }
     }
 
-    /// Puts what the store remembers before all that was counted.
+    /// Sets the minutes to those from the store, and puts its starts before this one.
     pub fn restore(&self, minutes: Vec<Minute>, mut starts: Vec<Timestamp>) {
         let mut inner = self.inner.lock();
         starts.append(&mut inner.starts);
@@ -97,7 +97,7 @@ impl Stats {
         inner.minutes = minutes.into();
     }
 
-    /// Counts what happened.
+    /// Counts committed events; `counts` are the sessions by state after them.
     pub fn count(&self, events: &[Event], counts: Counts) {
         let Some(last) = events.last() else { return };
         let mut inner = self.inner.lock();
@@ -112,8 +112,8 @@ impl Stats {
         }
     }
 
-    /// Notes the counts as they are, and tells the minute and, where a new one has
-    /// just begun, the one before, both for the store.
+    /// Sets the sessions by state of the current minute. Returns the minutes to store: the
+    /// current one, preceded by the one before where a new one has just begun.
     pub fn tick(&self, now: Timestamp, counts: Counts) -> Vec<Minute> {
         let mut inner = self.inner.lock();
         let begun = inner.minutes.back().is_none_or(|last| last.at != now.minute());
@@ -136,7 +136,7 @@ impl Stats {
         self.minutes(now, MINUTES).iter().map(|minute| minute.ended).sum()
     }
 
-    /// When servers started, in the last `count` minutes.
+    /// The starts of servers in the last `count` minutes.
     #[must_use]
     pub fn starts(&self, now: Timestamp, count: usize) -> Vec<Timestamp> {
         let since = first_of(now, count);
@@ -144,7 +144,7 @@ impl Stats {
     }
 }
 
-/// The first of the last `count` minutes.
+/// The start of the first of the last `count` minutes, as a Unix time in milliseconds.
 fn first_of(now: Timestamp, count: usize) -> i64 {
     let before = i64::try_from(count.saturating_sub(1)).unwrap_or(i64::MAX);
     now.minute().0.saturating_sub(before.saturating_mul(60_000))
@@ -153,7 +153,7 @@ fn first_of(now: Timestamp, count: usize) -> i64 {
 impl Inner {
     fn current(&mut self, now: Timestamp) -> &mut Minute {
         let at = now.minute();
-        // A clock that went back goes on counting in the minute that it left.
+        // When the clock goes back, events still count in the newest minute.
         if self.minutes.back().is_none_or(|last| last.at < at) {
             if self.minutes.len() == MINUTES {
                 self.minutes.pop_front();

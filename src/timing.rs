@@ -1,31 +1,31 @@
-//! Every interval of the system in one place, and the inequalities between them.
-//! A pair of values that would declare living sessions dead is refused here, with
-//! a sentence, before anything starts.
+//! All intervals of the server, and the inequalities that must hold between them. Settings
+//! with which live sessions would be shown as stale or removed are refused here, with a
+//! clear error, before anything starts.
 
 use std::time::Duration;
 
-/// All intervals. Those without a flag of their own follow from those that have one.
+/// All intervals. Those without a flag are computed from those with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// What a client is told to promise between heartbeats.
+    /// The time between heartbeats that clients are told to keep.
     pub heartbeat_interval: Duration,
-    /// Silence after which a session is shown as stale.
+    /// Time without a sign of life after which a session is shown as stale.
     pub stale_after: Duration,
-    /// Silence after which a session is removed.
+    /// Time without a sign of life after which a session is removed.
     pub expire_after: Duration,
     /// How long a killed id answers 410.
     pub tombstone_ttl: Duration,
     /// How long the event log is kept.
     pub events_keep: Duration,
-    /// How many bytes of it are kept at most.
+    /// Largest size of the event log, in bytes.
     pub events_max_bytes: u64,
-    /// Longest time a heartbeat stands only in memory.
+    /// Longest time that a heartbeat is only in memory.
     pub flush_interval: Duration,
-    /// How long a client may clean up between the kill frame and the close.
+    /// The client's time to clean up, from the kill frame to the close of its socket.
     pub kill_grace: Duration,
-    /// Over time, one report of a session in this time is written; zero for no limit.
+    /// The rate of a session's status reports: one in this time; zero for no limit.
     pub report_every: Duration,
-    /// Reports of a session that are written at once.
+    /// Status reports of a session that may come at once, before the rate applies.
     pub report_burst: u32,
 }
 
@@ -47,56 +47,58 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// How long a start waits for the store before it serves what is there already.
+    /// How long a start waits for the store before it serves what is loaded so far.
     pub const RESTORE_AT_ONCE: Duration = Duration::from_millis(300);
-    /// How long changes gather at most before they are sent to the dashboards.
+    /// Longest time that changes are gathered before they are sent to the dashboards.
     pub const GATHER_MAX: Duration = Duration::from_millis(50);
     /// How often heartbeats that moved are sent to the dashboards.
     pub const BEATS_EVERY: Duration = Duration::from_secs(1);
-    /// How long a client socket may wait before its first frame.
+    /// Longest time from the opening of a client socket to its first frame.
     pub const REGISTER_WITHIN: Duration = Duration::from_secs(5);
-    /// What the server waits beyond the grace before it closes without an ack.
+    /// Time that the server waits after `kill_grace` before it closes without an ack.
     pub const ACK_SLACK: Duration = Duration::from_millis(500);
-    /// How long a socket gets to take what is written to it.
+    /// Longest time that a write to a socket may wait.
     pub const WRITE_WITHIN: Duration = Duration::from_secs(10);
-    /// How long a dashboard may take nothing of what it is owed before it has to let go of
-    /// it, and joins anew when it reads on.
-    pub const OWED_WITHIN: Duration = Duration::from_secs(1);
-    /// How long the other side gets to see a close frame before the connection goes.
+    /// Longest time that a joining dashboard may read nothing of its snapshot or of the changes
+    /// it missed. After that the server frees them, and the dashboard joins again when it
+    /// reads on.
+    pub const BACKLOG_WITHIN: Duration = Duration::from_secs(1);
+    /// Time between a close frame and the end of the connection, so that the peer can read it.
     pub const DRAIN: Duration = Duration::from_secs(1);
-    /// How long a shutdown may take.
+    /// Longest time of a shutdown.
     pub const SHUTDOWN_WITHIN: Duration = Duration::from_secs(4);
-    /// How long a message waits for the clients' acknowledgements before it answers.
+    /// Longest time that the sender of a message waits for the clients' acknowledgements.
     pub const MESSAGE_WAIT: Duration = Duration::from_secs(1);
 
-    /// Time between the server's pings on a client socket: 20 s, or less where
-    /// sessions go stale sooner, so that a live socket is never stale.
+    /// Time between the server's pings on a client socket: 20 s, or less where `stale_after`
+    /// is short, so that a session with a live socket never becomes stale.
     #[must_use]
     pub fn ping_every(&self) -> Duration {
         Duration::from_secs(20).min(self.stale_after / 4)
     }
 
-    /// Silence after which a client socket is closed: 45 s in the usual proportion.
+    /// Time without a frame after which a client socket is closed: 45 s where the ping comes
+    /// every 20 s, and in the same proportion otherwise.
     #[must_use]
     pub fn silence(&self) -> Duration {
         self.ping_every() * 9 / 4
     }
 
-    /// How fine the deadlines are cut: a session is found stale at most this much late.
+    /// The length of a deadline slot: a session is found stale at most this much late.
     #[must_use]
     pub fn resolution(&self) -> Duration {
         (self.stale_after / 100).clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
 
-    /// A jump of the clocks, or a sleep of the process, longer than this gives every
-    /// session a full `stale_after` anew.
+    /// When the clock jumps or the process sleeps for longer than this, every session gets a
+    /// full `stale_after` again.
     #[must_use]
     pub fn amnesty_after(&self) -> Duration {
         (self.stale_after / 4).clamp(Duration::from_millis(500), Duration::from_secs(5))
     }
 
-    /// When a kill that is asked for now should be done: with a socket after the grace
-    /// and the closing, without one after two heartbeats.
+    /// Time from a kill request until the kill should be done: with a socket the grace and
+    /// the closing, without one two heartbeats.
     #[must_use]
     pub fn confirm_within(&self, connected: bool, heartbeat_interval: f64) -> Duration {
         if connected {
@@ -106,10 +108,10 @@ impl Timing {
         }
     }
 
-    /// Refuses values that make no sense together.
+    /// Checks that the values fit together.
     ///
     /// # Errors
-    /// A sentence that names the two settings.
+    /// They do not; the text names the two settings.
     pub fn checked(self) -> Result<Self, String> {
         let show = |duration: Duration| humantime::format_duration(duration).to_string();
         let positive = [

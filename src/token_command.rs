@@ -1,5 +1,5 @@
-//! `sessionwatch token …`: works on the token file, which a running server looks at twice
-//! a second. Whoever can change that file is the administrator.
+//! `sessionwatch token …`: changes the token file, which a running server reads twice a
+//! second. Everybody who can change that file has an administrator's rights.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use crate::fields;
 use crate::secret;
 use crate::tokens::{self, Changed, File, Line, Link, Role, Taken};
 
-/// What `sessionwatch token` takes.
+/// The arguments of `sessionwatch token`.
 #[derive(Clone, Debug, Args)]
 pub struct TokenCommand {
     #[command(subcommand)]
     what: What,
-    /// The server's database, beside which the token file is
+    /// The server's database; the token file is beside it
     #[arg(long, env = "SESSIONWATCH_DB", default_value = "sessionwatch.db", value_name = "FILE", global = true)]
     db: PathBuf,
     /// The token file, where the server was given one
@@ -30,53 +30,53 @@ pub struct TokenCommand {
 enum What {
     /// Show the tokens
     List {
-        /// Show who changed them instead, when, from where and why
+        /// Show the changes instead: who changed which token, when, from where and why
         #[arg(long)]
         changes: bool,
     },
-    /// Make a further token
+    /// Add a token
     Add {
-        /// What the log calls whoever uses it
+        /// The token's name, which the log shows for changes made with it
         name: String,
-        /// What it may do: ingest, view or admin
+        /// Its role: ingest, view or admin
         #[arg(long, value_parser = role)]
         role: Role,
         #[command(flatten)]
         limits: Limits,
-        /// Why, for the record
+        /// The reason, for the record
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Give a token a new secret; who came with the old one is sent away within a second
+    /// Give a token a new secret; connections with the old one are closed within a second
     Rotate {
-        /// Its name; one that is not there is made
+        /// Its name; a token that does not exist is made
         name: String,
-        /// What a token that is made may do: ingest, view or admin; its name by default
+        /// The role of a token that is made: ingest, view or admin; by default the role with its name
         #[arg(long, value_parser = role)]
         role: Option<Role>,
-        /// How long the new secret is valid, such as 30d; without it the end stays as it was
+        /// How long the new secret is valid, such as 30d; without it the expiry stays as it was
         #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
         expires: Option<Duration>,
-        /// Why, for the record
+        /// The reason, for the record
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Take a token away; who came with it is sent away within a second
+    /// Delete a token; connections with it are closed within a second
     Revoke {
         /// Its name
         name: String,
-        /// Why, for the record
+        /// The reason, for the record
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Print a link that logs one browser in, once, within 15 minutes, at the running server
+    /// Print a link that logs a browser in at the running server; it works once, for 15 minutes
     Link {
-        /// The token that it logs in with; an unlimited administrator's by default
+        /// The token to log in with; by default an admin token that is not limited to apps
         name: Option<String>,
     },
 }
 
-/// What a token is limited to.
+/// The limits of a token.
 #[derive(Clone, Debug, Default, Args)]
 struct Limits {
     /// It sees and ends sessions of this app only; repeat for several
@@ -92,25 +92,25 @@ fn role(word: &str) -> Result<Role, String> {
     known.ok_or_else(|| "it is ingest, view or admin".to_owned())
 }
 
-/// What is to be shown, and whether all was done that was asked.
+/// The result of the command.
 pub struct Done {
-    /// For standard output.
+    /// The text for standard output.
     pub text: String,
-    /// For standard error: what became of it at the running server.
+    /// The text for standard error: whether the running server uses the change.
     pub note: String,
-    /// A running server has not taken the change.
+    /// Whether a server runs that has not taken the change in time.
     pub untaken: bool,
 }
 
-/// Does it.
+/// Runs the command.
 ///
 /// # Errors
-/// A sentence for who asked.
+/// A sentence for the user: the file cannot be read or written, or the change is not valid.
 pub fn run(command: &TokenCommand) -> Result<Done, String> {
     let path = token_path(command.token_file.as_deref(), &command.db);
     if !path.exists() {
         return Err(format!(
-            "there is no token file at {}; name it with --token-file or --db, or start the server, which makes it",
+            "there is no token file at {}; name it with --token-file or --db, or start the server, which makes one",
             path.display()
         ));
     }
@@ -129,7 +129,7 @@ pub fn run(command: &TokenCommand) -> Result<Done, String> {
     }
 }
 
-/// Changes the file, and waits until a running server has taken it.
+/// Changes the file, and waits until the running server has taken it.
 fn change(path: &Path, change: impl FnOnce(&mut File) -> Result<(), String>) -> Result<Done, String> {
     let (file, digest) = tokens::update(path, |file| {
         file.link = None;
@@ -138,9 +138,9 @@ fn change(path: &Path, change: impl FnOnce(&mut File) -> Result<(), String>) -> 
     let taken = tokens::wait(path, &digest);
     let note = match &taken {
         Taken::By(url) => format!("The running server at {url} has taken it.\n"),
-        Taken::NobodyRuns => "No running server goes by this file; one that starts will.\n".to_owned(),
+        Taken::NobodyRuns => "No running server uses this file; the change counts when one starts.\n".to_owned(),
         Taken::NotYet => format!(
-            "The file is changed, but the running server has NOT taken it: see its log, and whether its user can read {}; until then it goes by what it read before.\n",
+            "The file is changed, but the running server has NOT taken it, and still uses the tokens from before. Read its log, and check that its user can read {}.\n",
             path.display()
         ),
     };
@@ -156,12 +156,12 @@ fn link(path: &Path, name: Option<&str>) -> Result<Done, String> {
         };
         let Some(line) = file.tokens.iter().find(may) else {
             return Err(name.map_or_else(
-                || "there is no administrator's token that is not limited to apps; name another one".to_owned(),
-                |name| format!("there is no token {name}; `sessionwatch token list` shows those that there are"),
+                || "there is no admin token that is not limited to apps; name another token".to_owned(),
+                |name| format!("there is no token {name}; `sessionwatch token list` shows all"),
             ));
         };
         if line.role == Role::Ingest {
-            return Err(format!("{} is an ingest token, which logs nobody in", line.name));
+            return Err(format!("{} is an ingest token; log in with a view or admin token", line.name));
         }
         let name = line.name.clone();
         file.link = Some(Link { name: name.clone(), digest: tokens::hex(&digest) });
@@ -171,15 +171,15 @@ fn link(path: &Path, name: Option<&str>) -> Result<Done, String> {
         Taken::By(url) => {
             Ok(Done { text: format!("{url}/#t={text}\n"), note: "It works once, for 15 minutes.\n".to_owned(), untaken: false })
         }
-        Taken::NobodyRuns => Err("no running server goes by this token file, so that a link would lead nowhere; start it, or name the right file with --db or --token-file".to_owned()),
-        Taken::NotYet => Err(format!("the running server has not taken the link; see its log, and whether its user can read {}", path.display())),
+        Taken::NobodyRuns => Err("no running server uses this token file, so a link would not work; start the server, or name the right file with --db or --token-file".to_owned()),
+        Taken::NotYet => Err(format!("the running server has not taken the link; read its log, and check that its user can read {}", path.display())),
     }
 }
 
 fn add(file: &mut File, name: &str, role: Role, limits: &Limits, reason: Option<&str>) -> Result<(), String> {
     fields::text("the name", name, fields::CLIENT_MAX).map_err(|error| error.to_string())?;
     if file.tokens.iter().any(|line| line.name == name) {
-        return Err(format!("there is a token {name} already; rotate or revoke it, or take another name"));
+        return Err(format!("there is already a token {name}; rotate or revoke it, or choose another name"));
     }
     for app in &limits.apps {
         fields::text("--app", app, fields::NAME_MAX).map_err(|error| error.to_string())?;
@@ -210,7 +210,7 @@ fn rotate(
         (Some(line), _) if role.is_none_or(|role| role == line.role) => {
             let now = Clock::system().now().wall;
             if expires.is_none() && line.expires()?.is_some_and(|over| over <= now) {
-                return Err(format!("{name} has expired; say --expires to make it valid again"));
+                return Err(format!("{name} has expired; add --expires to make it valid again"));
             }
             line.token = secret::fresh().0;
             line.expires = expires.or_else(|| line.expires.take());
@@ -221,7 +221,7 @@ fn rotate(
             file.tokens.push(Line { expires, ..Line::fresh(name, role) });
             "made"
         }
-        (None, None) => return Err(format!("there is no token {name}; say --role to make one")),
+        (None, None) => return Err(format!("there is no token {name}; add --role to make one")),
     };
     record(file, what, name, reason)
 }
@@ -230,13 +230,14 @@ fn revoke(file: &mut File, name: &str, reason: Option<&str>) -> Result<(), Strin
     let before = file.tokens.len();
     file.tokens.retain(|line| line.name != name);
     if file.tokens.len() == before {
-        return Err(format!("there is no token {name}; `sessionwatch token list` shows those that there are"));
+        return Err(format!("there is no token {name}; `sessionwatch token list` shows all"));
     }
     record(file, "revoked", name, reason)
 }
 
-/// Who works on the file is on this machine: as whom, and from where they came to it,
-/// the login's environment tells, as far as it tells the truth.
+/// Adds a change to the file's record. The user and the remote address come from the
+/// environment of the shell (`SUDO_USER`, `USER`, `SSH_CONNECTION`), which the user can
+/// change: the record helps, it is no proof.
 fn record(file: &mut File, what: &str, name: &str, reason: Option<&str>) -> Result<(), String> {
     let reason = fields::optional("the reason", reason, fields::REASON_MAX).map_err(|error| error.to_string())?;
     let said = |variable: &str| std::env::var(variable).ok().filter(|value| value.chars().all(|c| !c.is_control()));
@@ -283,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_revoked_is_gone_and_what_is_rotated_is_another() {
+    fn a_revoked_token_is_deleted_and_a_rotated_one_gets_a_new_secret() {
         let tokens = Role::ALL.map(|role| Line::fresh(role.as_str(), role)).to_vec();
         let mut file = File { tokens, ..File::default() };
         let before = file.tokens.clone();
@@ -298,13 +299,13 @@ mod tests {
         assert_eq!(told, [("rotated", Some("left the team")), ("revoked", None), ("made", None)]);
 
         assert!(revoke(&mut file, "view", None).is_err(), "it is gone already");
-        assert!(rotate(&mut file, "jobs", Some(Role::Admin), None, None).is_err(), "a role does not grow");
-        assert!(rotate(&mut file, "other", None, None, None).is_err(), "of which role?");
+        assert!(rotate(&mut file, "jobs", Some(Role::Admin), None, None).is_err(), "the role is fixed");
+        assert!(rotate(&mut file, "other", None, None, None).is_err(), "its role is not known");
         assert!(rotate(&mut file, "admin", None, None, Some("a\u{202e}b")).is_err());
     }
 
     #[test]
-    fn a_further_token_has_its_limits_and_keeps_them_when_it_is_rotated() {
+    fn an_added_token_has_its_limits_and_keeps_them_when_it_is_rotated() {
         let mut file = File::first();
         let limits = Limits { apps: vec!["risk".to_owned()], expires: Some(Duration::from_secs(3_600)) };
         add(&mut file, "ana", Role::Admin, &limits, None).expect("added");

@@ -1,5 +1,5 @@
-//! The shapes that both HTTP and sockets put on the wire: a session, and the frames
-//! that are encoded once for all dashboards.
+//! The JSON that HTTP and sockets share: a session, and the frames that are encoded once
+//! for all dashboards.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use utoipa::ToSchema;
 use crate::clock::{Now, Timestamp};
 use crate::session::{Kill, Session, Visibility};
 
-/// What this server calls itself.
+/// The server's name and version, as in `hello`.
 pub const SERVER: &str = concat!("sessionwatch ", env!("CARGO_PKG_VERSION"));
 
-/// A session as the contract writes it: the original system's ten fields first.
+/// A session as in `docs/protocol.md`; the first ten fields are the original system's.
 #[derive(Serialize, ToSchema)]
 pub struct SessionJson<'a> {
     session_id: &'a str,
@@ -46,7 +46,7 @@ pub struct SessionJson<'a> {
 }
 
 impl<'a> SessionJson<'a> {
-    /// The session as it is `now`.
+    /// The session at `now`.
     #[must_use]
     pub fn new(session: &'a Session, now: Timestamp) -> Self {
         let meta = session.meta.as_deref().unwrap_or("{}");
@@ -75,7 +75,7 @@ impl<'a> SessionJson<'a> {
     }
 }
 
-/// Seconds, written as a whole number where they are one.
+/// Seconds, written without a fraction where they are whole.
 #[derive(Clone, Copy)]
 pub struct Seconds(pub f64);
 
@@ -89,21 +89,21 @@ impl Serialize for Seconds {
     }
 }
 
-/// A session that is no longer live, as `changes` tells it.
+/// A removed session in a `changes` frame.
 #[derive(Clone, Debug, Serialize)]
 pub struct RemovedJson {
-    /// Which.
+    /// The session's id.
     pub session_id: String,
-    /// Why.
+    /// Why it was removed.
     pub cause: &'static str,
-    /// When.
+    /// When it was removed.
     pub at: Timestamp,
-    /// Who asked for it.
+    /// Who requested it.
     pub by: Option<String>,
-    /// Why, in their words.
+    /// The reason that was given.
     pub reason: Option<String>,
-    /// The steps of the kill that ended it: the last of them mostly come together with
-    /// the removal, and a dashboard would never see them otherwise.
+    /// The kill that ended it. Its last steps are mostly committed together with the
+    /// removal; without this field a dashboard would not see them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kill: Option<Arc<Kill>>,
 }
@@ -111,22 +111,22 @@ pub struct RemovedJson {
 /// Largest part of a snapshot, in bytes.
 pub const PART_MAX: usize = 256 * 1_024;
 
-/// Encodes into a string that serde_json has written and so is UTF-8.
+/// The bytes as a string. serde_json wrote them, so they are UTF-8.
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Writes JSON after what is there. A `Vec` takes whatever is written, and none of
-/// these types refuses to be serialised.
+/// Appends JSON. It cannot fail: a `Vec` takes all bytes, and the types of this file can
+/// always be serialised.
 fn append(out: &mut Vec<u8>, value: &impl Serialize) {
     let _ = serde_json::to_writer(out, value);
 }
 
-/// Largest `changes` frame, in bytes: half of what a socket's write buffer takes, since
-/// a frame that does not fit there ends the socket.
+/// Largest `changes` frame, in bytes: half of a socket's write buffer. A frame that does not
+/// fit into that buffer closes the socket.
 pub const FRAME_MAX: usize = 512 * 1_024;
 
-/// How many bytes a session takes in a frame, at most: every character may be escaped.
+/// The most bytes that a session can take in a frame: every character may be escaped.
 #[must_use]
 pub fn weight(session: &Session) -> usize {
     const FIELDS: usize = 800;
@@ -137,12 +137,12 @@ pub fn weight(session: &Session) -> usize {
         + session.status.as_str().len()
         + [&session.user, &session.task, &session.client, &session.remote_addr].map(length).iter().sum::<usize>()
         + kill.map_or(0, |kill| length(&kill.reason) + kill.requested_by.len());
-    // The tags are kept as they are sent.
+    // `meta` is kept in the form in which it is sent.
     FIELDS + 2 * texts + length(&session.meta)
 }
 
 impl RemovedJson {
-    /// As [`weight`].
+    /// The most bytes that it can take in a frame, as [`weight`].
     #[must_use]
     pub fn weight(&self) -> usize {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
@@ -150,7 +150,7 @@ impl RemovedJson {
     }
 }
 
-/// Encodes a `changes` frame: all that happened after `from` up to `seq`.
+/// Encodes a `changes` frame: all changes after `from` up to and including `seq`.
 pub fn changes<'a>(
     from: u64,
     seq: u64,
@@ -171,7 +171,7 @@ pub fn changes<'a>(
     text(out)
 }
 
-/// Encodes a `beats` frame.
+/// Encodes a `beats` frame with the last heartbeats of these sessions.
 pub fn beats<'a>(now: Timestamp, moved: impl Iterator<Item = &'a Session>) -> String {
     let mut out = Vec::with_capacity(4_096);
     out.extend_from_slice(br#"{"type":"beats","at":""#);
@@ -196,7 +196,8 @@ pub fn beats<'a>(now: Timestamp, moved: impl Iterator<Item = &'a Session>) -> St
 /// bytes; at least one part.
 #[must_use]
 pub fn snapshot<'a>(seq: u64, sessions: impl Iterator<Item = &'a Arc<Session>>, now: Now) -> Vec<String> {
-    // Room for the head of each part, whose numbers are known only at the end.
+    // Bytes kept free at the start of each part: its head holds the number of parts, which
+    // is known only at the end.
     const HEAD: usize = 128;
     let mut bodies = vec![Vec::new()];
     let mut one = Vec::with_capacity(1_024);

@@ -1,6 +1,6 @@
-// How fast the dashboard is with very many sessions, in real Chromium against the real
-// server. Prints each goal with what was measured; asserts nothing, since it measures
-// the machine as well.
+// The speed of the dashboard with very many sessions, in real Chromium with the real server.
+// Prints each goal with the measured value; asserts nothing, since the values depend on the
+// machine.
 //
 //   node benches/dashboard/bench.mjs [--sessions 100000] [--rate 1000] [--minutes 10]
 //

@@ -1,6 +1,5 @@
-"""The seed's design as one would write it with FastAPI, uvicorn and SQLite: every
-request opens its transaction and commits it, heartbeats too. A peer to measure
-against, not a part of sessionwatch.
+"""A usual implementation with FastAPI, uvicorn and SQLite: every request has its own
+transaction, also a heartbeat. A peer for the benchmarks, not a part of sessionwatch.
 
     python fastapi_server.py PORT DATABASE
 """

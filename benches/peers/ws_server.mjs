@@ -1,5 +1,5 @@
-// Node's `ws` as a peer for fan-out: what is posted to /pub goes to every socket.
-// A peer to measure against, not a part of sessionwatch.
+// Node's `ws`, as a peer for fan-out: a message posted to /pub goes to every socket.
+// A peer for the benchmarks, not a part of sessionwatch.
 //
 //     node ws_server.mjs PORT   (with `ws` in node_modules of the working directory)
 

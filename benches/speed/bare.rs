@@ -1,5 +1,5 @@
-//! What is measured against: servers that do nothing but move the bytes, under the same
-//! settings. Each runs as a process of its own, this program in another role.
+//! The bare servers that sessionwatch is compared with: they only move bytes, with the same
+//! settings. Each runs in a process of its own, as this program in another role.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tower::ServiceExt;
 
 use crate::socket::from_server;
 
-/// Serves in this role until it is killed.
+/// Serves in a role until the process is killed.
 pub async fn serve(role: &str, args: &[String]) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     println!("listening on http://{}", listener.local_addr().expect("its address"));
@@ -33,7 +33,7 @@ pub async fn serve(role: &str, args: &[String]) {
     }
 }
 
-/// A handler with a static reply, and a WebSocket that says the same back.
+/// A handler with a static reply, and a WebSocket echo.
 fn bare() -> Router {
     let reply = || async { ([(header::CONTENT_TYPE, "application/json")], r#"{"kill_requested":false}"#) };
     let echo = |upgrade: WebSocketUpgrade| async move {
@@ -51,8 +51,8 @@ fn bare() -> Router {
 /// Largest message among Autobahn's cases, in bytes.
 const LARGEST: usize = 16 * 1_024 * 1_024;
 
-/// A WebSocket with the server's own settings and its own way to end, but for frames of
-/// any size and kind: what `script/autobahn` asks its questions of.
+/// A WebSocket echo with the server's own settings and closing handshake, but for frames of
+/// any size and kind. `script/autobahn` tests it.
 fn echo() -> Router {
     let echo = |upgrade: WebSocketUpgrade| async move {
         limited(upgrade, LARGEST).max_write_buffer_size(2 * LARGEST).on_upgrade(say_back)
@@ -78,7 +78,7 @@ async fn say_back(mut socket: WebSocket) {
     }
 }
 
-/// Serves a router under the settings that `src/server.rs` gives hyper.
+/// Serves a router with the hyper settings of `src/server.rs`.
 async fn http(listener: TcpListener, router: Router) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
@@ -97,9 +97,10 @@ async fn http(listener: TcpListener, router: Router) {
     }
 }
 
-/// Sends one prepared frame of so many bytes to every socket, again and again (`count` 0);
-/// or to each so many frames, which all share, after a copy of each: what a shared snapshot
-/// costs at the least. They lie apart, as a snapshot does, and not all in a cache.
+/// With `count` 0 sends one prepared frame of this many bytes to every socket, again and
+/// again. Otherwise sends `count` shared frames to each socket, after a copy of each: the
+/// least that a shared snapshot can cost. The frames are separate in memory, like the parts
+/// of a snapshot, so that they do not all stay in the CPU's cache.
 async fn writer(listener: TcpListener, bytes: usize, count: usize) {
     let frames: Arc<Vec<Vec<u8>>> = Arc::new((0..count.max(1)).map(|_| from_server(&vec![b'x'; bytes])).collect());
     loop {
@@ -123,7 +124,7 @@ async fn writer(listener: TcpListener, bytes: usize, count: usize) {
                     return;
                 }
             }
-            // Open until the other side has had enough.
+            // It stays open until the client closes it.
             let _ = stream.read_u8().await;
         });
     }

@@ -1,5 +1,5 @@
-//! Many at once: snapshots of 100,000 sessions, 1,000 dashboards that come back, a million
-//! sessions to sweep and to restore.
+//! Large numbers: snapshots of 100,000 sessions, 1,000 dashboards that reconnect, the sweep
+//! and the restart with a million sessions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +15,10 @@ use crate::report::{Row, Verdict, median, number};
 use crate::seed;
 use crate::socket::{Socket, field};
 
-/// Dashboards that share one snapshot.
+/// The number of dashboards that share one snapshot.
 const SHARING: usize = 20;
 
-/// What each further dashboard's snapshot costs the server.
+/// The server's CPU time for the snapshot of each further dashboard.
 pub async fn snapshots(bench: &Bench) -> Vec<Row> {
     let sessions = if bench.smoke { 2_000 } else { 100_000 };
     let folder = bench.folder();
@@ -28,7 +28,7 @@ pub async fn snapshots(bench: &Bench) -> Vec<Row> {
     let bare = Process::bare("snapshots", &[&(bytes / parts).to_string(), &parts.to_string()]);
     let (mut our_costs, mut bare_costs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
-        // The first of each crowd has it encoded; what one alone costs is taken off.
+        // The first dashboard of each group causes the encoding; its cost is subtracted.
         let one = cost(&ours, "/ws", 1).await;
         let all = cost(&ours, "/ws", SHARING).await;
         let each = (all.saturating_sub(one)).as_secs_f64() / (SHARING - 1) as f64;
@@ -56,7 +56,7 @@ pub async fn snapshots(bench: &Bench) -> Vec<Row> {
     ]
 }
 
-/// Opens a dashboard and reads one whole snapshot: its bytes and parts.
+/// Opens a dashboard and reads one complete snapshot; returns its bytes and parts.
 async fn whole(port: u16, path: &str) -> (usize, usize) {
     let mut socket = Socket::open(port, path).await.expect("a dashboard");
     socket.until(r#"{"type":"hello""#).await.expect("hello");
@@ -73,9 +73,9 @@ async fn whole(port: u16, path: &str) -> (usize, usize) {
     }
 }
 
-/// CPU time of the server for so many dashboards that come at once and read everything.
+/// CPU time of the server for this many dashboards that connect at once and read everything.
 async fn cost(server: &Process, path: &'static str, dashboards: usize) -> Duration {
-    // Past the time that a snapshot is shared for.
+    // Wait until the last snapshot is no longer shared.
     tokio::time::sleep(Duration::from_millis(700)).await;
     let before = server.cpu();
     let port = server.port;
@@ -83,7 +83,7 @@ async fn cost(server: &Process, path: &'static str, dashboards: usize) -> Durati
     for _ in 0..dashboards {
         tasks.spawn(async move {
             let mut socket = Socket::open(port, path).await.expect("a dashboard");
-            // Until it has been quiet for a moment: everything is there.
+            // When nothing arrives for a moment, everything has arrived.
             while let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(1_000), socket.text()).await {}
         });
     }
@@ -111,7 +111,7 @@ async fn encodes(port: u16, seconds: u64) -> f64 {
     (metric(port, "sessionwatch_snapshots_total").await - before) / begun.elapsed().as_secs_f64()
 }
 
-/// 1,000 dashboards lose their connection and come back within 5 s, while things change.
+/// 1,000 dashboards lose their connection and reconnect within 5 s, while sessions change.
 pub async fn returning(bench: &Bench) -> Vec<Row> {
     let (count, within) = if bench.smoke { (20, 500) } else { (1_000, 4_000) };
     let folder = bench.folder();
@@ -128,7 +128,7 @@ pub async fn returning(bench: &Bench) -> Vec<Row> {
         open.push((socket, epoch, field(&hello, "seq").expect("a seq").to_owned()));
     }
     let places: Vec<(String, String)> = open.into_iter().map(|(_, epoch, seq)| (epoch, seq)).collect();
-    // All at once they are gone; each comes back when its jitter says so.
+    // All disconnect at once; each reconnects after its jitter.
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
     for (index, (epoch, seq)) in places.into_iter().enumerate() {
@@ -170,19 +170,18 @@ async fn change(port: u16, over: Arc<AtomicBool>) {
     }
 }
 
-/// CPU time of this thread: another process that is given the core in the middle of a
-/// slice is no pause of ours.
+/// CPU time of this thread, so that a pause does not include other processes on the core.
 fn thread_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     #[allow(unsafe_code, reason = "the standard library has no clock for a thread's own time")]
-    // SAFETY: the call writes one `timespec`, which is there.
+    // SAFETY: the call writes to one `timespec`, which lives long enough.
     let done = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     assert_eq!(done, 0);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// The sweep over a million sessions that beat every 30 s, by a clock that is moved by
-/// hand: what it takes in ten minutes, and its longest pause.
+/// The sweep over a million sessions with a heartbeat every 30 s, with a manual clock: its
+/// CPU time in ten minutes, and its longest pause.
 pub async fn sweep(bench: &Bench) -> Vec<Row> {
     let (count, seconds) = if bench.smoke { (10_000, 130) } else { (1_000_000, 600) };
     let clock = Clock::manual();
@@ -196,7 +195,7 @@ pub async fn sweep(bench: &Bench) -> Vec<Row> {
             let _ = registry.beat(id.as_str(), now);
         }
         drop(registry.take_moved());
-        // As the keeper does it: in slices of a thousand.
+        // In slices of a thousand, like the keeper.
         let mut more = true;
         while more {
             let begun = thread_time();
@@ -252,7 +251,7 @@ pub async fn restart(bench: &Bench) -> Vec<Row> {
     ]
 }
 
-/// All sessions that `/metrics` counts, whatever their app and status.
+/// All sessions that `/metrics` counts, of all apps and statuses.
 fn sessions_in(gauges: &str) -> usize {
     let lines = gauges.lines().filter(|line| line.starts_with("sessionwatch_sessions{"));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()

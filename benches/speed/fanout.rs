@@ -1,5 +1,5 @@
-//! Changes to 500 dashboards: how many a second when they come as fast as they go, and how
-//! long one takes when a hundred come each second.
+//! Changes to 500 dashboards: how many per second at full load, and how long one takes at
+//! 100 changes per second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,10 +18,10 @@ use crate::socket::{self, Socket};
 const DASHBOARDS: usize = 500;
 /// Sessions whose status changes as fast as the server takes it.
 const BUSY: usize = 100;
-/// Changes a second where the delay is measured.
+/// Changes per second while the delay is measured.
 const PACE: u32 = 100;
 
-/// Both measures, beside nchan, Node's `ws` and a bare writer.
+/// Both measures, compared with nchan, Node's `ws` and a bare writer.
 pub async fn changes(bench: &Bench) -> Vec<Row> {
     let watchers = if bench.smoke { 10 } else { DASHBOARDS };
     let mut rows = flat_out(bench, watchers).await;
@@ -29,7 +29,7 @@ pub async fn changes(bench: &Bench) -> Vec<Row> {
     rows
 }
 
-/// What all dashboards of one server got.
+/// What all dashboards of one server received.
 #[derive(Default)]
 struct Seen {
     frames: AtomicU64,
@@ -51,7 +51,7 @@ impl Seen {
     }
 }
 
-/// Opens dashboards; what they see is counted until the set is dropped.
+/// Opens dashboards; their frames are counted until the set is dropped.
 async fn watch(port: u16, path: &'static str, count: usize) -> (Arc<Seen>, JoinSet<()>) {
     let (seen, mut tasks) = (Arc::new(Seen::default()), JoinSet::new());
     let mut open = Vec::new();
@@ -65,7 +65,7 @@ async fn watch(port: u16, path: &'static str, count: usize) -> (Arc<Seen>, JoinS
                 seen.frames.fetch_add(1, Ordering::Relaxed);
                 seen.bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
                 seen.changes.fetch_add(told(text), Ordering::Relaxed);
-                // One frame of each in turn, however many wait in its socket.
+                // One frame of each dashboard in turn, even if more wait in its socket.
                 tokio::task::yield_now().await;
             }
         });
@@ -73,7 +73,7 @@ async fn watch(port: u16, path: &'static str, count: usize) -> (Arc<Seen>, JoinS
     (seen, tasks)
 }
 
-/// How many changes a frame tells: the way from `from` to `seq`; one for a peer's message.
+/// The number of changes in a frame: `seq` less `from`; one for a peer's message.
 fn told(text: &[u8]) -> u64 {
     let head = std::str::from_utf8(&text[..text.len().min(120)]).unwrap_or_default();
     if !head.starts_with(r#"{"type":"changes""#) {
@@ -83,7 +83,7 @@ fn told(text: &[u8]) -> u64 {
     number("seq").zip(number("from")).map_or(0, |(seq, from)| seq - from)
 }
 
-/// Statuses on sockets, each sent as soon as the server takes it.
+/// Status reports on sockets, each sent as soon as the server accepts it.
 async fn busy(port: u16, over: Arc<AtomicBool>, count: usize) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let frames = ["running", "idle"].map(|status| socket::text(&format!(r#"{{"type":"status","status":"{status}"}}"#)));
@@ -102,12 +102,12 @@ async fn busy(port: u16, over: Arc<AtomicBool>, count: usize) -> JoinSet<()> {
     tasks
 }
 
-/// A message as large as a frame of ours with one change.
+/// A message of the size of a sessionwatch frame with one change.
 fn message(number: u64) -> String {
     format!(r#"{{"peer":0,"current_task":"c{number}","padding":"{}"}}"#, "x".repeat(560))
 }
 
-/// Posts messages as fast as the peer takes them.
+/// Posts messages as fast as the peer accepts them.
 async fn publish(port: u16, over: Arc<AtomicBool>, connections: usize) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for _ in 0..connections {
@@ -195,7 +195,7 @@ async fn flat_out(bench: &Bench, watchers: usize) -> Vec<Row> {
     ]
 }
 
-/// Seconds from asking for each change to each dashboard's having it.
+/// For each change and each dashboard, the seconds from the request to its arrival.
 pub async fn delays(
     bench: &Bench,
     port: u16,
@@ -213,7 +213,7 @@ pub async fn delays(
             while let Ok(text) = socket.text().await {
                 let now = Instant::now();
                 let text = std::str::from_utf8(text).unwrap_or_default();
-                // A snapshot tells of changes that came before.
+                // A snapshot contains changes from before.
                 if text.starts_with(r#"{"type":"snapshot""#) {
                     continue;
                 }

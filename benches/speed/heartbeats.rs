@@ -1,4 +1,4 @@
-//! Heartbeats a second, over HTTP and over sockets, beside a handler that does nothing.
+//! Heartbeats per second, over HTTP and over sockets, compared with a handler that does nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,9 +12,9 @@ use crate::report::{Row, Verdict, median, number};
 use crate::socket;
 
 const CONNECTIONS: usize = 64;
-/// Those that the original server was measured with.
+/// As in the measurement of the original server.
 const PEER_CONNECTIONS: usize = 32;
-/// Sockets that beat, so many that the server mostly finds one frame in a read.
+/// Sockets that send heartbeats; so many that a read of the server mostly gets one frame.
 const SOCKETS: usize = 1_000;
 
 async fn beats(port: u16, sessions: usize, connections: usize, time: Duration) -> f64 {
@@ -78,8 +78,8 @@ pub async fn http(bench: &Bench) -> Vec<Row> {
     rows
 }
 
-/// Heartbeat frames a second on sockets. They are not answered, so the server's own
-/// count is read before and after.
+/// Heartbeat frames per second on sockets. They have no answer, so the server's metric is
+/// read before and after.
 pub async fn sockets(bench: &Bench) -> Vec<Row> {
     let folder = bench.folder();
     let bare = Process::bare("http", &[]);
@@ -128,7 +128,7 @@ async fn frames(port: u16, count: usize, time: Duration) -> f64 {
             tokio::spawn(async move {
                 while !over.load(Ordering::Relaxed) {
                     socket.send_prepared(&beat).await.expect("the beat goes out");
-                    // One frame from each socket in turn, as from many clients.
+                    // One frame from each socket in turn, as many clients would send them.
                     tokio::task::yield_now().await;
                 }
                 socket

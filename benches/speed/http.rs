@@ -1,5 +1,5 @@
-//! The lightest HTTP client that is still honest: keep-alive, one request at a time on
-//! each connection, answers read to their last byte.
+//! A minimal HTTP client: keep-alive, one request at a time on each connection, answers read
+//! to the last byte.
 
 use std::io;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// One connection that is kept open.
+/// A keep-alive connection.
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    /// Opens one.
+    /// Opens a connection.
     pub async fn open(port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(4_096) })
     }
 
-    /// Sends a request as it is; the status and the body of its answer.
+    /// Sends the bytes of a request; returns the status and the body of the answer.
     pub async fn ask(&mut self, request: &[u8]) -> io::Result<(u16, &[u8])> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
@@ -40,7 +40,7 @@ impl Connection {
         }
     }
 
-    /// As [`Connection::ask`], for an answer that has to be a success.
+    /// As [`Connection::ask`]; panics when the answer is not a success.
     pub async fn must(&mut self, request: &[u8]) -> String {
         let (status, body) = self.ask(request).await.expect("an answer");
         let body = String::from_utf8_lossy(body).into_owned();
@@ -49,7 +49,7 @@ impl Connection {
     }
 }
 
-/// Status, and where the body begins and ends, once the head is there.
+/// The status, and the start and end of the body; `None` while the head is incomplete.
 fn answer(bytes: &[u8]) -> Option<(u16, usize, usize)> {
     let head_end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&bytes[..head_end]).ok()?;
@@ -74,26 +74,26 @@ pub fn request(method: &str, path: &str, port: u16, body: Option<&str>) -> Vec<u
     .into_bytes()
 }
 
-/// What came of a load.
+/// The result of a load.
 #[derive(Default)]
 pub struct Load {
     /// Answers that were a success.
     pub answered: u64,
     /// Seconds from each request to its answer.
     pub latencies: Vec<f64>,
-    /// Seconds that it took.
+    /// The duration of the load, in seconds.
     pub seconds: f64,
 }
 
 impl Load {
-    /// Answers a second.
+    /// Successful answers per second.
     pub fn rate(&self) -> f64 {
         self.answered as f64 / self.seconds
     }
 }
 
-/// So many connections ask for so long, each its next request when the one before is
-/// answered. `make` gets the connection's number and its count of requests so far.
+/// Runs a load: each connection sends its next request when the one before is answered.
+/// `make` gets the connection's number and its count of requests so far.
 pub async fn drive(
     port: u16,
     connections: usize,
@@ -131,7 +131,7 @@ pub async fn drive(
     load
 }
 
-/// One value of `/metrics`.
+/// Reads one value from `/metrics`.
 pub async fn metric(port: u16, name: &str) -> f64 {
     let mut connection = Connection::open(port).await.expect("the server accepts");
     let text = connection.must(&request("GET", "/metrics", port, None)).await;

@@ -1,5 +1,5 @@
-//! A kill, from the request to the close frame that the client gets, among many sockets
-//! that beat.
+//! The time of a kill, from the request to the close frame at the client, while many sockets
+//! send heartbeats.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ use crate::process::Process;
 use crate::report::{Row, Verdict, percentile};
 use crate::socket::{self, Frame, Socket};
 
-/// How often each socket beats; six times as often as clients do by default.
+/// The heartbeat interval of each socket; a sixth of the clients' default.
 const BEATS_EVERY: Duration = Duration::from_secs(5);
 const KILLS: usize = 500;
 
-/// When the kill frame came, and when the close frame.
+/// When the kill frame and the close frame arrived.
 type Seen = (Instant, Instant, u16);
 
-/// Kill to close frame, with 1,000 and with 5,000 sockets.
+/// From the kill to the close frame, with 1,000 and with 5,000 sockets.
 pub async fn to_close_frame(bench: &Bench) -> Vec<Row> {
     let mut rows = Vec::new();
     let counts: &[usize] = if bench.smoke { &[50] } else { &[1_000, 5_000] };
@@ -51,7 +51,7 @@ pub async fn to_close_frame(bench: &Bench) -> Vec<Row> {
 async fn measure(port: u16, count: usize, kills: usize) -> (Vec<f64>, Vec<f64>) {
     let mut waiting = HashMap::new();
     let (ids, mut registered) = mpsc::unbounded_channel();
-    // Few at a time: who registers within a commit is not what is measured here.
+    // Few at a time: the speed of registrations is not measured here.
     for index in 0..count {
         let (socket, id) = socket::register(port, "kill").await.expect("a session on a socket");
         let (tell, seen) = oneshot::channel();
@@ -78,7 +78,7 @@ async fn measure(port: u16, count: usize, kills: usize) -> (Vec<f64>, Vec<f64>) 
     (frames, closes)
 }
 
-/// A client: beats, acknowledges its kill at once, notes when it was closed.
+/// A client: sends heartbeats, acknowledges its kill at once, records when it was closed.
 async fn live(mut socket: Socket, first: tokio::time::Instant, tell: oneshot::Sender<Seen>) {
     let beat = socket::text(r#"{"type":"heartbeat"}"#);
     let mut beats = interval_at(first, BEATS_EVERY);

@@ -1,9 +1,9 @@
-//! How fast sessionwatch is, beside servers that do nothing else and beside its peers.
+//! The benchmarks: the speed of sessionwatch, compared with bare servers and with its peers.
 //!
-//! `script/bench` runs all of it and prints one table; `script/bench NAME…` a part of it;
-//! `script/bench --smoke` a small part of each, to see that it still runs. The two sides
-//! of a ratio are measured in turn in one run, since absolute numbers drift with the
-//! machine. The load comes from this process, the server is another one.
+//! `script/bench` runs all and prints one table; `script/bench NAME…` runs some;
+//! `script/bench --smoke` runs a small part of each, to check that they still work. The two
+//! sides of a ratio are measured alternately in one run, since absolute numbers change with
+//! the load of the machine. The load comes from this process, the server is another one.
 
 #![allow(
     unreachable_pub,
@@ -36,17 +36,17 @@ use crate::report::Row;
 
 /// How thoroughly to measure, and where databases are made.
 pub struct Bench {
-    /// Only see that it runs.
+    /// Only check that it works.
     pub smoke: bool,
 }
 
 impl Bench {
-    /// A folder on the disk that the project is on; a memory file system syncs for free.
+    /// A folder on the project's disk, since a sync costs nothing on a memory file system.
     pub fn folder(&self) -> TempDir {
         tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
     }
 
-    /// How often the two sides take turns.
+    /// The number of rounds; in each, both sides are measured.
     pub fn rounds(&self) -> usize {
         if self.smoke { 1 } else { 5 }
     }
@@ -57,7 +57,7 @@ impl Bench {
     }
 }
 
-/// The measures, by the names that the command line takes.
+/// The measures, by their names on the command line.
 const MEASURES: [&str; 11] = [
     "heartbeats",
     "sockets",
@@ -98,7 +98,7 @@ async fn within(name: &str, bench: &Bench) -> Vec<Row> {
 }
 
 fn main() {
-    // cargo bench adds `--bench`.
+    // `cargo bench` adds the argument `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if let [role, name, rest @ ..] = &arguments[..]
         && role == "role"
@@ -114,12 +114,12 @@ fn main() {
         std::process::exit(2);
     }
     let bench = Bench { smoke };
-    // One thread for the load, so that what it takes is the same for both sides.
+    // One thread for the load, so that it takes the same CPU time for both sides.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut rows = Vec::new();
     for name in MEASURES.into_iter().filter(|name| asked.is_empty() || asked.contains(name)) {
         eprintln!("measuring {name} …");
-        // A beat on a socket costs its sender more than the server, so there two threads send.
+        // A heartbeat on a socket costs the sender more than the server, so two threads send.
         let wide = (name == "sockets").then(|| tokio::runtime::Builder::new_multi_thread().enable_all().build());
         let measured = match wide {
             Some(Ok(wide)) => wide.block_on(within(name, &bench)),

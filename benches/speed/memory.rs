@@ -1,4 +1,4 @@
-//! What an idle session costs in resident memory, with a socket and without.
+//! The resident memory of an idle session, with and without a socket.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::process::Process;
 use crate::report::{Row, Verdict, number};
 use crate::socket::{self, Socket};
 
-/// Sockets and sessions that are there before the measured ones come, so that what a
-/// server takes once (caches, thread stacks) is taken.
+/// Sockets and sessions that are opened before the measured ones, so that caches and thread
+/// stacks are allocated already.
 const WARM_SOCKETS: usize = 2_000;
 const SOCKETS: usize = 5_000;
 const SESSIONS: usize = 100_000;
@@ -48,7 +48,7 @@ pub async fn idle(bench: &Bench) -> Vec<Row> {
 }
 
 async fn settled(bench: &Bench, process: &Process) -> f64 {
-    // The heartbeats of the registrations go to the store after 5 s.
+    // The first heartbeats, those of the registrations, are stored after 5 s.
     tokio::time::sleep(Duration::from_secs(if bench.smoke { 1 } else { 6 })).await;
     process.rss()
 }

@@ -1,5 +1,5 @@
-//! The peers, where they are installed: nchan, Node's `ws`, FastAPI. `script/bench` puts
-//! the packages into the folder that `SESSIONWATCH_PEERS` names.
+//! The peers, if they are installed: nchan, Node's `ws`, FastAPI. `script/bench` installs
+//! the packages in the folder that `SESSIONWATCH_PEERS` names.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(name)
 }
 
-/// Debian's nginx with libnginx-mod-nchan.
+/// Starts Debian's nginx with libnginx-mod-nchan.
 pub fn nchan(folder: &Path) -> Option<Process> {
     let version = Command::new("nginx").arg("-v").stderr(Stdio::null()).status();
     let module = Path::new("/usr/lib/nginx/modules/ngx_nchan_module.so");
@@ -34,7 +34,7 @@ pub fn nchan(folder: &Path) -> Option<Process> {
     Some(Process::silent(command, port))
 }
 
-/// Node's `ws`.
+/// Starts a server with Node's `ws`.
 pub fn node_ws() -> Option<Process> {
     let folder = peers_folder().filter(|folder| folder.join("node_modules/ws").exists())?;
     let port = free_port();
@@ -43,7 +43,7 @@ pub fn node_ws() -> Option<Process> {
     Some(Process::silent(command, port))
 }
 
-/// FastAPI, uvicorn and SQLite, one commit a request.
+/// Starts FastAPI with uvicorn and SQLite, one commit per request.
 pub fn fastapi(folder: &Path) -> Option<Process> {
     let python = peers_folder().map(|folder| folder.join("py/bin/python")).filter(|python| python.exists())?;
     let port = free_port();

@@ -1,4 +1,4 @@
-//! The processes that are measured: started, looked at through `/proc`, ended by their id.
+//! The measured processes: they are started, read through `/proc`, and ended by their id.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -8,31 +8,31 @@ use std::time::{Duration, Instant};
 /// A server that listens on a port of this machine. Ends when dropped.
 pub struct Process {
     child: Child,
-    /// Where it listens.
+    /// Its address.
     pub port: u16,
-    /// It has processes of its own, which end only when it is asked to end.
+    /// Whether it has child processes, which end only after SIGTERM.
     has_workers: bool,
 }
 
 impl Process {
-    /// The release binary of this project (or the one that `SESSIONWATCH_BIN` names, to
-    /// compare two), on a database in `folder`.
+    /// Starts the release binary of this project (or the one that `SESSIONWATCH_BIN` names),
+    /// with a database in `folder`.
     pub fn sessionwatch(folder: &Path, args: &[&str]) -> Self {
         let mut command = sessionwatch(&folder.join("bench.db"));
-        // What is measured is the path of a change, not the rate that a session may have.
+        // No rate limit: the path of a change is measured.
         command.env("SESSIONWATCH_REPORT_RATE", "0");
         command.args(args);
         Self::announced(command)
     }
 
-    /// This program in the role of a bare server.
+    /// Starts this program in the role of a bare server.
     pub fn bare(role: &str, args: &[&str]) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
         command.arg("role").arg(role).args(args);
         Self::announced(command)
     }
 
-    /// A server whose first line ends with its address.
+    /// Starts a server whose first line of output ends with its address.
     pub fn announced(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(log()).spawn().expect("the server starts");
         let mut first = String::new();
@@ -41,7 +41,7 @@ impl Process {
         Self { child, port: port.unwrap_or_else(|| panic!("no port in its first line: {first:?}")), has_workers: false }
     }
 
-    /// A server that says nothing: it is there when it accepts.
+    /// Starts a server without output: it is ready when it accepts a connection.
     pub fn silent(mut command: Command, port: u16) -> Self {
         let child = command.stdout(Stdio::null()).stderr(log()).spawn().expect("the server starts");
         let begun = Instant::now();
@@ -59,7 +59,7 @@ impl Process {
         line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) * 1_024.0
     }
 
-    /// CPU time of all its threads that still live.
+    /// CPU time of all its running threads.
     pub fn cpu(&self) -> Duration {
         let Ok(tasks) = std::fs::read_dir(format!("/proc/{}/task", self.child.id())) else { return Duration::ZERO };
         let spent = |task: std::fs::DirEntry| {
@@ -69,13 +69,13 @@ impl Process {
         Duration::from_nanos(tasks.flatten().filter_map(spent).sum())
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// SIGTERM, and waits until it has left.
+    /// Sends SIGTERM, and waits until the process has ended.
     pub fn stop(&mut self) {
         let id = self.child.id().to_string();
         let _ = Command::new("kill").args(["-TERM", &id]).status();
@@ -89,7 +89,7 @@ impl Drop for Process {
     }
 }
 
-/// The command that starts the binary on this database and a free port.
+/// The command that starts the binary with this database and a free port.
 pub fn sessionwatch(db: &Path) -> Command {
     let built = env!("CARGO_BIN_EXE_sessionwatch");
     let mut command = Command::new(std::env::var("SESSIONWATCH_BIN").unwrap_or_else(|_| built.to_owned()));
@@ -101,7 +101,7 @@ fn log() -> Stdio {
     if std::env::var_os("SESSIONWATCH_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() }
 }
 
-/// A port that nobody uses now, for servers that cannot choose one themselves.
+/// A free port, for servers that cannot choose one themselves.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()

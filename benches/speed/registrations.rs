@@ -1,4 +1,4 @@
-//! Durable registrations: how many go into one fdatasync, and how long one takes.
+//! Durable registrations: how many there are per fdatasync, and how long one takes.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,8 +13,8 @@ use crate::report::{Row, Verdict, median, number, percentile};
 const WRITERS: usize = 64;
 const PEER_WRITERS: usize = 32;
 
-/// Who makes the ids: the server, as most clients have it, or each client its own, which
-/// then lie anywhere in the index.
+/// Who makes the ids: the server, as for most clients, or the client. The client's ids are
+/// at random places of the index.
 #[derive(Clone, Copy, PartialEq)]
 enum Ids {
     Server,
@@ -33,7 +33,7 @@ async fn registrations(port: u16, writers: usize, ids: Ids, time: Duration) -> L
     drive(port, writers, time, make).await
 }
 
-/// Seconds that appending a page and fdatasync takes, one after the other.
+/// Seconds for appending a page and fdatasync, one after the other.
 fn syncs(folder: &Path, time: Duration) -> Vec<f64> {
     let mut file = std::fs::File::create(folder.join("append")).expect("a file");
     let page = [b'x'; 4_096];
@@ -48,7 +48,7 @@ fn syncs(folder: &Path, time: Duration) -> Vec<f64> {
     took
 }
 
-/// Registrations/s with 64 writers.
+/// Registrations per second with 64 writers.
 pub async fn durable(bench: &Bench) -> Vec<Row> {
     let folder = bench.folder();
     let ours = Process::sessionwatch(folder.path(), &[]);

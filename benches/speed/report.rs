@@ -1,18 +1,18 @@
-//! What was measured, beside what it is measured against and the goal, as one table.
+//! The table of results: measure, goal, value, comparison and verdict.
 
 /// Whether a goal is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Yes.
+    /// It is met.
     Met,
-    /// No.
+    /// It is missed.
     Missed,
-    /// The other side is not installed here, or there is no goal for it.
+    /// The peer is not installed, or there is no goal.
     Open,
 }
 
 impl Verdict {
-    /// `Met` where this holds.
+    /// `Met` if `holds`, else `Missed`.
     pub fn of(holds: bool) -> Self {
         if holds { Self::Met } else { Self::Missed }
     }
@@ -28,39 +28,38 @@ impl Verdict {
 
 /// One line of the table.
 pub struct Row {
-    /// What was measured.
+    /// The measure.
     pub measure: String,
-    /// What it should be.
+    /// The goal.
     pub goal: String,
-    /// What it is.
+    /// The value.
     pub ours: String,
-    /// What it is measured against.
+    /// The value of the bare server or the peer.
     pub against: String,
-    /// Whether it is as it should be.
+    /// Whether the goal is met.
     pub verdict: Verdict,
 }
 
 impl Row {
-    /// A line without the other side.
+    /// Makes a row without a comparison.
     pub fn new(measure: impl Into<String>, goal: impl Into<String>, ours: impl Into<String>, verdict: Verdict) -> Self {
         Self { measure: measure.into(), goal: goal.into(), ours: ours.into(), against: String::new(), verdict }
     }
 
-    /// As it stands in the table.
+    /// The row as a line of Markdown.
     pub fn line(&self) -> String {
         let Self { measure, goal, ours, against, verdict } = self;
         format!("| {measure} | {goal} | {ours} | {against} | {} |", verdict.word())
     }
 
-    /// With the other side.
+    /// Adds the comparison.
     pub fn against(mut self, against: impl Into<String>) -> Self {
         self.against = against.into();
         self
     }
 }
 
-/// Prints the lines as a Markdown table, so that they can be put into `docs/measured.md`
-/// as they are.
+/// Prints the lines as a Markdown table for `docs/measured.md`.
 pub fn print(rows: &[Row]) {
     println!("\n| measure | goal | sessionwatch | against | verdict |\n| --- | --- | --- | --- | --- |");
     for row in rows {
@@ -68,7 +67,7 @@ pub fn print(rows: &[Row]) {
     }
 }
 
-/// A number with its thousands set apart.
+/// A number with commas between the thousands.
 pub fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::new();
@@ -81,12 +80,12 @@ pub fn number(value: f64) -> String {
     out
 }
 
-/// The middle of what was measured.
+/// The median.
 pub fn median(values: &[f64]) -> f64 {
     percentile(values, 0.5)
 }
 
-/// The value that this share of the measured ones does not exceed; 0 where there are none.
+/// The percentile: the value that this share of the values does not exceed; 0 without values.
 pub fn percentile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,5 +1,5 @@
-//! Many sessions at once, by way of the library: decided, committed and applied as the
-//! server would, without a million requests.
+//! Makes many sessions with the library: decided, committed and applied like in the server,
+//! but without a million requests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub fn id(index: usize) -> SessionId {
     SessionId::parse(&format!("s{index}")).expect("an id")
 }
 
-/// A registry with sessions `s0` to `s{count-1}`, and the same in the store, if there is one.
+/// Makes a registry with the sessions `s0` to `s{count-1}`, and stores them if there is a store.
 pub async fn sessions(count: usize, now: Now, store: Option<&Sqlite>) -> Registry {
     let registry = Registry::new(Timing::default(), 0);
     for from in (0..count).step_by(BATCH) {
@@ -58,8 +58,8 @@ pub async fn sessions(count: usize, now: Now, store: Option<&Sqlite>) -> Registr
     registry
 }
 
-/// The database that [`crate::process::Process::sessionwatch`] opens in this folder, with
-/// so many sessions.
+/// Makes the database that [`crate::process::Process::sessionwatch`] opens in this folder, with
+/// this many sessions.
 pub async fn database(folder: &Path, count: usize) {
     let store = Sqlite::open(&folder.join("bench.db")).await.expect("the database opens");
     let now = sessionwatch::clock::Clock::system().now();

@@ -1,5 +1,5 @@
-//! A WebSocket by hand: what the load generator spends on a frame is not spent by the
-//! server that shares the machine with it.
+//! A minimal WebSocket client. It is written by hand because the load generator shares the
+//! machine with the server: CPU time that it saves is left for the server.
 
 use std::io;
 
@@ -11,7 +11,7 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 
-/// The request that opens a WebSocket on this path.
+/// The handshake request for a path.
 pub fn handshake(port: u16, path: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
@@ -23,20 +23,20 @@ pub fn handshake(port: u16, path: &str) -> String {
 pub struct Socket {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// Where in the buffer the next frame begins.
+    /// The position of the next frame in the buffer.
     next: usize,
 }
 
-/// What the server sent.
+/// A frame from the server.
 pub enum Frame<'a> {
     /// A text frame.
     Text(&'a [u8]),
-    /// The close frame, with its code.
+    /// A close frame, with its code.
     Close(u16),
 }
 
 impl Socket {
-    /// Opens one on this path.
+    /// Opens a socket on this path.
     pub async fn open(port: u16, path: &str) -> io::Result<Self> {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
@@ -59,12 +59,12 @@ impl Socket {
         self.stream.write_all(&masked(TEXT, text.as_bytes())).await
     }
 
-    /// Sends bytes that [`text`] made before.
+    /// Sends frames that [`text`] has encoded.
     pub async fn send_prepared(&mut self, frame: &[u8]) -> io::Result<()> {
         self.stream.write_all(frame).await
     }
 
-    /// The next text or close frame; pings are answered.
+    /// Waits for the next text or close frame; answers pings.
     pub async fn frame(&mut self) -> io::Result<Frame<'_>> {
         loop {
             while let Some((opcode, from, to)) = self.complete() {
@@ -86,7 +86,7 @@ impl Socket {
         }
     }
 
-    /// The next text frame, which has to come.
+    /// Waits for the next text frame; panics on a close.
     pub async fn text(&mut self) -> io::Result<&[u8]> {
         match self.frame().await? {
             Frame::Text(text) => Ok(text),
@@ -94,7 +94,7 @@ impl Socket {
         }
     }
 
-    /// Reads frames until one begins like this; how many bytes of frames came with it.
+    /// Reads frames until one begins with `begins`; returns the bytes of all of them, and the start of that one.
     pub async fn until(&mut self, begins: &str) -> io::Result<(usize, String)> {
         let mut bytes = 0;
         loop {
@@ -117,8 +117,8 @@ impl Socket {
         }
     }
 
-    /// Opcode, begin and end of the next frame's payload, when all of it is there. The
-    /// servers here send neither masked nor fragmented frames.
+    /// Opcode, start and end of the next frame's payload; `None` while it is incomplete. The
+    /// servers here send no masked and no fragmented frames.
     fn complete(&mut self) -> Option<(u8, usize, usize)> {
         let bytes = &self.buffer[self.next..];
         let (opcode, short) = (bytes.first()? & 0x0F, bytes.get(1)? & 0x7F);
@@ -135,12 +135,12 @@ impl Socket {
     }
 }
 
-/// A masked text frame, ready to send.
+/// Encodes a masked text frame.
 pub fn text(text: &str) -> Vec<u8> {
     masked(TEXT, text.as_bytes())
 }
 
-/// A client has to mask; a key of zeros leaves the payload as it is.
+/// Clients must mask frames; a key of zeros does not change the payload.
 fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | opcode];
     match payload.len() {
@@ -155,7 +155,7 @@ fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// An unmasked text frame, as servers send it.
+/// Encodes an unmasked text frame, like a server.
 pub fn from_server(payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | TEXT];
     match payload.len() {
@@ -173,7 +173,7 @@ pub fn from_server(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Connects a client socket and registers a session on it; the session's id.
+/// Connects a client socket and registers a session on it; returns the session's id.
 pub async fn register(port: u16, app: &str) -> io::Result<(Socket, String)> {
     let mut socket = Socket::open(port, "/ws/client").await?;
     socket.send(&format!(r#"{{"type":"register","app_name":"{app}"}}"#)).await?;

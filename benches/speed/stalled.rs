@@ -1,4 +1,4 @@
-//! One dashboard that reads nothing beside a hundred that do: whether they notice.
+//! Whether one dashboard that reads nothing delays a hundred that do.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use crate::socket;
 const DASHBOARDS: usize = 100;
 const SESSIONS: u64 = 20;
 
-/// A dashboard that takes as little as the kernel lets it, and never reads.
+/// A dashboard with the smallest receive buffer, which never reads.
 async fn stalled(port: u16) -> TcpStream {
     let narrow = TcpSocket::new_v4().expect("a socket");
     narrow.set_recv_buffer_size(4_096).expect("it may be small");
@@ -24,12 +24,12 @@ async fn stalled(port: u16) -> TcpStream {
     stream
 }
 
-/// How long changes take to the hundred, with the stalled one and without it, in turn.
+/// The time of changes to the hundred dashboards, alternately with and without the stalled one.
 pub async fn beside(bench: &Bench) -> Vec<Row> {
     let folder = bench.folder();
     let ours = Process::sessionwatch(folder.path(), &[]);
     let port = ours.port;
-    // So much to each change that what the kernel keeps for the stalled one is soon full.
+    // Large changes, so that the kernel's buffers for the stalled one are full soon.
     let meta: Vec<String> = (0..30).map(|key| format!(r#""k{key}":"{}""#, "x".repeat(100))).collect();
     let mut connection = Connection::open(port).await.expect("the server accepts");
     for session in 0..SESSIONS {
@@ -43,14 +43,14 @@ pub async fn beside(bench: &Bench) -> Vec<Row> {
     };
     let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let p99 = async |one: Option<TcpStream>| {
-        // Until it is full it costs nothing yet; the other side is warmed up as long.
+        // It costs nothing before its buffers are full; the other side warms up as long.
         delays(bench, port, "/ws", 1, ask).await;
         let p99 = percentile(&delays(bench, port, "/ws", watchers, ask).await, 0.99);
         drop(one);
         p99
     };
     for round in 0..bench.rounds() {
-        // In turn one and the other first, so that neither has the better place.
+        // The order alternates, so that neither side has an advantage.
         let [mut calm, mut beside] = [0.0; 2];
         for is_stalled in [round % 2 == 1, round % 2 == 0] {
             if is_stalled {

@@ -1,11 +1,11 @@
-"""A Panel app in the manner of the original system's: work runs in plain threads, in an executor, and as asyncio tasks.
+"""A Panel app in the style of the original system: work runs in plain threads, in an executor, and as asyncio tasks.
 
     pip install panel ./client-py
     sessionwatch &
     panel serve examples/original/app.py
 
-Open http://localhost:5006/app in two tabs. Whatever a page starts is shown in that page's row, however it was started; a
-kill stops that page's work, and so does closing its tab.
+Open http://localhost:5006/app in two tabs. All work that a page starts is shown in that page's row. A kill stops that
+page's work, and so does closing its tab.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ running = set()
 
 seconds = pn.widgets.IntInput(name="Seconds", value=60)
 
-# It runs at a kill, and when the tab is closed or loaded anew.
+# It runs at a kill, and when the tab is closed or reloaded.
 tracker.on_kill(stopping.set)
 
 

@@ -1,11 +1,11 @@
-"""A Panel app in the manner of the original system's pool demo: each run has a pool of processes.
+"""A Panel app in the style of the original system's pool demo: each run has a pool of processes.
 
     pip install panel ./client-py
     sessionwatch &
     panel serve examples/original/app_pool.py
 
 The page's row shows the run. The workers are part of the page's work and have no rows of their own: a worker process is a
-session only if its own code asks for a tracker. A kill, or closing the tab, ends the pool.
+session only if its own code calls `get_tracker`. A kill, or closing the tab, ends the pool.
 """
 
 import threading
@@ -26,7 +26,7 @@ button = pn.widgets.Button(name="Run")
 
 @tracker.on_kill
 def end_runs():
-    """Runs at a kill, and when the tab is closed or loaded anew."""
+    """Runs at a kill, and when the tab is closed or reloaded."""
     for run in runs:
         run.end()
 

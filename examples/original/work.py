@@ -1,4 +1,4 @@
-"""The work of the apps beside this file. It does not know of any page: it asks for the tracker as everybody does."""
+"""The work of the apps in this folder. It knows nothing of pages: `get_tracker` finds the page that started it."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ log.setLevel(logging.INFO)
 
 
 def work(name, seconds, stopping):
-    """Some work that can be stopped, in whatever thread it runs."""
+    """Work that can be stopped, in any thread."""
     tracker = SessionClient.get_tracker(app_name="original_app")
     with tracker.task(name):
         stopped = stopping.wait(seconds)
@@ -38,7 +38,7 @@ async def work_in_a_task(seconds, stopping):
 
 
 def compute(seconds):
-    """The work of one process of a pool. It uses no tracker, so the process is no session."""
+    """The work of one process of a pool. It uses no tracker, so the process is not a session."""
     log.info("WORKER %s", os.getpid())
     time.sleep(seconds)
     return os.getpid()
@@ -52,13 +52,13 @@ class Run:
         self.ended = threading.Event()
 
     def work(self, seconds):
-        """Wait for the results, in a thread of the page's own."""
+        """Wait for the results, in a thread that the page started."""
         with SessionClient.get_tracker(app_name="original_pool").task("Computing in a pool"):
             results = self.pool.map_async(compute, [seconds] * 2)
             while not results.ready() and not self.ended.is_set():
                 results.wait(0.1)
 
     def end(self):
-        """End the pool, whatever its processes do."""
+        """Terminate the processes of the pool."""
         self.pool.terminate()
         self.ended.set()

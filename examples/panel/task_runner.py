@@ -1,11 +1,11 @@
-"""A Panel app that runs tasks, to see sessionwatch at work.
+"""A Panel app that runs tasks, to try sessionwatch.
 
     pip install panel ./client-py
     sessionwatch &
     panel serve examples/panel/task_runner.py
 
 Open http://localhost:5006/task_runner in some tabs, run tasks, and watch http://localhost:8000. A kill there ends a running
-task, closes its page for good and leaves the other pages alone.
+task, closes its page for good and does not change the other pages.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ running: set[asyncio.Task] = set()
 
 
 async def run_task(event):
-    """Any number of them may run at once; the dashboard shows the one that was started last."""
+    """Several tasks may run at once; the dashboard shows the one that was started last."""
     work = asyncio.current_task()
     running.add(work)
     try:

@@ -10,20 +10,20 @@ run.addEventListener('click', async () => {
   try {
     await session.task('Q4 report', ({ signal }) => report(signal));
   } catch (error) {
-    // A kill aborts the signal, and the work with it.
+    // A kill aborts the signal, and report() throws AbortError.
     if (error.name !== 'AbortError') throw error;
   } finally {
     run.disabled = session.state === 'killed';
   }
 });
 
-// The monitor waits for this before it closes the session, though not for ever.
+// The monitor waits for this before it closes the session, for 2 s at most.
 session.addEventListener('kill', event => {
   run.disabled = true;
   event.waitUntil(save(notes.value));
 });
 
-/** Stands for work of five seconds that can be stopped half-way. */
+/** Simulates five seconds of work that can be aborted. */
 async function report(signal) {
   for (progress.value = 0; progress.value < progress.max; progress.value++) {
     signal.throwIfAborted();

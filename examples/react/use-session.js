@@ -2,8 +2,8 @@ import { useCallback, useEffect, useState, useSyncExternalStore } from 'react';
 import { monitorSession } from 'sessionwatch-client';
 
 /**
- * The component's session, from its mount to its unmount, and the session's state. What is mounted, unmounted and
- * mounted again at once, as StrictMode does, is one session with one socket.
+ * Returns the component's session, from its mount to its unmount, and the session's state. When a component is mounted,
+ * unmounted and mounted again at once, as in StrictMode, it has one session with one socket.
  *
  * @param {Pick<import('sessionwatch-client').Options, 'app' | 'userId' | 'server'>} options
  */

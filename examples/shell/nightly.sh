@@ -1,12 +1,12 @@
 #!/bin/sh
-# A job on the dashboard with nothing but curl: it shows while it works, says how it
-# ended, and stops when an administrator ends it.
+# A job on the dashboard, with curl only: it is shown while it works, reports how it
+# ended, and stops when an administrator kills it.
 #
 #   examples/shell/nightly.sh            # SESSIONWATCH_SERVER names another monitor
 set -u
 job=${SESSIONWATCH_SERVER:-http://127.0.0.1:8000}/ping/backup/$(hostname)-nightly-$$
 
-# The monitor being away never stops the job, so every ping may fail.
+# The job goes on when the monitor is not reachable, so every ping may fail.
 ping() { curl -fsS --max-time 5 "$job$1" 2>/dev/null || true; }
 
 trap 'code=$?; ping "/$code" >/dev/null; exit $code' EXIT

@@ -1,5 +1,5 @@
-//! What the fuzz targets have in common: the code that they drive, and a runtime whose time
-//! passes at once where everybody waits.
+//! What the fuzz targets share: the code that runs an input, and a runtime whose clock jumps
+//! forward when all tasks wait.
 
 pub mod drive;
 
@@ -13,7 +13,7 @@ thread_local! {
         .expect("a runtime");
 }
 
-/// Runs one input to its end.
+/// Runs one input.
 pub fn block_on(input: impl Future<Output = ()>) {
     RUNTIME.with(|runtime| runtime.block_on(input));
 }

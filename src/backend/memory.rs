@@ -1,5 +1,5 @@
-//! Sessions kept in memory only: for tests and throwaway demos. The same guarantees
-//! as the store on disk, for as long as the process lives.
+//! A store in memory, for tests. It gives the same guarantees as the SQLite store for as long
+//! as the process lives.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::log::{Entry, Query};
 use crate::session::{Pulse, Session, SessionId};
 use crate::stats::{Minute, Recount};
 
-/// What a line of the log counts for, where its size is bounded.
+/// The size of a log entry for the limit on the log's size, in bytes.
 const LINE_BYTES: u64 = 300;
 
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Turn for MemoryTurn<'_> {
 }
 
 impl Memory {
-    /// Empty.
+    /// Makes an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -66,7 +66,7 @@ fn is_kept_longest(kind: &str) -> bool {
     Kind::LOGGED.iter().any(|known| known.as_str() == kind && known.is_kept_longest())
 }
 
-/// A session as who starts finds it: with a pulse of its own, and nobody connected.
+/// The session as a start finds it: with a new pulse, and not connected.
 fn restored((session, last): &(Arc<Session>, Timestamp)) -> Session {
     Session {
         pulse: Arc::new(Pulse::new(*last, crate::clock::Mono::default())),

@@ -1,11 +1,11 @@
-//! Where sessions are kept. One trait, whose comments are its guarantees, and one
-//! contract suite (`tests/contract`) that every implementation passes.
+//! The store of the sessions and of the log: one trait, whose comments are its guarantees,
+//! and one contract suite (`tests/it/contract.rs`) that every implementation passes.
 //!
-//! Store and order are one trait on purpose: with a separate bus one could publish
-//! what is not committed. The writer takes a turn: it begins at the position that it has
-//! applied, gets the events that other servers have committed behind it, applies them,
-//! decides, and commits. While it holds the turn nobody else commits, so it never decides
-//! on an old state. A store of one server has nothing to hand over and nobody to wait for.
+//! The store also fixes the order of events. There is no separate message bus: with one, an
+//! event could be published that is not committed. The writer takes a turn: it begins at the
+//! position that it has applied, gets the events that other servers have committed behind it,
+//! applies them, decides, and commits. While it holds the turn no other server commits, so it
+//! never decides against an old state. A store of one server has no events to hand over.
 
 pub mod memory;
 pub mod postgres;
@@ -23,17 +23,17 @@ use crate::log::{Entry, Query};
 use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
 
-/// What a store remembers from before.
+/// What a start loads from the store.
 #[derive(Default)]
 pub struct Stored {
-    /// The lineage that `seq` counts in. A store whose order survives a restart without a gap
-    /// keeps it; another one makes a new one at each start, since a number may come again.
+    /// The epoch that `seq` counts in. A store whose order survives a restart without a gap keeps
+    /// it; another store makes a new one at each start, since a number may be used twice.
     pub epoch: Arc<str>,
-    /// The place of the last event in the order.
+    /// The position of the last event.
     pub seq: u64,
-    /// The live sessions. Connected are those with a socket on another server.
+    /// The live sessions. Connected are only those with a socket on another server.
     pub sessions: Vec<Session>,
-    /// The killed ids.
+    /// The tombstones of killed sessions.
     pub tombstones: Vec<(SessionId, Tombstone)>,
     /// The counts of the last 24 hours, oldest first.
     pub minutes: Vec<Minute>,
@@ -41,120 +41,121 @@ pub struct Stored {
     pub starts: Vec<Timestamp>,
 }
 
-/// An epoch for a store whose order does not survive a restart without a gap: what is not in
-/// the log (a socket that opens) takes a number too, which is not written down.
+/// An epoch for a store whose order does not survive a restart without a gap: events that the log
+/// does not have (a socket opens) take a number too, which is not stored.
 pub(crate) fn fresh_epoch() -> Arc<str> {
     uuid::Uuid::new_v4().to_string().into()
 }
 
-/// What is worth keeping.
+/// The limits of what the store keeps; the rest is deleted.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
-    /// Log lines and counts from this time on.
+    /// Log entries and counts since this time.
     pub events: Timestamp,
-    /// Tombstones from this time on.
+    /// Tombstones since this time.
     pub tombstones: Timestamp,
-    /// At most so many bytes of the log: the oldest lines go first, those of kills and
-    /// removals last.
+    /// Largest size of the log, in bytes. The oldest entries are deleted first, those of kills
+    /// and removals last.
     pub log_bytes: u64,
 }
 
-/// The right to write next. Others wait until it commits or is dropped.
+/// The right to write next. Other servers wait until it commits or is dropped.
 pub trait Turn: Send {
     /// The events that other servers have committed since the position at which the turn
     /// begins, in order and without a gap; empty from the second call on. They are applied
     /// before anything is decided.
     fn missed(&mut self) -> Vec<Event>;
 
-    /// Whether this server is the keeper for as long as it holds the turn.
+    /// Whether this server is the keeper while it holds the turn.
     fn is_keeper(&self) -> bool {
         true
     }
 
-    /// Takes all of these events or none, in their order, each that is logged with its line
-    /// in the log, the session's new version (or its removal) and its tombstone, in one
-    /// transaction. Their `seq` follow those of [`Turn::missed`].
+    /// Commits all of these events or none, in their order, in one transaction: for each
+    /// event its log entry, the session's new version or its removal, and its tombstone. Their
+    /// `seq` follow those of [`Turn::missed`].
     ///
-    /// When this returns `Ok`, the events survive the death of the process and, for a
-    /// store on disk, the loss of power. When it returns an error nothing of them is
-    /// there, now or after a restart, and the same events may be committed later.
+    /// After `Ok` the events survive a crash of the process and, for a store on disk, a loss
+    /// of power. After an error none of them is stored, now or after a restart, and the
+    /// same events may be committed later; only [`Error::Unknown`](crate::error::Error::Unknown)
+    /// leaves it open, and then the next turn hands over what was stored.
     fn commit<'a>(self: Box<Self>, events: Arc<Vec<Event>>) -> BoxFuture<'a, Result<()>>
     where
         Self: 'a;
 }
 
-/// A place where sessions are kept.
+/// A store of sessions.
 pub trait Backend: Send + Sync + 'static {
     /// The number of this server among those that share the store, for as long as it runs.
     fn node(&self) -> Node {
         0
     }
 
-    /// Whether this server is the one that finds what is stale, expires it, and forgets what
-    /// is old: exactly one of those that share the store.
+    /// Whether this server is the keeper: the one of those that share the store that marks
+    /// sessions as stale, expires them, and deletes what is old.
     fn is_keeper(&self) -> bool {
         true
     }
 
-    /// The servers that have gone since the keeper asked last, or became the keeper: their
-    /// sockets have closed. A store of one server has none to tell.
+    /// The servers that have gone since the keeper called this last, or became the keeper:
+    /// their sockets are closed.
     fn gone(&self) -> Vec<Node> {
         Vec::new()
     }
 
-    /// The right to write next, for a server that has applied everything up to `position`.
+    /// Begins a turn of a server that has applied everything up to `position`.
     ///
     /// # Errors
     /// The store cannot be written now.
     fn begin(&self, position: u64) -> BoxFuture<'_, Result<Box<dyn Turn + '_>>>;
 
-    /// Waits until other servers have committed events behind `position`, and tells those, in
-    /// order and without a gap. Nothing is lost when this is dropped while it waits. A store
-    /// of one server waits for ever.
+    /// Waits until other servers have committed events behind `position`, and returns these, in
+    /// order and without a gap. Nothing is lost when the future is dropped. In a store of one
+    /// server it never returns.
     ///
     /// # Errors
-    /// The order cannot be followed any more, since it is not the one that this server knows:
-    /// the server has to start anew.
+    /// The order is not the one that this server knows: the server has to start again.
     fn follow(&self, position: u64) -> BoxFuture<'_, Result<Vec<Event>>> {
         let _ = position;
         futures_util::future::pending().boxed()
     }
 
-    /// Tells the other servers which sessions have beaten here, and takes what they tell. Called
-    /// once a second.
+    /// Sends the other servers the heartbeats of these sessions, and returns those that they
+    /// have sent. Called once a second.
     ///
     /// # Errors
-    /// The others cannot be reached: until they can, their sessions' silence tells nothing.
+    /// The other servers cannot be reached: until they can, the silence of their sessions
+    /// means nothing.
     fn exchange<'a>(&'a self, moved: &'a [Arc<Session>]) -> BoxFuture<'a, Result<Vec<(SessionId, Timestamp)>>> {
         let _ = moved;
         futures_util::future::ready(Ok(Vec::new())).boxed()
     }
 
-    /// All that was committed, as the last commit left it, with the counts of the last minute
-    /// mended out of the log. Times are wall-clock times; the caller decides what is stale.
-    /// Notes that a server started `now`.
+    /// Loads the state as of the last commit, and records that a server started at `now`. The
+    /// counts of the last minute are corrected from the log. Times are wall-clock times; the
+    /// caller decides what is stale.
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>>;
 
-    /// One live session as the last commit left it. May be asked while `load` is under
-    /// way, and does not wait for it.
+    /// Reads one live session as of the last commit. May be called while `load` runs, and
+    /// does not wait for it.
     fn session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>>>;
 
-    /// Takes heartbeats that moved. Not ordered with commits; a session that is not
-    /// there is passed over; an older beat may overwrite a newer one that is lost in a
-    /// crash, by at most the flush interval.
+    /// Stores the last heartbeats of these sessions. They have no order with commits, and
+    /// unknown sessions are ignored. After a crash a heartbeat may be older than the last one
+    /// by up to the flush interval.
     fn beats(&self, beats: Vec<(SessionId, Timestamp)>) -> BoxFuture<'_, Result<()>>;
 
-    /// Takes the counts of a minute, in the place of what it had for that minute.
+    /// Stores the counts of a minute; replaces earlier counts of the same minute.
     fn minute(&self, minute: Minute) -> BoxFuture<'_, Result<()>>;
 
-    /// The log. Sees every commit that returned before the call. Waits neither for a
-    /// commit under way nor does one wait for it.
+    /// Reads the log. It sees every commit that returned before the call. It does not wait
+    /// for a running commit, and no commit waits for it.
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>>;
 
-    /// Forgets what `keep` does not keep, a bounded number at a time; returns whether more is
-    /// left to forget. The newest line of the log stays.
+    /// Deletes what is outside `keep`, a bounded number of rows per call; returns whether
+    /// there is more to delete. The newest entry of the log always stays.
     fn forget(&self, keep: Keep) -> BoxFuture<'_, Result<bool>>;
 
-    /// Leaves the store so that the next start finds nothing to repair.
+    /// Closes the store cleanly: the next start has nothing to recover.
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 }

@@ -1,4 +1,4 @@
-//! The API client: one method for each thing the commands ask of the server.
+//! The API client: one method for each request to the server.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use super::{
     wire::EventPage,
 };
 
-/// How long a connection may take to come about.
+/// How long connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a whole request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
-/// Less than the server or a proxy keeps an idle connection: a request that is sent just when
-/// it is closed would be lost.
+/// How long an idle connection is kept. It is less than the server or a proxy keeps it: a request that is sent while
+/// the other side closes the connection would be lost.
 const IDLE_LIMIT: Duration = Duration::from_secs(5);
 /// The largest frame accepted: the server's snapshot frames are at most 256 KiB.
 const FRAME_LIMIT: usize = 4 << 20;
@@ -65,7 +65,7 @@ impl Api {
             .pool_idle_timeout(IDLE_LIMIT)
             .tcp_nodelay(true);
         if loopback {
-            // A proxy from the environment cannot know this machine's own loopback.
+            // A proxy from the environment cannot reach this machine's loopback addresses.
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| usage(root_cause(&error)))?;
@@ -100,7 +100,7 @@ impl Api {
         CliError::Strange { server: self.server(), cause: cause.into() }
     }
 
-    /// Sends one request and reads the answer as JSON; `bearer` goes in the place of the command line's token.
+    /// Sends one request and reads the answer as JSON; `bearer` replaces the command line's token.
     async fn send<T: DeserializeOwned>(
         &self,
         request: reqwest::RequestBuilder,
@@ -122,13 +122,13 @@ impl Api {
         if status.is_success() { Ok(text) } else { Err(self.refusal(status.as_u16(), &text)) }
     }
 
-    /// The server's own sentence about an error status, or one of ours where the answer is no problem+json.
+    /// The error of an error status: the server's sentence, or one of ours where the answer is not problem+json.
     fn refusal(&self, status: u16, body: &str) -> CliError {
         let problem: Option<Value> = serde_json::from_str(body).ok();
         let detail = problem.as_ref().and_then(|problem| problem.get("detail")).and_then(Value::as_str);
         match (detail, status) {
             (Some(detail), _) => CliError::Refused { status, detail: detail.to_owned() },
-            // A ping's answers are words for shell scripts.
+            // The answers to pings are plain words, not JSON.
             (None, 410) => CliError::Refused { status, detail: "This session was ended.".to_owned() },
             (None, _) => self.strange(format!("HTTP status {status}")),
         }
@@ -150,7 +150,7 @@ impl Api {
     /// `GET /sessions` as the server answers it, filtered by `query`.
     ///
     /// # Errors
-    /// As every request: refused, unreachable or strange.
+    /// [`CliError::Refused`], [`CliError::Unreachable`] or [`CliError::Strange`], as for every request.
     pub async fn sessions(&self, query: &[(&str, &str)]) -> Result<Value, CliError> {
         self.send(self.request(Method::GET, &["sessions"], query)?, None).await
     }
@@ -196,12 +196,13 @@ impl Api {
         self.send(self.request(Method::POST, &["apps", app, "message"], &[])?.json(body), None).await
     }
 
-    /// `PUT /sessions/{id}`: registers a session under an id of its own, idempotently.
+    /// `PUT /sessions/{id}`: registers a session under this id. It may be repeated.
     ///
     /// # Errors
-    /// As every request; 403 where the id is somebody else's, 410 where it was killed.
+    /// As every request; 403 where the id belongs to another client, 410 where the session was killed.
     pub async fn put_session(&self, id: &str, body: &Value, session_token: Option<&str>) -> Result<Value, CliError> {
-        // Where the server has forgotten the session, the command line's token makes it anew: it stays in the header.
+        // Where the server no longer knows the session, the command line's token registers it again. So that one stays
+        // in the header, and the session's own goes into the body.
         let mut body = body.clone();
         if let (Some(token), Some(fields)) = (session_token, body.as_object_mut()) {
             fields.insert("session_token".to_owned(), token.into());
@@ -210,7 +211,7 @@ impl Api {
         self.send(request.json(&body), None).await
     }
 
-    /// `POST /sessions/{id}/heartbeat`; the answer says whether the session is asked to end.
+    /// `POST /sessions/{id}/heartbeat`; the answer says whether a kill was requested.
     ///
     /// # Errors
     /// As every request.
@@ -219,7 +220,7 @@ impl Api {
         self.send(request.json(body), Some(session_token)).await
     }
 
-    /// `POST /sessions/{id}/end`: the session ends itself (as killed, where it was asked to).
+    /// `POST /sessions/{id}/end`: ends the session; where a kill was requested, its cause is `killed`.
     ///
     /// # Errors
     /// As every request.
@@ -231,7 +232,7 @@ impl Api {
     /// `POST /ping/{app_name}/{id}` with an optional last part (`start`, `fail` or an exit status); `OK` or `KILL`.
     ///
     /// # Errors
-    /// As every request; that the session was killed before is the answer `KILL` and no error.
+    /// As every request. For a session that was killed before, the answer is `KILL`, and no error.
     pub async fn ping(
         &self,
         app: &str,
@@ -259,7 +260,7 @@ impl Api {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        // Both schemes are special ones to the URL parser, so that the change cannot fail.
+        // The URL parser allows this change between http and ws, so it cannot fail.
         let _ = url.set_scheme(if self.base.scheme() == "https" { "wss" } else { "ws" });
         let mut request = url
             .as_str()
@@ -274,7 +275,7 @@ impl Api {
             protocols.parse().map_err(|_| CliError::Usage("--token cannot stand in a header.".to_owned()))?;
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
         let config = WebSocketConfig::default()
-            // The library allocates and zeroes this much for every socket; frames here are small.
+            // The library allocates this much for every socket, and our frames are small.
             .read_buffer_size(8 << 10)
             .write_buffer_size(4 << 10)
             .max_write_buffer_size(1 << 20)

@@ -1,18 +1,18 @@
-//! What can go wrong on the command line, each as one sentence that says what to do.
+//! The errors of the command line. Each is one sentence that says what to do.
 
 use std::io;
 
 use super::text::escape;
 
-/// Why a command could not do what it was asked.
+/// An error that ends a command.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The server answered with an error of its own (problem+json), or refused a socket.
+    /// The server answered with an error (problem+json), or refused a socket.
     #[error("{}{}", escape(.detail), if *.status == 401 { "; give it with --token-file, SESSIONWATCH_TOKEN_FILE, --token or SESSIONWATCH_TOKEN" } else { "" })]
     Refused {
         /// The HTTP status, or the HTTP status that stands for the socket's close code.
         status: u16,
-        /// The server's own sentence.
+        /// The server's sentence about it.
         detail: String,
     },
     /// Nobody answered at the server's address.
@@ -24,21 +24,21 @@ pub enum CliError {
     Unreachable {
         /// The address that was tried.
         server: String,
-        /// The system's word for it, such as `connection refused`.
+        /// The system's error, such as `connection refused`.
         cause: String,
     },
-    /// Somebody answered who does not speak the contract.
-    #[error("What answers at {} does not speak like a sessionwatch server ({}): check --server.", escape(.server), escape(.cause))]
+    /// The answer does not follow the protocol: another program listens there.
+    #[error("The answer from {} is not that of a sessionwatch server ({}): check --server.", escape(.server), escape(.cause))]
     Strange {
         /// The address that was tried.
         server: String,
         /// What was wrong with the answer.
         cause: String,
     },
-    /// The command line itself asks for something that cannot be.
+    /// The arguments ask for something impossible.
     #[error("{0}")]
     Usage(String),
-    /// The reader of our output has gone; nothing to complain about.
+    /// Nobody reads our output any more, as with `| head`. It is not reported.
     #[error("standard output was closed")]
     OutputClosed,
     /// The terminal or standard output failed.
@@ -52,7 +52,7 @@ impl From<io::Error> for CliError {
     }
 }
 
-/// The innermost cause of an error, which names what happened rather than which layer noticed.
+/// The innermost cause of an error, which says what happened; the outer ones only say in which layer.
 pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {

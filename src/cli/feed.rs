@@ -1,4 +1,4 @@
-//! One dashboard's socket kept alive: connect, resume where it broke off, come back with jittered pauses.
+//! A dashboard's socket: connects, resumes after a break at the last position, and waits with jitter between attempts.
 
 use std::time::Duration;
 
@@ -12,33 +12,33 @@ use super::{
     wire::{DashboardFrame, Position},
 };
 
-/// How often we ask a silent server whether it is still there.
+/// How often we send a ping.
 const PING_EVERY: Duration = Duration::from_secs(15);
-/// After this much silence, pings included, the socket is dead whatever TCP says.
+/// After this time without any frame, pongs included, we treat the connection as lost.
 const SILENCE_LIMIT: Duration = Duration::from_secs(40);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// What comes from the feed.
+/// What the feed passes on.
 #[derive(Debug)]
 pub enum Feed {
     /// A frame arrived.
     Frame(DashboardFrame),
-    /// The connection broke; another attempt follows by itself after `pause`.
+    /// The connection was lost; the feed connects again after `pause`.
     Lost {
         /// Why.
         error: CliError,
         /// How long until the next attempt.
         pause: Duration,
     },
-    /// The server will not have us: the feed has ended.
+    /// The server refused us: the feed has ended.
     Refused(CliError),
 }
 
-/// Follows the server's changes until the receiver is dropped or the server refuses us.
+/// Starts to follow the server's changes, until the receiver is dropped or the server refuses us.
 ///
-/// After a break it resumes at the last position that it passed on completely; what the frames say in between is the
-/// store's to judge.
+/// After a break it resumes at the last position whose frames it passed on completely. What the frames mean is decided
+/// by [`super::store::Store`].
 #[must_use]
 pub fn follow(api: Api) -> mpsc::Receiver<Feed> {
     let (frames, receiver) = mpsc::channel(64);
@@ -51,7 +51,7 @@ pub fn follow(api: Api) -> mpsc::Receiver<Feed> {
                 Err(error) => error,
             };
             if let CliError::Refused { status: 400..=499, .. } | CliError::Usage(_) = error {
-                // Nobody to tell is nothing to do.
+                // Where the receiver is dropped, nobody needs the error.
                 let _ = frames.send(Feed::Refused(error)).await;
                 return;
             }
@@ -69,7 +69,7 @@ pub fn follow(api: Api) -> mpsc::Receiver<Feed> {
     receiver
 }
 
-/// One connection from its opening to its end; Ok when the receiver has gone.
+/// One connection from opening to close; Ok when the receiver was dropped.
 async fn attempt(
     api: &Api,
     position: &mut Option<Position>,
@@ -123,14 +123,14 @@ async fn attempt(
     }
 }
 
-/// How a frame stands to what was seen before.
+/// How a frame relates to the position reached before.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
-    /// It follows.
+    /// It comes next.
     Next,
-    /// It repeats what is known.
+    /// It was applied before.
     Known,
-    /// Something between is missing: only a snapshot helps.
+    /// Changes before it are missing: a new snapshot is needed.
     Gap,
 }
 
@@ -161,7 +161,7 @@ fn advance(position: &mut Option<Position>, epoch: &mut String, frame: &Dashboar
 }
 
 async fn leave(socket: &mut Socket) -> Result<(), CliError> {
-    // The receiver has gone: a close is a courtesy that may fail.
+    // The receiver was dropped. A clean close is polite, and may fail.
     let _ = tokio::time::timeout(Duration::from_millis(200), socket.close(None)).await;
     Ok(())
 }
@@ -170,7 +170,7 @@ fn lost(api: &Api, cause: &str) -> CliError {
     CliError::Unreachable { server: api.server(), cause: cause.to_owned() }
 }
 
-/// What a close code means to a dashboard.
+/// The error that a close code stands for.
 fn closed(api: &Api, close: Option<CloseFrame>) -> CliError {
     let Some(close) = close else {
         return lost(api, "the server closed the connection");
@@ -188,8 +188,8 @@ fn closed(api: &Api, close: Option<CloseFrame>) -> CliError {
     }
 }
 
-/// The pause after `failures` failures in a row: doubled each time up to a limit, and spread, so that not everybody
-/// comes back in the same moment.
+/// The pause after `failures` failures in a row: doubled each time up to a limit, with jitter, so that not all clients
+/// connect at the same moment.
 pub(crate) fn pause(failures: u32) -> Duration {
     let longest = Duration::from_millis(250).saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
     let spread = uuid::Uuid::new_v4().as_u128() % 1_000;
@@ -203,7 +203,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn pauses_grow_are_spread_and_end_at_a_limit() {
+    fn pauses_grow_up_to_a_limit_and_have_jitter() {
         for failures in 0..40 {
             let pause = pause(failures);
             assert!(pause >= Duration::from_millis(125) && pause <= LONGEST_PAUSE, "{pause:?} after {failures}");
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_never_papered_over() {
+    fn a_gap_asks_for_a_new_snapshot() {
         let (mut position, mut epoch) = after_snapshot();
         assert_eq!(advance(&mut position, &mut epoch, &changes(3, 5)), Step::Next);
         assert_eq!(advance(&mut position, &mut epoch, &changes(2, 5)), Step::Known);

@@ -6,24 +6,16 @@ use chrono::Utc;
 use clap::Args;
 use serde_json::Value;
 
-use super::{client::Api, error::CliError, output::Output, server::ServerArgs, sessions, store::Row};
-
-/// Which sessions to show.
-#[derive(Debug, Clone, Default, Args)]
-pub struct FilterArgs {
-    /// Only sessions of this app
-    #[arg(long)]
-    pub app: Option<String>,
-    /// Only sessions of this user
-    #[arg(long)]
-    pub user: Option<String>,
-    /// Only sessions in this state: idle, running, hidden, stale, ending, unconfirmed, or an app's own word
-    #[arg(long)]
-    pub status: Option<String>,
-    /// Only sessions with this text in their app, user, task, id, client or tags
-    #[arg(short, long = "query", value_name = "TEXT")]
-    pub q: Option<String>,
-}
+use super::{
+    client::Api,
+    error::CliError,
+    filter::FilterArgs,
+    output::Output,
+    server::ServerArgs,
+    sessions::{COLUMNS, by_concern, row},
+    store::Row,
+    table::table,
+};
 
 /// Arguments of `ls`.
 #[derive(Debug, Args)]
@@ -37,14 +29,6 @@ pub struct LsArgs {
     json: bool,
 }
 
-impl FilterArgs {
-    /// What of the filter the server applies; the status is judged here, since ours has words that the wire has not.
-    fn query(&self) -> Vec<(&str, &str)> {
-        let fields = [("app_name", &self.app), ("user_id", &self.user), ("q", &self.q)];
-        fields.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
-    }
-}
-
 pub(super) async fn ls(args: LsArgs) -> Result<ExitCode, CliError> {
     let output = Output::standard();
     let mut answer = Api::new(&args.server)?.sessions(&args.filter.query()).await?;
@@ -55,9 +39,10 @@ pub(super) async fn ls(args: LsArgs) -> Result<ExitCode, CliError> {
         }
     };
     let now = Utc::now();
+    // The server has applied the rest already, and some of its fields are not in the session as we read it.
     let by_status = FilterArgs { status: args.filter.status.clone(), ..FilterArgs::default() };
     let rows = found.into_iter().filter_map(Row::new);
-    let mut rows: Vec<Row> = rows.filter(|row| sessions::passes(&row.session, &by_status, now)).collect();
+    let mut rows: Vec<Row> = rows.filter(|row| by_status.matches(&row.session, now)).collect();
     if args.json {
         for row in &rows {
             output.json(&row.raw)?;
@@ -68,9 +53,8 @@ pub(super) async fn ls(args: LsArgs) -> Result<ExitCode, CliError> {
         output.text("No live sessions match.")?;
         return Ok(ExitCode::SUCCESS);
     }
-    rows.sort_by(|a, b| sessions::by_concern(&a.session, &b.session, now));
-    for line in sessions::table(rows.iter().map(|row| &row.session), now, output.room()) {
-        output.line(&line)?;
-    }
+    rows.sort_by(|a, b| by_concern(&a.session, &b.session, now));
+    let rows: Vec<_> = rows.iter().map(|found| row(&found.session, now)).collect();
+    output.text(&table(&COLUMNS, &rows, output.room(), output.has_colour()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,32 +1,34 @@
-//! The command line beside `serve`: wrap a command as a session, look at the live sessions, end some of them.
+//! The commands beside `serve`: run a command as a session, show the live sessions, end sessions, follow the log.
 //!
-//! Every command is a client of the same HTTP and socket interfaces as anybody's; nothing here knows the server's
-//! inside. What came from outside is printed through [`text::escape`].
+//! Every command is a client of the public HTTP and socket interfaces; nothing here uses the server's own modules. All
+//! text from outside is printed through [`text::escape`].
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 pub mod client;
+mod columns;
 pub mod error;
 pub mod feed;
+pub mod filter;
 mod kill;
-pub mod ls;
+mod ls;
 mod output;
 mod run;
-pub mod screen;
 pub mod server;
 mod sessions;
 pub mod store;
-pub mod table;
+mod style;
+mod table;
 mod tail;
 pub mod text;
-mod watch;
+pub mod watch;
 pub mod wire;
 
 use error::CliError;
 
-/// What the command line can do besides serving.
+/// The commands beside `serve`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a command as a session: it shows on the dashboard while it runs, and can be ended there
@@ -41,8 +43,10 @@ pub enum Command {
     Tail(tail::TailArgs),
 }
 
-/// Does what `command` says, and gives the exit status: 0 when done, 1 with a sentence on standard error when not.
-/// `run` gives its command's own (126 and 127 where it cannot be started), `kill` 3 for a session that did not confirm.
+/// Runs `command` and returns the exit status: 0 when done, 1 after an error, which is printed to standard error.
+///
+/// `run` returns the status of its own command (126 and 127 where that cannot be started). `kill` returns 3 where a
+/// session did not confirm in time.
 pub async fn execute(command: Command) -> ExitCode {
     let outcome = match command {
         Command::Run(args) => Box::pin(run::run(args)).await,

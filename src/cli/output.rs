@@ -1,4 +1,4 @@
-//! Standard output: a line at a time, in colour where a person looks at it.
+//! Standard output of the commands: lines of text or JSON; colour and width where it is a terminal.
 
 use std::{
     env,
@@ -7,11 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{
-    error::CliError,
-    table::{Cell, paint},
-    text::json_line,
-};
+use super::{error::CliError, text::json_line};
 
 /// Where the commands print to.
 #[derive(Debug, Clone, Copy)]
@@ -29,41 +25,33 @@ impl Output {
         Self { colour: terminal && !no_colour, terminal }
     }
 
-    /// Whether somebody reads this on a terminal.
+    /// Whether it is a terminal.
     #[must_use]
     pub(crate) fn is_terminal(self) -> bool {
         self.terminal
     }
 
-    /// The terminal's width in columns; none where it is no terminal, for then nothing is cut.
+    /// The terminal's width in columns; none where it is not a terminal, and so nothing is cut.
     #[must_use]
     pub(crate) fn room(self) -> Option<usize> {
         let size = if self.terminal { crossterm::terminal::size().ok() } else { None };
         size.map(|(columns, _)| usize::from(columns)).filter(|&columns| columns > 0)
     }
 
-    /// Prints one line of cells.
-    ///
-    /// # Errors
-    /// [`CliError::OutputClosed`] where the reader has gone.
-    pub(crate) fn line(self, line: &[Cell]) -> Result<(), CliError> {
-        self.text(&self.painted(line))
-    }
-
-    /// `line` as it goes to this output.
+    /// Whether colours are wanted.
     #[must_use]
-    pub(crate) fn painted(self, line: &[Cell]) -> String {
-        paint(line, self.colour)
+    pub(crate) fn has_colour(self) -> bool {
+        self.colour
     }
 
-    /// Prints one line of text, which is escaped already.
+    /// Prints `text` and a line break. What came from outside is escaped already.
     ///
     /// # Errors
-    /// As [`Output::line`].
+    /// [`CliError::OutputClosed`] where nobody reads any more.
     pub(crate) fn text(self, text: &str) -> Result<(), CliError> {
         let mut out = io::stdout().lock();
         writeln!(out, "{text}")?;
-        // Whoever reads the lines through a pipe wants each of them when it happens.
+        // A program that reads the lines through a pipe gets each of them at once.
         out.flush()?;
         Ok(())
     }
@@ -71,13 +59,13 @@ impl Output {
     /// Prints one line of JSON.
     ///
     /// # Errors
-    /// As [`Output::line`].
+    /// As [`Output::text`].
     pub(crate) fn json(self, value: &Value) -> Result<(), CliError> {
         self.text(&json_line(value))
     }
 }
 
-/// Prints one sentence to standard error; a closed one is nobody to complain to.
+/// Prints one sentence to standard error. Where that is closed, there is nobody to tell.
 pub(crate) fn complain(sentence: &str) {
     let _ = writeln!(io::stderr().lock(), "sessionwatch: {sentence}");
 }

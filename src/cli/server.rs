@@ -1,4 +1,4 @@
-//! Which server a command speaks to, and as whom.
+//! The server's address and the token: arguments that every command has.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::error::CliError;
 use crate::credentials;
 
-/// A token that does not show itself in debug output.
+/// A token that is not shown in debug output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
@@ -31,13 +31,13 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// The token itself, for the wire.
+    /// The token's text, for requests.
     pub(super) fn reveal(&self) -> &str {
         &self.0
     }
 }
 
-/// Which server, and as whom: the arguments every command takes.
+/// The server's address and the token.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
     /// The server's address
@@ -49,20 +49,20 @@ pub struct ServerArgs {
     /// A file that holds the token, or the server's own token file
     #[arg(long, env = "SESSIONWATCH_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// The role whose token is taken out of the server's own token file.
+    /// Which role's token is taken where the file is the server's own token file.
     #[arg(skip)]
     pub role: Role,
 }
 
 impl ServerArgs {
-    /// A server that asks for no token.
+    /// The arguments for a server that needs no token.
     #[must_use]
     pub fn open(server: &str) -> Self {
         Self { server: server.to_owned(), token: None, token_file: None, role: Role::default() }
     }
 
-    /// The token: the one that was given, else the one in the file, else the one that systemd
-    /// hands over as the credential `sessionwatch.token`.
+    /// The token: from the command line or the environment, else from the file, else from the systemd credential
+    /// `sessionwatch.token`.
     pub(super) fn token(&self) -> Result<Option<Token>, CliError> {
         let given = self.token.clone().filter(|token| !token.reveal().is_empty());
         let file = self.token_file.clone().filter(|path| !path.as_os_str().is_empty());
@@ -74,13 +74,13 @@ impl ServerArgs {
     }
 }
 
-/// What a command does with its token.
+/// The role that a command needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// It looks, and ends sessions.
+    /// To list sessions and to end them.
     #[default]
     Admin,
-    /// It registers a session.
+    /// To register a session.
     Ingest,
 }
 
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_holds_one_token_or_is_the_servers_own() {
+    fn a_token_file_holds_one_token_or_is_the_servers_own() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("t");
         let read = |text: &str, role| {

@@ -1,6 +1,6 @@
-//! The live view of a dashboard: frames in, rows and what changed out. No I/O, no clock.
+//! The live sessions as a dashboard knows them: takes in frames and tells what changed. No I/O, no clock.
 //!
-//! The frames come from [`super::feed`], which lets none through that does not follow what was seen last.
+//! The frames come from [`super::feed`], which passes on only frames that continue the last position.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::wire::{DashboardFrame, Removal, Session};
 
-/// A session and the JSON it came as.
+/// A session, and the JSON that it was read from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// What the terminal shows of it.
@@ -20,7 +20,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// The row that `raw` describes; none where it is no session.
+    /// Reads a session; none where `raw` is not one.
     #[must_use]
     pub fn new(raw: Value) -> Option<Self> {
         let session = Session::deserialize(&raw).ok()?;
@@ -28,37 +28,37 @@ impl Row {
     }
 }
 
-/// What a frame changed in the view.
+/// A change of the live sessions.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Delta {
-    /// It was there when we came.
+    /// The session was there in the first snapshot.
     Present(Box<Row>),
-    /// It is new or has changed; `before` is what we knew of it.
+    /// The session is new or has changed.
     Upserted {
-        /// As it was, where we knew it.
+        /// As it was before; none where it is new.
         before: Option<Session>,
-        /// As it is.
+        /// As it is now.
         row: Box<Row>,
     },
-    /// It is gone.
+    /// The session is gone.
     Removed {
-        /// As it was, where we knew it.
+        /// As it was before, where we knew it.
         before: Option<Session>,
-        /// How it went; without cause and time where it went while we were not connected.
+        /// Why and when it was removed; without cause and time where that happened while we were not connected.
         removal: Removal,
     },
 }
 
-/// What we know of the live sessions.
+/// The live sessions.
 #[derive(Debug, Default)]
 pub struct Store {
     rows: HashMap<String, Row>,
-    /// A snapshot on its way to being the view. The server may share one that is a little old, and sends what has
-    /// happened since right after it; until that is in as well, the rows stay what they were.
+    /// A snapshot that is not complete yet. The server may send a shared snapshot that is a little old, and right after
+    /// it the changes since. Until those have come too, `rows` stays as it was.
     staged: Option<HashMap<String, Row>>,
-    /// The change that the server had reached when it greeted us.
+    /// The server's position in its hello.
     current: u64,
-    /// Whether a view was ever complete.
+    /// Whether a snapshot was ever complete.
     filled: bool,
     /// How far the server's clock is ahead of ours.
     clock_ahead: chrono::TimeDelta,
@@ -76,19 +76,19 @@ impl Store {
         self.rows.get(id)
     }
 
-    /// Whether the view has been complete since the program began.
+    /// Whether a snapshot was ever complete.
     #[must_use]
     pub fn is_filled(&self) -> bool {
         self.filled
     }
 
-    /// The time by the server's clock when ours shows `local`; ours, where the server's would leave the calendar.
+    /// The time by the server's clock when ours shows `local`; `local` where that time cannot be represented.
     #[must_use]
     pub fn server_time(&self, local: DateTime<Utc>) -> DateTime<Utc> {
         local.checked_add_signed(self.clock_ahead).unwrap_or(local)
     }
 
-    /// Takes in one frame that arrived at `local` by our clock, and tells what it changed.
+    /// Takes in a frame that arrived at `local` by our clock; the changes that it brought.
     pub fn apply(&mut self, frame: DashboardFrame, local: DateTime<Utc>) -> Vec<Delta> {
         match frame {
             DashboardFrame::Hello { seq, now, .. } => {
@@ -129,7 +129,8 @@ impl Store {
         }
     }
 
-    /// Makes what is staged the view, if at `seq` it is as new as the server's own, and tells the difference.
+    /// Makes the staged snapshot the live view, if `seq` has reached the position of the hello; the changes between the
+    /// two.
     fn settle(&mut self, seq: u64) -> Vec<Delta> {
         let Some(fresh) = self.staged.take_if(|_| seq >= self.current) else { return Vec::new() };
         if !self.filled {
@@ -198,6 +199,33 @@ pub(crate) mod tests {
             Ok(time) => time,
             Err(error) => panic!("{text} is no time: {error}"),
         }
+    }
+
+    /// One session of the app `risk` in each state, each with its state in its id.
+    pub(crate) fn every_state() -> Store {
+        let kill = |confirm_by: &str| {
+            json!({"kill_requested": true, "kill": {"kill_id": "k", "requested_at": "2026-11-22T08:10:00.000Z",
+                "requested_by": "eve", "reason": null, "delivered_at": "2026-11-22T08:10:00.003Z",
+                "acknowledged_at": null, "confirm_by": confirm_by}})
+        };
+        let sessions = [
+            session("idle-1", json!({})),
+            session("hidden-1", json!({"visibility": "hidden", "meta": {"env": "prod"}})),
+            session(
+                "running-1",
+                json!({"reported_status": "running", "current_task": "Monte Carlo", "task_started_at": "2026-11-22T08:06:49.000Z"}),
+            ),
+            session(
+                "stale-1",
+                json!({"is_stale": true, "status": "stale", "last_heartbeat": "2026-11-22T08:08:00.000Z", "current_task": "a\u{1b}[2J"}),
+            ),
+            session("ending-1", kill("2026-11-22T08:10:12.000Z")),
+            session("unconfirmed-1", kill("2026-11-22T08:10:03.000Z")),
+        ];
+        let mut store = Store::default();
+        let snapshot = json!({"type": "snapshot", "seq": 1, "part": 1, "parts": 1, "sessions": sessions});
+        store.apply(frame(snapshot), time("2026-11-22T08:10:10Z"));
+        store
     }
 
     fn apply(store: &mut Store, value: Value) -> Vec<Delta> {
@@ -297,7 +325,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_server_at_the_end_of_the_calendar_ends_nothing_here() {
+    fn a_server_time_out_of_range_is_ignored() {
         for end in ["+262142-12-31T23:59:59.999Z", "-262143-01-01T00:00:00.000Z"] {
             let mut store = filled();
             apply(&mut store, json!({"type": "hello", "epoch": "e", "seq": 7, "now": end}));

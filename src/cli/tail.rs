@@ -1,4 +1,4 @@
-//! `sessionwatch tail`: the end of the event log, and what comes after it.
+//! `sessionwatch tail`: prints the last events of the log, then each new one.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -16,9 +16,9 @@ use super::{
     wire::{DashboardFrame, EventPage},
 };
 
-/// Under a storm of changes the log is asked for at most this often.
+/// The least time between two requests for new events.
 const FETCH_GAP: Duration = Duration::from_millis(100);
-/// How many events one page asks for when catching up.
+/// How many events one request for new events asks for.
 const PAGE: usize = 500;
 
 /// Arguments of `tail`.
@@ -40,7 +40,7 @@ pub struct TailArgs {
     json: bool,
 }
 
-/// The log behind the last event that was printed.
+/// The event log, and how far it was printed.
 struct Log {
     api: Api,
     app: Option<String>,
@@ -51,7 +51,7 @@ struct Log {
 pub(super) async fn tail(args: TailArgs) -> Result<ExitCode, CliError> {
     let output = Output::standard();
     let api = Api::new(&args.server)?;
-    // The socket is opened before the log is read, so that nothing falls in between.
+    // The socket is opened before the log is read, so that no event is missed.
     let mut frames = feed::follow(api.clone());
     let mut log = Log { api, app: args.app.clone(), kinds: args.kind.join(","), last: None };
     for event in log.newest(usize::from(args.lines)).await? {
@@ -68,23 +68,23 @@ pub(super) async fn tail(args: TailArgs) -> Result<ExitCode, CliError> {
         match feed {
             Some(Feed::Frame(frame)) => {
                 connected = true;
-                let mut news = tells_of_news(&frame);
-                // Frames that have gathered meanwhile are answered by one request.
+                let mut news = may_bring_events(&frame);
+                // One request serves all frames that have come by now.
                 while let Ok(Feed::Frame(frame)) = frames.try_recv() {
-                    news |= tells_of_news(&frame);
+                    news |= may_bring_events(&frame);
                 }
                 if !news {
                     continue;
                 }
-                match log.further().await {
+                match log.new_events().await {
                     Ok(events) => {
                         for event in events {
                             print(&event, args.json, output)?;
                         }
                     }
-                    // The socket will notice too, come back, and its snapshot makes us ask again.
+                    // The feed will connect again, and then the hello makes us ask again.
                     Err(error @ CliError::Unreachable { .. }) => complain(&error.to_string()),
-                    // Busy; the next change asks again for all that is missing.
+                    // The server is busy. The next change makes us ask again for all that is missing.
                     Err(CliError::Refused { status: 503, .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -97,8 +97,8 @@ pub(super) async fn tail(args: TailArgs) -> Result<ExitCode, CliError> {
     }
 }
 
-/// Whether the log may hold more after this frame: changes do, and so may the hello after a break.
-fn tells_of_news(frame: &DashboardFrame) -> bool {
+/// Whether the log may hold new events after this frame: after changes, and after the hello of a new connection.
+fn may_bring_events(frame: &DashboardFrame) -> bool {
     matches!(frame, DashboardFrame::Changes { .. } | DashboardFrame::Hello { .. })
 }
 
@@ -120,7 +120,7 @@ impl Log {
 
     /// The last `count` events, oldest first.
     async fn newest(&mut self, count: usize) -> Result<Vec<Value>, CliError> {
-        // Even where none are to be printed, the newest tells where to go on.
+        // Even where none are printed, the newest event's number is needed.
         let mut events = self.page(None, count.max(1)).await?.events;
         self.last = Some(events.first().map_or(0, seq));
         events.truncate(count);
@@ -128,14 +128,14 @@ impl Log {
         Ok(events)
     }
 
-    /// What came after the last event that was printed, oldest first.
-    async fn further(&mut self) -> Result<Vec<Value>, CliError> {
+    /// The events after the last one that was printed, oldest first.
+    async fn new_events(&mut self) -> Result<Vec<Value>, CliError> {
         let Some(last) = self.last else {
             return self.newest(PAGE).await;
         };
         let mut page = self.page(None, PAGE).await?;
         let newest = page.events.first().map(seq);
-        // A log that ends before what we have printed is another one: the server has a new database.
+        // The log ends before the last event that we printed: the server has a new database.
         let known = if newest.is_some_and(|newest| newest < last) { 0 } else { last };
         let mut fresh = Vec::new();
         loop {
@@ -156,7 +156,7 @@ fn print(event: &Value, json: bool, output: Output) -> Result<(), CliError> {
     if json { output.json(event) } else { output.text(&line(event)) }
 }
 
-/// An event as a line: time, kind, app, user, id, and what this kind adds.
+/// An event as a line: time, kind, app, user, id, and the other fields of its kind.
 fn line(event: &Value) -> String {
     let field = |name: &str| event.get(name).and_then(Value::as_str).map(escape).filter(|text| !text.is_empty());
     let or_dash = |name: &str| field(name).unwrap_or("–".into());
@@ -192,7 +192,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_event_reads_as_a_line_and_cannot_steer_the_terminal() {
+    fn an_event_is_one_line_and_cannot_control_the_terminal() {
         let event = json!({"seq": 3, "at": "2026-11-22T08:10:10.730Z", "kind": "kill_requested", "session_id": "a1", "app_name": "risk",
             "user_id": "ana\u{1b}]0;x\u{7}", "by": "eve", "reason": "month end", "cause": null, "from": "127.0.0.1"});
         assert_eq!(

@@ -1,13 +1,15 @@
-//! Words from outside, made fit for a terminal; times as people say them.
+//! Text from outside, made safe for a terminal and cut to its width; spans of time as text.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
 
-/// Whether a character could steer a terminal (control characters, also the C1 ones that some terminals read as
-/// escape sequences), reorder its neighbours (bidirectional controls) or hide among them (zero-width, tags).
-fn is_treacherous(c: char) -> bool {
+/// Whether a character is not safe on a terminal: it could control the terminal (control characters, also the C1 ones
+/// that some terminals read as escape sequences), reorder its neighbours (bidirectional controls) or be invisible
+/// between them (zero-width characters, tags).
+pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -16,17 +18,17 @@ fn is_treacherous(c: char) -> bool {
         )
 }
 
-/// `text` with every treacherous character written out, such as `\n` or `\u{1b}`.
+/// `text` with every unsafe character written as an escape, such as `\n` or `\u{1b}`.
 ///
-/// Everything that came from outside (names, tasks, reasons, the server's details) passes here before it is printed.
+/// All text from outside (names, tasks, reasons, the server's details) is escaped before it is printed.
 #[must_use]
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_treacherous) {
+    if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if is_treacherous(c) {
+        if is_unsafe(c) {
             match c {
                 '\n' | '\r' | '\t' => escaped.extend(c.escape_default()),
                 _ => escaped.extend(c.escape_unicode()),
@@ -42,12 +44,12 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn json_line(value: &Value) -> String {
     let plain = value.to_string();
-    if !plain.contains(is_treacherous) {
+    if !plain.contains(is_unsafe) {
         return plain;
     }
     let mut safe = String::with_capacity(plain.len() + 16);
     for c in plain.chars() {
-        if is_treacherous(c) {
+        if is_unsafe(c) {
             let mut units = [0u16; 2];
             for unit in c.encode_utf16(&mut units) {
                 safe.push_str(&format!("\\u{unit:04x}"));
@@ -59,41 +61,35 @@ pub fn json_line(value: &Value) -> String {
     safe
 }
 
-/// How many terminal columns `text` takes.
+/// How many terminal columns `text` takes: the sum of what its characters take, as the reader sees characters
+/// (grapheme clusters), since a terminal places one after the other.
 #[must_use]
 pub fn width(text: &str) -> usize {
-    text.width()
+    if text.is_ascii() {
+        return text.len();
+    }
+    text.graphemes(true).map(UnicodeWidthStr::width).sum()
 }
 
 /// `text` in at most `columns` terminal columns, with `…` at the end where something was cut.
 #[must_use]
 pub fn fit(text: &str, columns: usize) -> Cow<'_, str> {
-    if width(text) <= columns {
-        return Cow::Borrowed(text);
-    }
-    if columns == 0 {
-        return Cow::Borrowed("");
-    }
-    let mut taken = 0;
-    let mut cut = String::new();
-    // Characters without a width are not counted by it, so they are counted beside it.
-    for c in text.chars().take(columns.saturating_mul(16)) {
-        let next = c.width().unwrap_or(0);
-        if taken + next > columns - 1 {
-            break;
+    let (mut wide, mut end) = (0, 0);
+    for (at, grapheme) in text.grapheme_indices(true) {
+        // Some characters have no width, and there may be any number of them: they are counted by their bytes.
+        if wide + grapheme.width() > columns || at + grapheme.len() > columns.saturating_mul(64) {
+            return if columns == 0 { Cow::Borrowed("") } else { Cow::Owned(format!("{}…", &text[..end])) };
         }
-        taken += next;
-        cut.push(c);
+        wide += grapheme.width();
+        if wide < columns {
+            // Here the mark would still have room.
+            end = at + grapheme.len();
+        }
     }
-    // Some sequences are wider than their characters, such as a digit that becomes a keycap.
-    while width(&cut) > columns - 1 {
-        cut.pop();
-    }
-    cut.push('…');
-    Cow::Owned(cut)
+    Cow::Borrowed(text)
 }
 
-/// A span of `seconds` as an age: `4 s ago`, `2 min ago`, `3 h ago`, `5 d ago`; what lies ahead counts as now.
+/// A span of `seconds` as an age: `4 s ago`, `2 min ago`, `3 h ago`, `5 d ago`; `now` for a time in the future.
 #[must_use]
 pub fn ago(seconds: i64) -> String {
     match seconds {
@@ -116,7 +112,7 @@ pub fn clock(seconds: i64) -> String {
     }
 }
 
-/// Milliseconds as people read them: `3 ms`, `1.24 s`, `75 s`.
+/// A span of milliseconds: `3 ms`, `1.24 s`, `75 s`.
 #[must_use]
 pub fn millis(ms: i64) -> String {
     match ms {
@@ -132,7 +128,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_steers_a_terminal_is_written_out() {
+    fn what_could_control_a_terminal_is_escaped() {
         assert_eq!(escape("Monte Carlo"), "Monte Carlo");
         assert_eq!(escape("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(escape("one\ntwo\r\t"), "one\\ntwo\\r\\t");
@@ -145,7 +141,7 @@ mod tests {
     fn a_json_line_is_still_json_and_holds_no_control_characters() {
         let value = json!({"task": "a\u{1b}[2J\u{9b}\u{202e}\u{e0041}\n"});
         let line = json_line(&value);
-        assert!(!line.contains(is_treacherous), "{line:?}");
+        assert!(!line.contains(is_unsafe), "{line:?}");
         assert_eq!(serde_json::from_str::<Value>(&line).ok(), Some(value));
     }
 
@@ -167,13 +163,13 @@ mod tests {
                 assert!(width(&fit(&text, columns)) <= columns, "{wide} in {columns}");
             }
         }
-        assert_eq!(fit("☺\u{fe0f}☺\u{fe0f}☺\u{fe0f}", 4), "☺\u{fe0f}☺…");
+        assert_eq!(fit("☺\u{fe0f}☺\u{fe0f}☺\u{fe0f}", 4), "☺\u{fe0f}…");
         let endless = format!("{}x", "\u{301}".repeat(100_000));
         assert!(fit(&endless.repeat(2), 1).len() < 100);
     }
 
     #[test]
-    fn spans_are_told_as_people_say_them() {
+    fn spans_of_time_have_a_short_form() {
         assert_eq!(ago(-3), "now");
         assert_eq!(ago(4), "4 s ago");
         assert_eq!(ago(120), "2 min ago");

@@ -1,47 +1,48 @@
-//! The contract as a client reads it: unknown fields are skipped, missing optional ones are none.
+//! The server's frames and answers, as far as the command line reads them. Unknown fields are skipped; missing
+//! optional ones are none.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// The point in the stream of changes that a view has reached.
+/// A position in the stream of changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
-    /// Which history `seq` counts in.
+    /// The server's run that `seq` counts in.
     pub epoch: String,
-    /// The last change that was seen.
+    /// The number of the last change.
     pub seq: u64,
 }
 
-/// One live session, as far as the terminal shows it.
+/// A live session.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Session {
     /// The server's or the client's own id.
     pub session_id: String,
-    /// Which app it belongs to.
+    /// The app's name.
     pub app_name: String,
-    /// Who uses it.
+    /// The user's id.
     #[serde(default)]
     pub user_id: Option<String>,
     /// When it registered.
     pub start_time: DateTime<Utc>,
-    /// The last sign of life.
+    /// The time of the last heartbeat.
     pub last_heartbeat: DateTime<Utc>,
-    /// What the client said last: `idle`, `running` or its own word.
+    /// The status that the client reported: `idle`, `running` or a word of its own.
     pub reported_status: String,
-    /// What it is doing.
+    /// The task that the client reported.
     #[serde(default)]
     pub current_task: Option<String>,
     /// When `current_task` began.
     #[serde(default)]
     pub task_started_at: Option<DateTime<Utc>>,
-    /// No sign of life for the server's `stale_after`.
+    /// No heartbeat for the server's `stale_after`.
     #[serde(default)]
     pub is_stale: bool,
-    /// Somebody asked it to end.
+    /// A kill was requested.
     #[serde(default)]
     pub kill_requested: bool,
-    /// `visible`, `hidden`, `frozen` or `suspended`, as the client declared.
+    /// The page's visibility that the client reported: `visible`, `hidden`, `frozen` or `suspended`.
     #[serde(default)]
     pub visibility: Option<String>,
     /// The client's name and version.
@@ -50,17 +51,17 @@ pub struct Session {
     /// The client's own tags.
     #[serde(default)]
     pub meta: Map<String, Value>,
-    /// The request to end it, and how far that got.
+    /// The kill request, and its steps so far.
     #[serde(default)]
     pub kill: Option<Kill>,
 }
 
-/// A request to end a session; the times are none until they happen.
+/// A kill request; each time is none until it happens.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Kill {
-    /// Names this request.
+    /// The id of this request.
     pub kill_id: String,
-    /// When it was committed.
+    /// When it was requested.
     pub requested_at: DateTime<Utc>,
     /// Who asked.
     #[serde(default)]
@@ -68,29 +69,29 @@ pub struct Kill {
     /// Why.
     #[serde(default)]
     pub reason: Option<String>,
-    /// When the client was told.
+    /// When it was delivered to the client.
     #[serde(default)]
     pub delivered_at: Option<DateTime<Utc>>,
-    /// When the client said that it had cleaned up.
+    /// When the client acknowledged it, after its clean-up.
     #[serde(default)]
     pub acknowledged_at: Option<DateTime<Utc>>,
-    /// When a missing acknowledgement starts to mean something.
+    /// When it counts as unconfirmed without an acknowledgement.
     #[serde(default)]
     pub confirm_by: Option<DateTime<Utc>>,
 }
 
-/// What a session is in, mutually exclusive; the first that applies, and the order is the order of concern.
+/// The state of a session: the first of these that applies. The most urgent comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
     /// Asked to end, and `confirm_by` has passed without an acknowledgement.
     Unconfirmed,
-    /// No sign of life.
+    /// No heartbeat for too long.
     Stale,
     /// Asked to end.
     Ending,
     /// At work.
     Running,
-    /// Idle behind another window.
+    /// Idle, and its page is not visible.
     Hidden,
     /// Idle.
     Idle,
@@ -100,7 +101,7 @@ impl State {
     /// Every state, problems first.
     pub const ALL: [Self; 6] = [Self::Unconfirmed, Self::Stale, Self::Ending, Self::Running, Self::Hidden, Self::Idle];
 
-    /// The word shown for it.
+    /// The word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -113,7 +114,7 @@ impl State {
         }
     }
 
-    /// The shape shown beside the word, so that colour never stands alone.
+    /// The shape beside the word, for those who do not see the colour.
     #[must_use]
     pub fn shape(self) -> &'static str {
         match self {
@@ -154,10 +155,10 @@ impl Kill {
     }
 }
 
-/// The end of a session, as `changes` tells it.
+/// A removed session in a `changes` frame.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Removal {
-    /// Which session is gone.
+    /// The session's id.
     pub session_id: String,
     /// `ended`, `deleted`, `killed`, `expired`, `done` or `failed`.
     #[serde(default)]
@@ -173,15 +174,15 @@ pub struct Removal {
     pub reason: Option<String>,
 }
 
-/// What the server says on `/ws`.
+/// A frame of `/ws`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum DashboardFrame {
-    /// The first frame.
+    /// The first frame of a connection.
     Hello {
-        /// The history that `seq` counts in.
+        /// The server's run that `seq` counts in.
         epoch: String,
-        /// The last change when it was sent.
+        /// The number of the last change when it was sent.
         #[serde(default)]
         seq: u64,
         /// The server's clock.
@@ -189,16 +190,16 @@ pub enum DashboardFrame {
     },
     /// All live sessions at `seq`, in several parts.
     Snapshot {
-        /// The change it stands at.
+        /// The number of the last change in it.
         seq: u64,
-        /// From 1.
+        /// The number of this part, from 1.
         part: u32,
-        /// How many there are.
+        /// How many parts there are.
         parts: u32,
         /// The sessions of this part.
         sessions: Vec<Value>,
     },
-    /// What happened after `from` up to `seq`.
+    /// The changes after `from` up to `seq`.
     Changes {
         /// The last change before these.
         from: u64,
@@ -214,37 +215,37 @@ pub enum DashboardFrame {
         #[serde(default)]
         removed: Vec<Removal>,
     },
-    /// Last heartbeats that moved.
+    /// The times of new heartbeats.
     Beats {
         /// When it was sent, by the server's clock.
         at: DateTime<Utc>,
-        /// The time of the last beat, by session.
+        /// The time of the last heartbeat, by session id.
         beats: std::collections::HashMap<String, DateTime<Utc>>,
     },
-    /// A frame of a later version.
+    /// A frame of a type that we do not know.
     #[serde(other)]
     Unknown,
 }
 
-/// What the server says on `/ws/client`.
+/// A frame of `/ws/client`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum SessionFrame {
-    /// The session is there.
+    /// The session is registered.
     Registered {
-        /// Its id.
+        /// The session's id.
         session_id: String,
-        /// The proof that it is ours.
+        /// The token that proves it is ours.
         session_token: String,
         /// Seconds between beats.
         heartbeat_interval: f64,
     },
-    /// The session is asked to end.
+    /// A kill was requested.
     Kill {
-        /// Which one, on a shared socket.
+        /// The session, on a shared socket.
         #[serde(default)]
         session_id: Option<String>,
-        /// Names the request in the acknowledgement.
+        /// The request's id, for the acknowledgement.
         kill_id: String,
         /// Why.
         #[serde(default)]
@@ -253,32 +254,32 @@ pub enum SessionFrame {
         #[serde(default)]
         by: Option<String>,
     },
-    /// A note for the user.
+    /// A message for the user.
     Message {
-        /// Which session, on a shared socket.
+        /// The session, on a shared socket.
         #[serde(default)]
         session_id: Option<String>,
-        /// Names it in the acknowledgement.
+        /// The message's id, for the acknowledgement.
         message_id: String,
-        /// The note.
+        /// The message's text.
         text: String,
     },
     /// A frame of ours was refused.
     Error {
-        /// Which session, on a shared socket.
+        /// The session, on a shared socket.
         #[serde(default)]
         session_id: Option<String>,
-        /// As the HTTP status.
+        /// The HTTP status that this error would have.
         status: u16,
         /// What to do about it.
         detail: String,
     },
-    /// A frame of a later version.
+    /// A frame of a type that we do not know.
     #[serde(other)]
     Unknown,
 }
 
-/// One page of the event log; the events stay as they came, since their fields depend on their kind.
+/// One page of the event log. The events stay JSON, since their fields depend on their kind.
 #[derive(Debug, Clone, Deserialize)]
 pub struct EventPage {
     /// Newest first.

@@ -1,4 +1,4 @@
-//! Sessions without a socket: a device that beats over plain HTTP, and a job that pings.
+//! Sessions without a socket: a device that sends heartbeats over plain HTTP, and a job that pings.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use uuid::Uuid;
 use crate::cli::error::CliError;
 
 use super::{
-    Company, EXPIRY, LONG_DEAFNESS,
+    EXPIRY, IGNORES_KILL_FOR, Simulation,
     cast::Persona,
     dice::Dice,
     script::{Act, Script},
 };
 
-/// Plays one session over plain HTTP from registration to its end.
-pub(super) async fn device(company: &Company, persona: &Persona, mut dice: Dice) {
-    let (api, app) = (&company.api, persona.app);
+/// Runs one session over plain HTTP from its registration to its end.
+pub(super) async fn device(simulation: &Simulation, persona: &Persona, mut dice: Dice) {
+    let (api, app) = (&simulation.api, persona.app);
     let id = format!("{}-{}", persona.user.unwrap_or(app.name), short_id());
     let body = json!({ "app_name": app.name, "user_id": persona.user, "meta": persona.meta, "client": app.client });
     let Ok(answer) = api.put_session(&id, &body, None).await else {
@@ -26,14 +26,14 @@ pub(super) async fn device(company: &Company, persona: &Persona, mut dice: Dice)
     let Some(token) = answer.get("session_token").and_then(Value::as_str) else {
         return;
     };
-    let _listed = company.deaf.list(persona, &id);
+    let _listed = simulation.ignoring.list(persona, &id);
     let beat = beat_interval(&answer);
     let mut script = Script::new(app, dice.split());
     let mut task = None;
-    let mut deaf_until: Option<Instant> = None;
+    let mut ignores_until: Option<Instant> = None;
     while let Some((wait, act)) = script.next() {
         let until = Instant::now() + wait;
-        // Beats go on until it is time for the act; the act itself is told in one of them.
+        // Heartbeats go on until it is time for the act; a heartbeat then reports the act.
         loop {
             let now = Instant::now();
             let acts = until <= now + beat;
@@ -54,17 +54,17 @@ pub(super) async fn device(company: &Company, persona: &Persona, mut dice: Dice)
             let status = json!({ "status": if task.is_some() { "running" } else { "idle" }, "current_task": task });
             match api.heartbeat(&id, &status, token).await {
                 Ok(answer) if is_asked_to_end(&answer) => {
-                    let over = persona.deaf
-                        && Instant::now() < *deaf_until.get_or_insert_with(|| Instant::now() + LONG_DEAFNESS);
-                    if !over {
+                    let ignored = persona.ignores_kill
+                        && Instant::now() < *ignores_until.get_or_insert_with(|| Instant::now() + IGNORES_KILL_FOR);
+                    if !ignored {
                         sleep(dice.seconds(0.05, 0.5)).await;
                         let _ = api.end(&id, token).await;
                         return;
                     }
                 }
-                // Unknown or killed: there is nothing left to beat for.
+                // Unknown or killed: the session is over.
                 Err(CliError::Refused { status: 401..=410, .. }) => return,
-                // A device has no better idea than to try again at the next beat.
+                // After an error the device tries again with its next heartbeat.
                 Ok(_) | Err(_) => {}
             }
             if acts {
@@ -74,9 +74,9 @@ pub(super) async fn device(company: &Company, persona: &Persona, mut dice: Dice)
     }
 }
 
-/// Plays one run of a scheduled job: it pings when it starts, now and then, and when it ends.
-pub(super) async fn job(company: &Company, persona: &Persona, mut dice: Dice) {
-    let (api, app) = (&company.api, persona.app);
+/// Runs one scheduled job: it pings when it starts, at intervals, and when it ends.
+pub(super) async fn job(simulation: &Simulation, persona: &Persona, mut dice: Dice) {
+    let (api, app) = (&simulation.api, persona.app);
     let Some(&(task, least, most)) = dice.pick(app.tasks) else {
         return;
     };
@@ -90,7 +90,7 @@ pub(super) async fn job(company: &Company, persona: &Persona, mut dice: Dice) {
             Ok(answer) if answer == "KILL" => break "143",
             Ok(_) => {}
             Err(CliError::Refused { status: 401..=410, .. }) => return pause_after_failure(&mut dice).await,
-            // The job goes on whether or not the monitor is there.
+            // The job goes on without the monitor.
             Err(_) => {}
         }
         let next = Instant::now() + dice.seconds(10.0, 20.0);

@@ -1,4 +1,4 @@
-//! Who plays in the demo: a handful of apps as a company might have them, with their users and what these do.
+//! The apps of the demo, their users and their tasks.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,31 +7,31 @@ use serde_json::{Map, Value, json};
 
 use super::dice::Dice;
 
-/// How an app's sessions speak to the monitor.
+/// How an app's sessions talk to the monitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Way {
-    /// A page with a socket of its own, as the browser client has it.
+    /// A socket for each session, like the browser client.
     Socket,
-    /// Many sessions on one socket, as the Python client has it for a whole process.
+    /// One socket for many sessions, like the Python client, which has one per process.
     Shared,
     /// Heartbeats over plain HTTP.
     Beats,
-    /// A job that pings when it starts and when it ends.
+    /// Pings of a job.
     Ping,
 }
 
-/// One app of the company.
+/// An app.
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) name: &'static str,
     pub(super) way: Way,
-    /// Out of all sessions, how many are this app's.
+    /// The app's share of the sessions: its weight divided by the sum of all weights.
     weight: u32,
     pub(super) client: &'static str,
     users: &'static [&'static str],
-    /// What they do, and how many seconds that takes.
+    /// The tasks, each with its shortest and longest duration in seconds.
     pub(super) tasks: &'static [(&'static str, f64, f64)],
-    /// How much of their time they work rather than look.
+    /// How busy its sessions are, from 0 to 1: busy ones start tasks more often and have shorter breaks.
     pub(super) busy: f64,
     tags: &'static [(&'static str, &'static [&'static str])],
 }
@@ -39,7 +39,7 @@ pub(super) struct App {
 const ENVIRONMENTS: &[&str] = &["prod", "prod", "prod", "staging"];
 const REGIONS: &[&str] = &["eu-west", "eu-west", "us-east", "ap-south"];
 
-/// The apps, in no order.
+/// All apps.
 pub(super) const APPS: &[App] = &[
     App {
         name: "shop",
@@ -129,18 +129,18 @@ pub(super) const APPS: &[App] = &[
     },
 ];
 
-/// Somebody who uses an app.
+/// A user of an app.
 #[derive(Debug, Clone)]
 pub(super) struct Persona {
     pub(super) app: &'static App,
     pub(super) user: Option<&'static str>,
     pub(super) meta: Map<String, Value>,
-    /// Takes no notice of being asked to end.
-    pub(super) deaf: bool,
+    /// Whether its session ignores kills.
+    pub(super) ignores_kill: bool,
 }
 
 impl Persona {
-    /// Somebody drawn by `dice`, from all apps or only from those that need no socket of their own.
+    /// A random user, of any app, or (without `own_socket`) of the apps whose sessions need no socket of their own.
     pub(super) fn draw(dice: &mut Dice, own_socket: bool) -> Self {
         let apps = || APPS.iter().filter(|app| own_socket || app.way != Way::Socket);
         let hat: Vec<&'static App> = apps().flat_map(|app| std::iter::repeat_n(app, app.weight as usize)).collect();
@@ -154,31 +154,31 @@ impl Persona {
                 meta.insert((*key).to_owned(), value);
             }
         }
-        // A socket of its own would be closed by the server: only the others can fail to answer and stay.
-        let deaf = matches!(app.way, Way::Shared | Way::Beats) && dice.chance(0.05);
-        Self { app, user, meta, deaf }
+        // The server closes the socket of a killed session, so only sessions without one of their own can ignore a kill.
+        let ignores_kill = matches!(app.way, Way::Shared | Way::Beats) && dice.chance(0.05);
+        Self { app, user, meta, ignores_kill }
     }
 }
 
-/// The sessions that take no notice, for the operator to find.
+/// The ids of the sessions that ignore kills, for the operator.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Deaf(Arc<Mutex<BTreeSet<String>>>);
+pub(super) struct Ignoring(Arc<Mutex<BTreeSet<String>>>);
 
-/// A place among them, given up when dropped.
+/// An entry of [`Ignoring`], removed when dropped.
 #[derive(Debug)]
-pub(super) struct Listed(Deaf, String);
+pub(super) struct Listed(Ignoring, String);
 
-impl Deaf {
-    /// Puts the session `id` down, where `persona` is one of them.
+impl Ignoring {
+    /// Adds the session `id`, if its `persona` ignores kills.
     pub(super) fn list(&self, persona: &Persona, id: &str) -> Option<Listed> {
-        persona.deaf.then(|| {
+        persona.ignores_kill.then(|| {
             self.0.lock().insert(id.to_owned());
             Listed(self.clone(), id.to_owned())
         })
     }
 
-    /// One of them, if there is any; it is not found again.
-    pub(super) fn find(&self) -> Option<String> {
+    /// Takes one of them out, if there is any.
+    pub(super) fn take(&self) -> Option<String> {
         self.0.lock().pop_first()
     }
 }
@@ -206,15 +206,17 @@ mod tests {
     }
 
     #[test]
-    fn the_cast_is_mixed_and_the_deaf_are_few() {
+    fn the_cast_is_mixed_and_few_ignore_kills() {
         let mut dice = Dice::seeded(3);
         let cast: Vec<Persona> = (0..2_000).map(|_| Persona::draw(&mut dice, true)).collect();
         for app in APPS {
             assert!(cast.iter().any(|persona| persona.app.name == app.name), "{} never plays", app.name);
         }
-        let deaf = cast.iter().filter(|persona| persona.deaf).count();
-        assert!((5..100).contains(&deaf), "{deaf}");
-        assert!(cast.iter().all(|persona| !persona.deaf || matches!(persona.app.way, Way::Shared | Way::Beats)));
+        let ignoring = cast.iter().filter(|persona| persona.ignores_kill).count();
+        assert!((5..100).contains(&ignoring), "{ignoring}");
+        assert!(
+            cast.iter().all(|persona| !persona.ignores_kill || matches!(persona.app.way, Way::Shared | Way::Beats))
+        );
         assert!((0..500).all(|_| Persona::draw(&mut dice, false).app.way != Way::Socket));
     }
 }

@@ -1,8 +1,8 @@
-//! Chance that can be repeated: a small seeded generator (SplitMix64), good enough for a play.
+//! A small seeded random generator (SplitMix64). The same seed gives the same demo.
 
 use std::time::Duration;
 
-/// A source of chance; the same seed gives the same play.
+/// A random generator.
 #[derive(Debug, Clone)]
 pub(super) struct Dice(u64);
 
@@ -19,34 +19,34 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// Dice of their own for somebody else.
+    /// A new generator, seeded from this one.
     pub(super) fn split(&mut self) -> Self {
         Self(self.roll())
     }
 
-    /// From 0 up to, but not including, 1.
+    /// A number from 0 (included) to 1 (excluded).
     fn unit(&mut self) -> f64 {
         (self.roll() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// True in about `share` of all cases.
+    /// True with the probability `share`.
     pub(super) fn chance(&mut self, share: f64) -> bool {
         self.unit() < share
     }
 
-    /// Evenly between the two, in seconds.
+    /// A uniform random duration between two numbers of seconds.
     pub(super) fn seconds(&mut self, least: f64, most: f64) -> Duration {
         Duration::from_secs_f64(least + self.unit() * (most - least).max(0.0))
     }
 
-    /// Mostly short and now and then long, as people's visits are: around `mean` seconds, never under a tenth of it
-    /// nor over five times.
+    /// An exponential random duration with about the mean `mean` seconds, within a tenth and five times of it: mostly
+    /// short, sometimes long, like people's visits.
     pub(super) fn visit(&mut self, mean: f64) -> Duration {
         let drawn = -(1.0 - self.unit()).ln() * mean;
         Duration::from_secs_f64(drawn.clamp(mean / 10.0, mean * 5.0))
     }
 
-    /// One of several, all alike; none only where there are none.
+    /// A random element; `None` when there are none.
     pub(super) fn pick<'a, T>(&mut self, among: &'a [T]) -> Option<&'a T> {
         let count = u64::try_from(among.len()).unwrap_or(u64::MAX);
         let at = self.roll().checked_rem(count)?;
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_same_play_and_another_another() {
+    fn the_same_seed_gives_the_same_numbers_and_another_seed_others() {
         let rolls = |seed| {
             let mut dice = Dice::seeded(seed);
             [dice.roll(), dice.roll(), dice.roll()]

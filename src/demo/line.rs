@@ -1,5 +1,5 @@
-//! A socket that sessions of the demo share, or that one of them has for itself: frames go in at one end and come out
-//! at the member whose they are.
+//! A client socket for one or several simulated sessions (its members). Each frame from the server goes to the member
+//! that it names.
 
 use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
@@ -17,17 +17,17 @@ use crate::cli::{
     wire::SessionFrame,
 };
 
-/// After this much silence from a server that pings every 20 s, the socket is dead.
+/// Time without a frame after which the socket counts as dead. The server pings every 20 s.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
-/// Frames that may wait for a member; one that takes none for so long is not playing any more.
+/// Frames that may wait for a member; more are dropped.
 const INBOX: usize = 16;
 
-/// What comes over the line for one member.
+/// What a member receives.
 #[derive(Debug)]
 pub(super) enum Incoming {
-    /// A frame of the server's.
+    /// A frame from the server.
     Frame(SessionFrame),
-    /// The line is down, by this close code (1006 where there was none); joining again opens it anew.
+    /// The socket is closed, with this close code (1006 where there was none). Joining again opens a new socket.
     Down(u16),
 }
 
@@ -37,14 +37,14 @@ enum Order {
     Part(String),
 }
 
-/// The near end of a line; its clones are the same line.
+/// A handle to the socket's task; clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     orders: mpsc::Sender<Order>,
     task: Arc<Abort>,
 }
 
-/// Ends its task when the last who holds it goes.
+/// Aborts the task when the last handle is dropped.
 #[derive(Debug)]
 struct Abort(JoinHandle<()>);
 
@@ -55,32 +55,33 @@ impl Drop for Abort {
 }
 
 impl Line {
-    /// A line to the server, opened when the first member joins. Dropping it cuts it without a word.
+    /// Makes a line; its socket is opened when the first member joins. Dropping the line cuts the connection without
+    /// a close frame.
     pub(super) fn new(api: Api) -> Self {
         let (orders, received) = mpsc::channel(64);
         let task = Arc::new(Abort(tokio::spawn(carry(api, received))));
         Self { orders, task }
     }
 
-    /// Makes the session `id` a member, and gives what comes for it.
+    /// Makes the session `id` a member, and returns its inbox.
     pub(super) async fn join(&self, id: &str) -> mpsc::Receiver<Incoming> {
         let (frames, inbox) = mpsc::channel(INBOX);
-        // A line that has ended drops the sender, which reads as the end of the inbox.
+        // When the task has ended, the sender is dropped, and the inbox ends.
         let _ = self.orders.send(Order::Join(id.to_owned(), frames)).await;
         inbox
     }
 
-    /// Sends a frame; what a line that is down cannot send is lost, as on any network.
+    /// Sends a frame. It is lost while the socket is closed.
     pub(super) async fn say(&self, frame: Value) {
         let _ = self.orders.send(Order::Say(frame)).await;
     }
 
-    /// The session `id` is no member any more.
+    /// Removes the session `id` from the members.
     pub(super) async fn part(&self, id: &str) {
         let _ = self.orders.send(Order::Part(id.to_owned())).await;
     }
 
-    /// Closes a line of one's own after all that was said has gone out.
+    /// Sends all waiting frames, and closes the socket. For a line with one member.
     pub(super) async fn hang_up(self) {
         drop(self.orders);
         if let Ok(mut task) = Arc::try_unwrap(self.task) {
@@ -92,7 +93,7 @@ impl Line {
 async fn carry(api: Api, mut orders: mpsc::Receiver<Order>) {
     let mut members = HashMap::new();
     while let Some(order) = orders.recv().await {
-        // What is said on a line that is down is lost, until somebody joins.
+        // Without a socket, everything but a join is dropped.
         let Order::Join(id, inbox) = order else {
             continue;
         };
@@ -113,7 +114,8 @@ async fn carry(api: Api, mut orders: mpsc::Receiver<Order>) {
     }
 }
 
-/// Carries frames both ways until the socket ends (its close code) or nobody holds the line any more (none).
+/// Carries frames in both directions. Returns the close code when the socket ends, and `None` when all handles of the
+/// line are dropped.
 async fn converse(
     socket: &mut Socket,
     orders: &mut mpsc::Receiver<Order>,
@@ -155,14 +157,14 @@ fn deliver(message: Arrival, members: &HashMap<String, mpsc::Sender<Incoming>>) 
     match message {
         Some(Ok(Message::Text(text))) => {
             let frame = serde_json::from_str(&text).unwrap_or(SessionFrame::Unknown);
-            // On a line of one's own the server may leave the id out.
+            // On a socket with one session the server may leave out the id.
             let inbox = match addressee(&frame) {
                 Some(id) => members.get(id),
                 None if members.len() == 1 => members.values().next(),
                 None => None,
             };
             if let Some(inbox) = inbox {
-                // A member that lets its inbox run full has gone deaf; the others must not wait for it.
+                // The inbox of a member may be full; the other members must not wait for it.
                 let _ = inbox.try_send(Incoming::Frame(frame));
             }
             ControlFlow::Continue(())

@@ -1,7 +1,7 @@
-//! `sessionwatch demo`: a company's worth of sessions that live on a real server through its real interfaces.
+//! `sessionwatch demo`: simulated sessions on a real server, through its public interfaces.
 //!
-//! [`script`] says what a session does, [`cast`] who it is; [`page`] and [`beats`] play it over a socket or over HTTP.
-//! Nothing here reaches into the server: what the demo shows is what any client can do.
+//! [`cast`] defines the apps and their users, [`script`] what a session does and when; [`page`] and [`beats`] run
+//! a session over a socket or over HTTP. The demo uses nothing that other clients cannot use.
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
@@ -19,23 +19,23 @@ mod operator;
 mod page;
 mod script;
 
-use cast::{APPS, Deaf, Persona, Way};
+use cast::{APPS, Ignoring, Persona, Way};
 use dice::Dice;
 use line::Line;
 
-/// Heartbeat intervals after which the server has surely removed a session that vanished.
+/// Heartbeat intervals after which the server has certainly removed a session that sends nothing.
 const EXPIRY: f64 = 21.0;
-/// How long a session goes on that takes no notice of being asked to end.
-const LONG_DEAFNESS: Duration = Duration::from_secs(180);
-/// The first sessions come within this time, not all at once.
+/// How long a session that ignores kills goes on after a kill request.
+const IGNORES_KILL_FOR: Duration = Duration::from_secs(180);
+/// The first sessions start spread over this time.
 const OPENING: Duration = Duration::from_secs(6);
-/// Sessions on one process's shared socket.
+/// Sessions on the shared socket of one process.
 const PER_PROCESS: usize = 40;
 
-/// Arguments of `demo`.
+/// The arguments of `sessionwatch demo`.
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
-    /// About how many sessions are there at a time
+    /// The number of sessions at a time, roughly
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = sessions)]
     pub sessions: usize,
 }
@@ -47,10 +47,10 @@ fn sessions(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Keeps about `sessions` simulated sessions alive on the server at `base_url`, until `shutdown` is done.
+/// Runs about `sessions` simulated sessions on the server at `base_url`, until `shutdown` completes.
 ///
-/// They end within a second after that, without good-byes: the server goes at the same time. A `base_url` that is no
-/// address plays nothing and waits for `shutdown`.
+/// They stop within a second after that, without `bye`: the server ends at the same time. With a `base_url` that is
+/// not valid it runs nothing and waits for `shutdown`.
 pub async fn populate(base_url: String, sessions: usize, shutdown: impl Future) {
     let Ok(api) = Api::new(&ServerArgs::open(&base_url)) else {
         shutdown.await;
@@ -58,42 +58,42 @@ pub async fn populate(base_url: String, sessions: usize, shutdown: impl Future) 
     };
     let mut dice = Dice::seeded(seed());
     let own_sockets = socket_budget();
-    let company = Arc::new(Company::new(api, sessions));
-    let mut everybody = JoinSet::new();
+    let simulation = Arc::new(Simulation::new(api, sessions));
+    let mut tasks = JoinSet::new();
     for slot in 0..sessions {
         let delay = OPENING.mul_f64(slot as f64 / sessions as f64);
-        let (company, dice) = (company.clone(), dice.split());
-        everybody.spawn(async move {
+        let (simulation, dice) = (simulation.clone(), dice.split());
+        tasks.spawn(async move {
             sleep(delay).await;
-            company.one_after_another(slot, slot < own_sockets, dice).await;
+            simulation.run_slot(slot, slot < own_sockets, dice).await;
         });
     }
     let operator = dice.split();
-    everybody.spawn(async move { operator::work(&company.api, &company.deaf, operator).await });
+    tasks.spawn(async move { operator::work(&simulation.api, &simulation.ignoring, operator).await });
     tokio::pin!(shutdown);
     shutdown.await;
-    everybody.shutdown().await;
+    tasks.shutdown().await;
 }
 
-/// What all sessions have in common.
-struct Company {
+/// What all simulated sessions share.
+struct Simulation {
     api: Api,
     /// The processes of the apps that have one socket for many sessions.
     processes: HashMap<&'static str, Vec<Line>>,
-    deaf: Deaf,
+    ignoring: Ignoring,
 }
 
-impl Company {
+impl Simulation {
     fn new(api: Api, sessions: usize) -> Self {
         let count = sessions.div_ceil(PER_PROCESS * 4).max(1);
         let lines = || (0..count).map(|_| Line::new(api.clone())).collect();
         let shared = APPS.iter().filter(|app| app.way == Way::Shared);
         let processes = shared.map(|app| (app.name, lines())).collect();
-        Self { api, processes, deaf: Deaf::default() }
+        Self { api, processes, ignoring: Ignoring::default() }
     }
 
-    /// One place in the company: when a session ends, another comes after a while.
-    async fn one_after_another(&self, slot: usize, own_socket: bool, mut dice: Dice) {
+    /// Runs one session after another; after each it waits some seconds.
+    async fn run_slot(&self, slot: usize, own_socket: bool, mut dice: Dice) {
         loop {
             let persona = Persona::draw(&mut dice, own_socket);
             let part = dice.split();
@@ -115,14 +115,15 @@ impl Company {
     }
 }
 
-/// How many sockets of their own the sessions may have: both ends of each are files of this one process.
+/// The number of sessions that may have a socket of their own. Both ends of each socket are descriptors of this
+/// process.
 fn socket_budget() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(files.saturating_sub(200) / 4).unwrap_or(usize::MAX)
 }
 
 fn seed() -> u64 {
-    // Another play each time; the lower half of a random UUID is random.
+    // Another one at each start; the lower half of a random UUID is random.
     uuid::Uuid::new_v4().as_u64_pair().1
 }
 
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_server_it_still_ends_at_once_when_told() {
+    async fn without_a_server_it_still_ends_at_once_on_shutdown() {
         let began = std::time::Instant::now();
         populate("http://127.0.0.1:1".to_owned(), 50, sleep(Duration::from_millis(300))).await;
         assert!(began.elapsed() < Duration::from_millis(1_300), "{:?}", began.elapsed());

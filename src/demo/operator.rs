@@ -1,4 +1,4 @@
-//! Somebody at the desk: now and then a session is asked to end, now and then an app's users get a note.
+//! The simulated administrator: at random times it kills a session or sends a message to an app's users.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::cli::client::Api;
 
 use super::{
-    cast::{APPS, Deaf},
+    cast::{APPS, Ignoring},
     dice::Dice,
 };
 
@@ -26,9 +26,9 @@ const NOTES: &[&str] = &[
     "Slow today: the database is being moved.",
 ];
 
-/// Works until it is aborted; what fails is tried again the next time.
-pub(super) async fn work(api: &Api, deaf: &Deaf, mut dice: Dice) {
-    // The first look comes soon, so that a newcomer sees a kill, and one that is not obeyed.
+/// Works until it is aborted. Errors are ignored.
+pub(super) async fn work(api: &Api, ignoring: &Ignoring, mut dice: Dice) {
+    // The first kills come early, so that a newcomer sees one that works and one that is ignored.
     sleep(Duration::from_secs(8)).await;
     for round in 0_u32.. {
         let (Some(app), Some(reason)) = (dice.pick(APPS), dice.pick(REASONS)) else {
@@ -40,8 +40,8 @@ pub(super) async fn work(api: &Api, deaf: &Deaf, mut dice: Dice) {
                 let _ = api.message_app(app.name, &note).await;
             }
         } else {
-            let stubborn = if round % 4 == 0 { deaf.find() } else { None };
-            let chosen = match stubborn {
+            let ignoring_one = if round % 4 == 0 { ignoring.take() } else { None };
+            let chosen = match ignoring_one {
                 Some(id) => Some(id),
                 None => somebody(api, app.name, &mut dice).await,
             };

@@ -1,4 +1,5 @@
-//! A session on a socket, its own or a shared one: a page with the browser client, or one of a Panel process's many.
+//! A session on a socket: a page with the browser client on its own socket, or one of many in a Panel process on a
+//! shared one.
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -12,20 +13,20 @@ use uuid::Uuid;
 use crate::cli::wire::SessionFrame;
 
 use super::{
-    Company, EXPIRY, LONG_DEAFNESS,
+    EXPIRY, IGNORES_KILL_FOR, Simulation,
     cast::{Persona, Way},
     dice::Dice,
     line::{Incoming, Line},
     script::{Act, Script},
 };
 
-/// How long the server may take to answer a registration.
+/// Longest time that a registration waits for its answer.
 const REGISTER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Plays one session from registration to its end.
+/// Runs one session from its registration to its end.
 ///
-/// `process` is the line of the app's process, for the apps whose sessions share one.
-pub(super) async fn play(company: &Company, process: Option<&Line>, persona: Persona, mut dice: Dice) {
+/// `process` is the shared line, for the apps whose sessions share one.
+pub(super) async fn play(simulation: &Simulation, process: Option<&Line>, persona: Persona, mut dice: Dice) {
     let script = Script::new(persona.app, dice.split());
     let mut page = Page {
         id: Uuid::new_v4().to_string(),
@@ -38,10 +39,10 @@ pub(super) async fn play(company: &Company, process: Option<&Line>, persona: Per
         hidden: false,
         beat: Duration::from_secs(30),
     };
-    let _listed = company.deaf.list(&page.persona, &page.id);
+    let _listed = simulation.ignoring.list(&page.persona, &page.id);
     page.turn();
     loop {
-        let line = process.cloned().unwrap_or_else(|| Line::new(company.api.clone()));
+        let line = process.cloned().unwrap_or_else(|| Line::new(simulation.api.clone()));
         let ending = page.attend(&line).await;
         line.part(&page.id).await;
         match ending {
@@ -51,7 +52,7 @@ pub(super) async fn play(company: &Company, process: Option<&Line>, persona: Per
                 }
                 return;
             }
-            // Dropped before the wait, so that the server sees a cut and not a good-bye.
+            // Dropped before the wait, so that the server sees a broken connection and not a close.
             Ending::Vanished => {
                 drop(line);
                 return sleep(page.beat.mul_f64(EXPIRY)).await;
@@ -69,15 +70,15 @@ pub(super) async fn play(company: &Company, process: Option<&Line>, persona: Per
     }
 }
 
-/// How a connection ended for a session.
+/// Why a session is no longer on its line.
 enum Ending {
-    /// It is over: it left, or was killed.
+    /// The session has ended: it left, or was killed.
     Left,
-    /// Gone without a word, for good.
+    /// The connection is broken for good.
     Vanished,
-    /// Gone without a word for so many heartbeat intervals.
+    /// The connection is broken for this many heartbeat intervals.
     Silent(f64),
-    /// The line went down; it comes back.
+    /// The socket was closed; the session joins again.
     Down,
 }
 
@@ -94,7 +95,7 @@ struct Page {
 }
 
 impl Page {
-    /// Turns the script's page: what comes next, and when.
+    /// Reads the next act from the script.
     fn turn(&mut self) {
         self.next = self.script.next().map(|(wait, act)| (Instant::now() + wait, act));
     }
@@ -116,12 +117,12 @@ impl Page {
         if self.task.is_some() { "running" } else { "idle" }
     }
 
-    /// Only a page in a browser knows whether it is looked at.
+    /// The visibility; only a page in a browser has one.
     fn visibility(&self) -> Option<&'static str> {
         if self.is_shared() { None } else { Some(if self.hidden { "hidden" } else { "visible" }) }
     }
 
-    /// Registers on `line` and plays on until something ends that.
+    /// Registers on `line` and goes on until the session leaves the line.
     async fn attend(&mut self, line: &Line) -> Ending {
         let mut inbox = line.join(&self.id).await;
         line.say(self.registration()).await;
@@ -132,21 +133,21 @@ impl Page {
                     .unwrap_or(self.beat)
                     .max(Duration::from_millis(100));
             }
-            // Killed while it was away, or refused: its part is over.
+            // It was killed while it was away, or is refused: the session is over.
             Ok(Some(Incoming::Frame(_) | Incoming::Down(1001))) => return Ending::Left,
             Ok(Some(Incoming::Down(_)) | None) | Err(_) => return Ending::Down,
         }
-        // Whoever has come back from silence goes on from there, and not with what was missed.
+        // After a break it goes on with the next act, and skips those that were missed.
         if self.next.is_none_or(|(at, _)| at < Instant::now()) {
             self.next =
                 Some((Instant::now() + Duration::from_millis(200), self.next.map_or(Act::Leave, |(_, act)| act)));
         }
         let mut beats = interval_at(Instant::now() + self.beat, self.beat);
-        let mut deaf_until: Option<Instant> = None;
+        let mut ignores_until: Option<Instant> = None;
         loop {
             let next = self.next.map_or_else(Instant::now, |(at, _)| at);
             tokio::select! {
-                arrival = inbox.recv() => match self.hear(arrival, line, &mut inbox, &mut deaf_until).await {
+                arrival = inbox.recv() => match self.hear(arrival, line, &mut inbox, &mut ignores_until).await {
                     ControlFlow::Continue(()) => {}
                     ControlFlow::Break(ending) => return ending,
                 },
@@ -162,8 +163,8 @@ impl Page {
                         ControlFlow::Break(ending) => return ending,
                     }
                 }
-                // In the end somebody restarts even the process that takes no notice.
-                () = sleep_until(deaf_until.unwrap_or(next)), if deaf_until.is_some() => return self.leave(line).await,
+                // A process that ignores kills is restarted after some time.
+                () = sleep_until(ignores_until.unwrap_or(next)), if ignores_until.is_some() => return self.leave(line).await,
             }
         }
     }
@@ -173,19 +174,19 @@ impl Page {
         arrival: Option<Incoming>,
         line: &Line,
         inbox: &mut mpsc::Receiver<Incoming>,
-        deaf_until: &mut Option<Instant>,
+        ignores_until: &mut Option<Instant>,
     ) -> ControlFlow<Ending> {
         match arrival {
-            Some(Incoming::Frame(SessionFrame::Kill { .. })) if self.persona.deaf => {
-                deaf_until.get_or_insert_with(|| Instant::now() + LONG_DEAFNESS);
+            Some(Incoming::Frame(SessionFrame::Kill { .. })) if self.persona.ignores_kill => {
+                ignores_until.get_or_insert_with(|| Instant::now() + IGNORES_KILL_FOR);
             }
             Some(Incoming::Frame(SessionFrame::Kill { kill_id, .. })) => {
-                // Saving work and closing down takes a moment.
+                // The time that a real client needs to clean up.
                 let moment = self.dice.seconds(0.01, 0.4);
                 sleep(moment).await;
                 line.say(json!({ "type": "kill_ack", "session_id": self.id, "kill_id": kill_id })).await;
                 if !self.is_shared() {
-                    // The server closes the socket; leaving first would look like something else.
+                    // The server closes the socket. Closing it here would be recorded as another cause.
                     let closed = async { while let Some(Incoming::Frame(_)) = inbox.recv().await {} };
                     let _ = timeout(Duration::from_secs(5), closed).await;
                 }
@@ -211,7 +212,7 @@ impl Page {
                 return ControlFlow::Continue(());
             }
             Act::FallSilent(beats) => return ControlFlow::Break(Ending::Silent(beats)),
-            // On a shared socket the process would have to go with it.
+            // On a shared socket this would break the connection of all sessions.
             Act::Vanish if !self.is_shared() => return ControlFlow::Break(Ending::Vanished),
             Act::Vanish | Act::Leave => return ControlFlow::Break(self.leave(line).await),
         }

@@ -1,4 +1,5 @@
-//! What a session does and when: a state machine driven by dice alone, so that it can be read and tested as a whole.
+//! What a session does and when: a state machine that depends on the random generator only, so that tests can run it
+//! alone.
 
 use std::time::Duration;
 
@@ -7,38 +8,38 @@ use super::{
     dice::Dice,
 };
 
-/// A session's mean length in seconds.
+/// The mean length of a session, in seconds.
 const VISIT: f64 = 720.0;
 
-/// Something a session does.
+/// An action of a session.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Act {
-    /// Begins a task.
+    /// It starts a task.
     Start(&'static str),
-    /// Is done with it.
+    /// It finishes the task.
     Finish,
-    /// Another window covers the page.
+    /// The page is hidden.
     Hide,
-    /// The page is looked at again.
+    /// The page is visible again.
     Show,
-    /// Loses its connection and says nothing for so many heartbeat intervals, then comes back.
+    /// It loses its connection for this many heartbeat intervals, then comes back.
     FallSilent(f64),
-    /// Is gone without a word.
+    /// It loses its connection and does not come back.
     Vanish,
-    /// Says good-bye.
+    /// It ends properly.
     Leave,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Phase {
     Idle,
-    /// For so long.
+    /// For this time.
     Working(Duration),
     Hidden,
     Over,
 }
 
-/// One session's life from now on.
+/// The rest of a session's actions.
 #[derive(Debug)]
 pub(super) struct Script {
     app: &'static App,
@@ -53,7 +54,7 @@ impl Script {
         Self { app, dice, phase: Phase::Idle, left }
     }
 
-    /// What comes next, and after how long; after [`Act::Vanish`] and [`Act::Leave`] nothing comes.
+    /// The next action, and the time until it. `None` after [`Act::Vanish`] and [`Act::Leave`].
     pub(super) fn next(&mut self) -> Option<(Duration, Act)> {
         let (wait, act) = self.draw()?;
         self.left = self.left.saturating_sub(wait);
@@ -66,7 +67,7 @@ impl Script {
         Some((wait, act))
     }
 
-    /// How long `task` takes this time.
+    /// A random duration for `task`.
     fn length(&mut self, task: &str) -> Duration {
         let bounds = self.app.tasks.iter().find(|(name, ..)| *name == task);
         let (least, most) = bounds.map_or((10.0, 60.0), |&(_, least, most)| (least, most));
@@ -84,14 +85,14 @@ impl Script {
                 Some((dice.seconds(0.5, 8.0), last))
             }
             Phase::Idle => {
-                // Whoever works much rests little.
+                // A busy app has short breaks.
                 let rest = dice.seconds(1.0, 15.0 + 180.0 * (1.0 - self.app.busy));
                 let act = if dice.chance(self.app.busy) {
                     Act::Start(dice.pick(self.app.tasks)?.0)
                 } else if self.app.way == Way::Socket && dice.chance(0.5) {
                     Act::Hide
                 } else if self.app.way != Way::Shared && dice.chance(0.06) {
-                    // A shared socket that answers is a sign of life of all its sessions.
+                    // Not on a shared socket: its pongs are a sign of life of all its sessions.
                     Act::FallSilent(dice.seconds(5.0, 14.0).as_secs_f64())
                 } else {
                     Act::Start(dice.pick(self.app.tasks)?.0)

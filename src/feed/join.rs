@@ -1,7 +1,8 @@
-//! Who joins: a snapshot that is shared, or what was missed, and then all that comes.
+//! How a dashboard joins the feed: it gets a backlog (a shared snapshot, or the changes that
+//! it missed), and then all later frames.
 //!
-//! What a dashboard is owed is handed out frame by frame, so that one which stops
-//! reading can be made to let go of it: see [`Owed`].
+//! The backlog is handed out frame by frame, so that the memory of a dashboard that stops
+//! reading can be freed: see [`Backlog`].
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -20,15 +21,15 @@ use crate::session::Session;
 use crate::timing::Timing;
 use crate::wire::{self, RemovedJson};
 
-/// A snapshot is shared by all who come within this time: at most two encodes a second.
+/// All dashboards that join within this time share a snapshot: at most two encodes a second.
 const SHARED: Duration = Duration::from_millis(500);
-/// A snapshot of so many parts costs a millisecond or two: it is made anew whenever it
-/// has to be.
+/// Most parts of a small snapshot. It is encoded in a millisecond or two, so it needs no
+/// limits.
 const SMALL_PARTS: usize = 2;
-/// Large snapshots that are in memory at once, however many dashboards are slow to take
-/// theirs. Who comes when there are as many shares one that is there.
+/// Most large snapshots in memory, however many dashboards read theirs slowly. With this
+/// many, a dashboard that joins shares one of them.
 const LARGE_AT_ONCE: usize = 3;
-/// How long a dashboard may take for a large snapshot while others wait for a newer one.
+/// Longest time that a dashboard may hold a large snapshot while others wait for a newer one.
 const HELD_AT_MOST: Duration = Duration::from_secs(10);
 
 /// All sessions at one position, encoded.
@@ -37,7 +38,7 @@ pub(super) struct Snapshot {
     now: Now,
     made: Instant,
     parts: Vec<Utf8Bytes>,
-    /// Its place among the large ones; given back with the memory.
+    /// Its place among the large ones; released together with the memory.
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -51,7 +52,7 @@ impl Snapshot {
 pub(super) struct Snapshots {
     latest: tokio::sync::Mutex<Latest>,
     places: Arc<Semaphore>,
-    /// Somebody waits for a place.
+    /// Whether a dashboard waits for a place.
     wanted: AtomicBool,
     encoded: AtomicU64,
 }
@@ -59,7 +60,7 @@ pub(super) struct Snapshots {
 #[derive(Default)]
 struct Latest {
     shared: Option<Arc<Snapshot>>,
-    /// The same one, for as long as somebody still reads it.
+    /// The same snapshot, for as long as a dashboard still reads it.
     read: Weak<Snapshot>,
 }
 
@@ -74,22 +75,21 @@ impl Default for Snapshots {
     }
 }
 
-/// What a dashboard gets when it joins: what it is owed, then all from the receiver.
+/// What a dashboard gets when it joins: first the backlog, then all frames of the receiver.
 pub struct Joined {
-    /// A snapshot or what was missed.
-    pub owed: Owed,
-    /// What comes.
+    /// A snapshot, or the changes that were missed.
+    pub backlog: Backlog,
+    /// The later frames.
     pub receiver: broadcast::Receiver<Published>,
-    /// The position of the snapshot, or where what was missed leads to.
+    /// The position after the backlog.
     pub seq: u64,
 }
 
-/// What a dashboard has to be sent before it is up to date, frame by frame.
+/// The frames that a dashboard needs to be up to date.
 ///
-/// It keeps alive what it will be made of: a snapshot, which others may share, or the
-/// view. A dashboard that has stopped reading has to drop it, and joins again when it
-/// reads on.
-pub struct Owed {
+/// It keeps memory alive: a snapshot, which other dashboards may share, or a view. When a
+/// dashboard stops reading, its backlog has to be dropped; it joins again when it reads on.
+pub struct Backlog {
     snapshot: Option<Arc<Snapshot>>,
     parts_sent: usize,
     frames: std::vec::IntoIter<Utf8Bytes>,
@@ -98,7 +98,7 @@ pub struct Owed {
     moved: std::vec::IntoIter<Arc<Session>>,
 }
 
-impl Iterator for Owed {
+impl Iterator for Backlog {
     type Item = Utf8Bytes;
 
     fn next(&mut self) -> Option<Utf8Bytes> {
@@ -123,8 +123,8 @@ impl Iterator for Owed {
     }
 }
 
-impl Owed {
-    /// A snapshot and nothing more.
+impl Backlog {
+    /// A backlog of only a snapshot.
     pub(super) fn snapshot(snapshot: Arc<Snapshot>) -> Self {
         Self {
             now: snapshot.now.wall,
@@ -142,8 +142,8 @@ impl Owed {
         self.snapshot.is_some()
     }
 
-    /// Whether it has taken so long over a large snapshot that it has to let those go on
-    /// who wait for a newer one.
+    /// Whether its dashboard has held a large snapshot for too long while others wait for a
+    /// newer one. If so, drop it and join again.
     #[must_use]
     pub fn is_overdue(&self, feed: &Feed) -> bool {
         self.snapshot.as_ref().is_some_and(|snapshot| snapshot.made.elapsed() > HELD_AT_MOST)
@@ -152,46 +152,47 @@ impl Owed {
 }
 
 impl Feed {
-    /// How many snapshots were encoded since the start.
+    /// The number of snapshots that were encoded since the start.
     #[must_use]
     pub fn snapshots_encoded(&self) -> u64 {
         self.snapshots.encoded.load(Ordering::Relaxed)
     }
 
-    /// How many large snapshots are in memory.
+    /// The number of large snapshots in memory.
     #[must_use]
     pub fn snapshots_held(&self) -> usize {
         LARGE_AT_ONCE - self.snapshots.places.available_permits()
     }
 
-    /// Joins a dashboard that has nothing. What it is sent first holds everything up to
-    /// `at_least`, so that who has just been answered finds their change in it; only while
-    /// too many large snapshots are still being sent, a part of that follows as changes.
+    /// Joins a dashboard that has no state. Its snapshot contains all events up to `at_least`,
+    /// so a client whose change was just answered sees it. Exception: with
+    /// [`LARGE_AT_ONCE`] snapshots in memory it gets an older one, followed by the changes
+    /// since.
     pub async fn join(&self, at_least: u64) -> Joined {
-        // The feed is behind the registry by as much as it gathers.
+        // The feed gathers changes, so it may be behind the registry.
         let _ = self.published.subscribe().wait_for(|seq| *seq >= at_least).await;
         loop {
             let snapshot = self.snapshot(at_least).await;
             let seq = snapshot.seq;
             if let Some(joined) = self.resume_since(seq, Some(snapshot.now.wall)) {
-                let owed = Owed { snapshot: Some(snapshot), ..joined.owed };
-                return Joined { owed, seq, ..joined };
+                let backlog = Backlog { snapshot: Some(snapshot), ..joined.backlog };
+                return Joined { backlog, seq, ..joined };
             }
-            // So much happened since that it cannot be caught up with: another snapshot.
+            // The ring no longer has all changes since this snapshot: make another one.
             *self.snapshots.latest.lock().await = Latest::default();
         }
     }
 
-    /// Joins a dashboard that has everything up to `seq`; `None` where what it missed
-    /// is no longer known.
+    /// Joins a dashboard that has the state at `seq`; `None` where the ring no longer has all
+    /// changes since.
     #[must_use]
     pub fn resume(&self, seq: u64) -> Option<Joined> {
         self.resume_since(seq, None)
     }
 
-    /// A snapshot that holds everything up to `at_least`: the last one, where it does;
-    /// else a new one. A large one is made at most twice a second: who comes earlier
-    /// waits, and then shares it with all who came meanwhile.
+    /// A snapshot with all events up to `at_least`: the last one, if it has them, else a new
+    /// one. A large one is made at most twice a second: earlier callers wait, and then share
+    /// it.
     async fn snapshot(&self, at_least: u64) -> Arc<Snapshot> {
         // The lock is held while waiting and encoding.
         let mut latest = self.snapshots.latest.lock().await;
@@ -203,7 +204,7 @@ impl Feed {
                 tokio::time::sleep_until(snapshot.made + SHARED).await;
             }
         }
-        // Its place may be the one that the new one gets.
+        // Dropped first, since its place may be the one for the new snapshot.
         latest.shared = None;
         let place = match self.snapshots.places.clone().try_acquire_owned() {
             Ok(place) => Some(place),
@@ -220,7 +221,7 @@ impl Feed {
         snapshot
     }
 
-    /// A place for one more large snapshot.
+    /// Takes a place for a large snapshot; waits until one is free.
     pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = self.snapshots.places.clone().try_acquire_owned() {
             return Some(place);
@@ -231,7 +232,7 @@ impl Feed {
         place.ok()
     }
 
-    /// Encodes what of a view is in `scope`.
+    /// Encodes the sessions of a view that are in `scope`.
     pub(super) async fn encode(&self, view: View, scope: Scope, place: Option<OwnedSemaphorePermit>) -> Snapshot {
         let now = self.clock.now();
         let seq = view.seq;
@@ -251,15 +252,15 @@ impl Feed {
 
     /// Frees the shared snapshot once it is too old to be shared.
     pub fn drop_old_snapshot(&self) {
-        // Who holds the lock is about to replace it.
+        // The holder of the lock is about to replace it.
         let Ok(mut latest) = self.snapshots.latest.try_lock() else { return };
         if latest.shared.as_ref().is_some_and(|snapshot| snapshot.made.elapsed() >= SHARED) {
             latest.shared = None;
         }
     }
 
-    /// Subscribes and finds what was missed, at one moment. `since` is when the one
-    /// who joins last knew all heartbeats; without it, the frame at `seq` tells.
+    /// Subscribes and finds the missed changes, under one lock. `since` is the time up to
+    /// which the dashboard knows all heartbeats; without it, the time of the frame at `seq`.
     fn resume_since(&self, seq: u64, since: Option<Timestamp>) -> Option<Joined> {
         let (receiver, missed, view, since) = {
             let state = self.state.lock();
@@ -269,17 +270,17 @@ impl Feed {
         };
         let now = self.clock.now().wall;
         let reached = view.seq;
-        // Heartbeats are no changes, so those of the time away are told here. One beats
-        // frame a second, hence the slack.
+        // Heartbeats are not in the ring, so those since the break are added here. The slack
+        // is there because `beats` frames come once a second only.
         let since = since.minus(Timing::BEATS_EVERY * 2);
         let moved: Vec<Arc<Session>> =
             view.sessions().filter(|session| session.pulse.wall() >= since).cloned().collect();
         let (frames, conflated) = match missed {
             Missed::Unknown => return None,
             Missed::Frames(frames) => (frames, None),
-            Missed::Conflated(touched) => (Vec::new(), Some(Conflated { view, touched, told: 0, from: seq })),
+            Missed::Conflated(touched) => (Vec::new(), Some(Conflated { view, touched, sent: 0, from: seq })),
         };
-        let owed = Owed {
+        let backlog = Backlog {
             snapshot: None,
             parts_sent: 0,
             frames: frames.into_iter(),
@@ -287,24 +288,24 @@ impl Feed {
             now,
             moved: moved.into_iter(),
         };
-        Some(Joined { owed, receiver, seq: reached })
+        Some(Joined { backlog, receiver, seq: reached })
     }
 }
 
-/// What was touched last at each position, told in frames that are not too large. Each
-/// leads to the position of what it tells last: who resumes there has missed only what
-/// the later frames tell.
+/// Missed changes, conflated: each session once, at the position of its last change. They
+/// are sent in frames of limited size. Each frame ends at the position of its last change,
+/// so a dashboard that breaks off there resumes with the later frames only.
 struct Conflated {
     view: View,
-    /// In the order of the positions.
+    /// The sessions, ordered by position.
     touched: Vec<(u64, Touched)>,
-    /// How many of them were told.
-    told: usize,
-    /// Where the frames told so far lead to.
+    /// How many of them were sent.
+    sent: usize,
+    /// The position after the frames that were sent.
     from: u64,
 }
 
-/// What one conflated frame tells.
+/// The content of one conflated frame.
 #[derive(Default)]
 struct Part<'a> {
     upserted: Vec<&'a Session>,
@@ -312,22 +313,22 @@ struct Part<'a> {
 }
 
 impl Conflated {
-    /// The next frame; the last one leads to the view.
+    /// The next frame. The last one ends at the position of the view.
     fn next_frame(&mut self, now: Timestamp) -> Option<Utf8Bytes> {
         if self.from == self.view.seq {
             return None;
         }
         let mut part = Part::default();
         let (mut weight, mut reached) = (0, self.view.seq);
-        for together in self.touched[self.told..].chunk_by(|one, next| one.0 == next.0) {
+        for together in self.touched[self.sent..].chunk_by(|one, next| one.0 == next.0) {
             let more: usize = together.iter().map(|(_, touched)| self.weight(touched)).sum();
             if weight > 0 && weight + more > wire::FRAME_MAX {
-                reached = self.touched[self.told - 1].0;
+                reached = self.touched[self.sent - 1].0;
                 break;
             }
             together.iter().for_each(|(_, touched)| part.add(touched, &self.view));
             weight += more;
-            self.told += together.len();
+            self.sent += together.len();
         }
         let frame = wire::changes(self.from, reached, now, part.upserted.into_iter(), &part.removed);
         self.from = reached;

@@ -1,15 +1,16 @@
-//! From committed events to the frames that dashboards get: each is encoded once,
-//! sent through one broadcast channel, and kept in a ring for those who resume.
+//! The feed: turns committed events into frames for dashboards. Each frame is encoded once,
+//! sent through one broadcast channel, and kept in a ring for dashboards that resume.
 //!
-//! The feed holds the view as of the frame that it published last. Who joins gets a
-//! snapshot or the missed changes up to exactly that frame, and from the same moment
-//! on every later frame; so what a dashboard holds is always one true position.
+//! The feed holds the view as of the last frame that it published. A dashboard that joins
+//! gets a snapshot, or the changes that it missed, up to exactly that frame, and is subscribed
+//! to all later frames under the same lock. So a dashboard always has the state of one
+//! position, and no frame is lost or sent twice.
 
 mod join;
 mod narrow;
 mod ring;
 
-pub use join::{Joined, Owed};
+pub use join::{Backlog, Joined};
 pub use narrow::{Frames, JoinedWithin};
 
 use std::collections::{HashSet, VecDeque};
@@ -32,32 +33,32 @@ use join::Snapshots;
 use narrow::Raw;
 use ring::{Frame, Ring, Touched};
 
-/// What the writer hands over after a batch was applied.
+/// A batch of events that the writer has committed and applied.
 pub struct Batch {
     /// The events, in order.
     pub events: Arc<Vec<Event>>,
-    /// Everything, after the last of them.
+    /// All live sessions after the last of the events.
     pub view: View,
-    /// When the batch was applied, to measure how long it takes to every screen.
+    /// When the batch was applied; for the metric of the fan-out time.
     pub applied_at: Instant,
 }
 
-/// Frames that a dashboard may lag behind before it is given a new snapshot.
+/// Frames that a dashboard may lag behind before it has to start again with a snapshot.
 const LAG_MAX: usize = 128;
-/// Events that one frame tells at most.
+/// Most events in a frame.
 const FRAME_EVENTS: usize = 1_000;
-/// Heartbeats that one frame tells at most; the others wait for the next second.
+/// Most heartbeats in a frame; the rest waits for the next second.
 const BEATS_AT_ONCE: usize = 4_096;
-/// What sending one frame to one dashboard costs, roughly. Frames come no faster
-/// than they can be sent to all who watch.
+/// Estimated time to send one frame to one dashboard. The time between two frames is at
+/// least this, multiplied by the number of dashboards.
 const SEND_COST: Duration = Duration::from_micros(10);
 
-/// What every dashboard receives.
+/// A frame that every dashboard receives.
 #[derive(Clone)]
 pub enum Published {
-    /// Changes up to this position.
+    /// A `changes` frame.
     Changes(Utf8Bytes),
-    /// Heartbeats that moved.
+    /// A `beats` frame.
     Beats(Utf8Bytes),
 }
 
@@ -72,7 +73,7 @@ struct State {
 pub struct Feed {
     state: Mutex<State>,
     sender: broadcast::Sender<Published>,
-    /// For dashboards that are limited to some apps.
+    /// The same, not encoded, for dashboards that are limited to some apps.
     raw: broadcast::Sender<Arc<Raw>>,
     published: watch::Sender<u64>,
     snapshots: Snapshots,
@@ -81,7 +82,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Begins with nobody.
+    /// Makes an empty feed.
     #[must_use]
     pub fn new(clock: Clock, metrics: Arc<Metrics>) -> Self {
         let published = watch::channel(0).0;
@@ -102,21 +103,21 @@ impl Feed {
         }
     }
 
-    /// Begins anew with what was restored, before anybody watches.
+    /// Sets the view that was restored from the store. To be called before any dashboard joins.
     pub fn begin(&self, view: View) {
         let seq = view.seq;
         self.state.lock().view = view;
         self.published.send_replace(seq);
     }
 
-    /// How many dashboards watch.
+    /// The number of dashboards that get all apps.
     #[must_use]
     pub fn watchers(&self) -> usize {
         self.sender.receiver_count()
     }
 
-    /// Publishes what the writer hands over, until the writer is gone. On a quiet
-    /// server at once; under load changes gather for at most [`Timing::GATHER_MAX`].
+    /// Publishes the writer's batches, until the writer ends. An idle server publishes at
+    /// once; under load changes are gathered for at most [`Timing::GATHER_MAX`].
     pub async fn run(&self, mut batches: mpsc::Receiver<Batch>) {
         let mut last = Instant::now().checked_sub(Timing::GATHER_MAX).unwrap_or_else(Instant::now);
         while let Some(first) = batches.recv().await {
@@ -165,7 +166,7 @@ impl Feed {
     }
 
     fn publish_part(&self, state: &mut State, from: u64, seq: u64, now: Timestamp, events: &[&Event]) {
-        // Each session at most once, as it was last.
+        // Each session at most once, in its newest version.
         let mut seen = HashSet::with_capacity(events.len());
         let mut upserted: Vec<&Session> = Vec::new();
         let mut removed = Vec::new();
@@ -195,8 +196,8 @@ impl Feed {
         }
     }
 
-    /// Publishes the last heartbeats that moved; what is too much for one frame waits
-    /// for the next call. Called once a second.
+    /// Publishes the last heartbeats of the sessions that sent one since the last call. What
+    /// does not fit into one frame waits for the next call. To be called once a second.
     pub fn publish_beats(&self, moved: Vec<Arc<Session>>) {
         let mut state = self.state.lock();
         let limited = self.raw.receiver_count() > 0;
@@ -240,8 +241,8 @@ fn removed_json(event: &Event) -> RemovedJson {
     }
 }
 
-/// Cuts events into runs whose frames are not too large for a socket's write buffer,
-/// which is small so that a dashboard that no longer reads costs little.
+/// Cuts events into runs whose frames fit into a socket's write buffer. That buffer is small,
+/// so that a dashboard that stops reading costs little memory.
 fn cut<'a, 'b>(mut events: &'a [&'b Event]) -> Vec<&'a [&'b Event]> {
     let mut runs = Vec::new();
     let (mut weight, mut length) = (0, 0);

@@ -1,7 +1,6 @@
-//! Dashboards of those who are limited to some apps. What the others get is encoded once for
-//! all; these have frames of their own, out of what was published, in which no other app
-//! shows: not by a session, nor by a frame that would tell them when something happened
-//! elsewhere.
+//! Frames for dashboards that are limited to some apps. These frames cannot be encoded once
+//! for all: each such dashboard gets its own, with the sessions of its apps only. It also gets
+//! no frame when only other apps changed, since an empty frame would reveal that.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use axum::extract::ws::Utf8Bytes;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::join::Owed;
+use super::join::Backlog;
 use super::{Feed, removed_json};
 use crate::change::{Event, Kind};
 use crate::clock::Timestamp;
@@ -18,21 +17,21 @@ use crate::scope::Scope;
 use crate::session::Session;
 use crate::wire::{self, RemovedJson};
 
-/// What was published, before it is encoded; made only while somebody wants it.
+/// A frame before it is encoded; made only while a limited dashboard is connected.
 pub(super) enum Raw {
-    /// What happened up to `seq`, the newest first.
-    Changes { seq: u64, at: Timestamp, told: Vec<Told> },
-    /// Heartbeats that moved.
+    /// The changes up to `seq`, the newest first.
+    Changes { seq: u64, at: Timestamp, items: Vec<Item> },
+    /// The sessions with a new heartbeat.
     Beats { at: Timestamp, moved: Vec<Arc<Session>> },
 }
 
-/// One thing that happened to a session.
-pub(super) enum Told {
+/// One change of a session.
+pub(super) enum Item {
     Upserted(Arc<Session>),
     Removed(Arc<Session>, RemovedJson),
 }
 
-impl Told {
+impl Item {
     fn session(&self) -> &Session {
         match self {
             Self::Upserted(session) | Self::Removed(session, _) => session,
@@ -42,20 +41,20 @@ impl Told {
 
 impl Raw {
     pub(super) fn changes(seq: u64, at: Timestamp, events: &[&Event]) -> Self {
-        let told = |event: &&Event| match event.kind {
-            Kind::Removed => Told::Removed(event.session.clone(), removed_json(event)),
-            _ => Told::Upserted(event.session.clone()),
+        let item = |event: &&Event| match event.kind {
+            Kind::Removed => Item::Removed(event.session.clone(), removed_json(event)),
+            _ => Item::Upserted(event.session.clone()),
         };
-        let told = events.iter().rev().filter(|event| event.kind.changes_session()).map(told).collect();
-        Self::Changes { seq, at, told }
+        let items = events.iter().rev().filter(|event| event.kind.changes_session()).map(item).collect();
+        Self::Changes { seq, at, items }
     }
 }
 
 /// What a limited dashboard gets when it joins.
 pub struct JoinedWithin {
     /// A snapshot of its apps.
-    pub owed: Owed,
-    /// What comes.
+    pub backlog: Backlog,
+    /// The later frames.
     pub frames: Frames,
     /// The position of the snapshot.
     pub seq: u64,
@@ -64,7 +63,7 @@ pub struct JoinedWithin {
 /// The frames of one limited dashboard.
 pub struct Frames {
     scope: Scope,
-    /// Where the frames so far lead to.
+    /// The position after the last frame.
     seq: u64,
     receiver: broadcast::Receiver<Arc<Raw>>,
 }
@@ -74,11 +73,11 @@ impl Frames {
         Self { scope, seq, receiver }
     }
 
-    /// The next frame in which something of its apps stands. Nothing is lost when this is
-    /// dropped while it waits.
+    /// Waits for the next frame with a change in its apps. It is cancel-safe: no frame is lost
+    /// when the future is dropped.
     ///
     /// # Errors
-    /// It has missed some, or the server ends.
+    /// The dashboard lags too far behind, or the server ends.
     pub async fn next(&mut self) -> Result<Utf8Bytes, RecvError> {
         loop {
             let raw = self.receiver.recv().await?;
@@ -88,7 +87,7 @@ impl Frames {
         }
     }
 
-    /// The next frame that is there already.
+    /// The next frame, if one is ready.
     pub fn try_next(&mut self) -> Option<Utf8Bytes> {
         loop {
             let raw = self.receiver.try_recv().ok()?;
@@ -100,16 +99,16 @@ impl Frames {
 
     fn encode(&mut self, raw: &Raw) -> Option<Utf8Bytes> {
         match raw {
-            Raw::Changes { seq, at, told } => {
-                // Each session at most once, as it was last in these apps: an id may have gone
-                // from one of them and come back in another.
+            Raw::Changes { seq, at, items } => {
+                // Each session at most once, in its newest version within these apps: an id may
+                // have been removed in one app and registered again in another.
                 let mut seen = HashSet::new();
                 let (mut upserted, mut removed) = (Vec::new(), Vec::new());
-                let ours = told.iter().filter(|told| self.scope.allows(&told.session().app));
-                for told in ours.filter(|told| seen.insert(&told.session().id)) {
-                    match told {
-                        Told::Upserted(session) => upserted.push(&**session),
-                        Told::Removed(_, gone) => removed.push(gone.clone()),
+                let ours = items.iter().filter(|item| self.scope.allows(&item.session().app));
+                for item in ours.filter(|item| seen.insert(&item.session().id)) {
+                    match item {
+                        Item::Upserted(session) => upserted.push(&**session),
+                        Item::Removed(_, gone) => removed.push(gone.clone()),
                     }
                 }
                 if seen.is_empty() {
@@ -128,8 +127,8 @@ impl Frames {
 }
 
 impl Feed {
-    /// Joins a dashboard that is limited to some apps, with a snapshot of these: it holds
-    /// everything up to `at_least`.
+    /// Joins a dashboard that is limited to some apps. Its snapshot contains all their events
+    /// up to `at_least`.
     pub async fn join_within(&self, at_least: u64, scope: &Scope) -> JoinedWithin {
         let _ = self.published.subscribe().wait_for(|seq| *seq >= at_least).await;
         let place = self.place().await;
@@ -140,7 +139,7 @@ impl Feed {
         let seq = view.seq;
         let snapshot = self.encode(view, scope.clone(), place).await;
         JoinedWithin {
-            owed: Owed::snapshot(Arc::new(snapshot)),
+            backlog: Backlog::snapshot(Arc::new(snapshot)),
             frames: Frames::new(scope.clone(), seq, receiver),
             seq,
         }

@@ -1,4 +1,4 @@
-//! What was published lately, kept for those who come back.
+//! The ring: the frames that were published last, kept for dashboards that resume.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,12 +10,13 @@ use crate::registry::View;
 use crate::session::SessionId;
 use crate::wire::RemovedJson;
 
-/// Frames, and bytes of them, kept for those who resume.
+/// Most frames in the ring.
 const RING_FRAMES: usize = 8_192;
+/// Most bytes in the ring.
 const RING_BYTES: usize = 32 * 1_024 * 1_024;
-/// Missed frames are sent as they were up to this many bytes, and conflated beyond.
+/// Up to this many bytes, missed frames are sent as they are; more are conflated.
 const REPLAY_BYTES: usize = 1_024 * 1_024;
-/// More missed sessions than this, and a snapshot is the shorter way.
+/// Most sessions in conflated frames; with more, a snapshot is cheaper.
 const CATCH_UP_MAX: usize = 20_000;
 
 /// A published `changes` frame.
@@ -23,12 +24,12 @@ pub(super) struct Frame {
     pub(super) from: u64,
     pub(super) seq: u64,
     pub(super) at: Timestamp,
-    /// Empty where nobody watched when it was published.
+    /// Empty where no dashboard was connected when it was published.
     pub(super) text: Utf8Bytes,
     pub(super) touched: Vec<Touched>,
 }
 
-/// A session that a frame told of.
+/// A session that a frame changed.
 #[derive(Clone)]
 pub(super) enum Touched {
     Changed(SessionId, Timestamp),
@@ -45,10 +46,11 @@ impl Touched {
 
 /// The missed changes, before they are encoded.
 pub(super) enum Missed {
-    /// As they were published.
+    /// The frames as they were published.
     Frames(Vec<Utf8Bytes>),
-    /// The sessions, each with where it was touched last; in the order of that.
+    /// The sessions, each with the position of its last change, ordered by it.
     Conflated(Vec<(u64, Touched)>),
+    /// The ring does not have all of them, or they are too many.
     Unknown,
 }
 
@@ -69,14 +71,14 @@ impl Ring {
         }
     }
 
-    /// When the frame that led to `seq` was published, or a moment before it.
+    /// When the last frame at or before `seq` was published.
     pub(super) fn published_at(&self, seq: u64) -> Timestamp {
         let next = self.frames.partition_point(|frame| frame.seq <= seq);
         let frame = next.checked_sub(1).and_then(|last| self.frames.get(last));
         frame.map_or(Timestamp(0), |frame| frame.at)
     }
 
-    /// What happened after `seq` up to `view`, the last that was published.
+    /// The changes after `seq` up to `view`, the view that was published last.
     pub(super) fn missed(&self, seq: u64, view: &View) -> Missed {
         if seq == view.seq {
             return Missed::Frames(Vec::new());
@@ -109,7 +111,7 @@ impl Ring {
 
 impl Frame {
     fn cost(&self) -> usize {
-        // An id, a time and what the allocator adds.
+        // Estimated bytes of an id, a time and the allocator's overhead.
         self.text.len() + self.touched.len() * 96 + 128
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::Monitor;
-use crate::feed::{self, Feed, JoinedWithin, Owed, Published};
+use crate::feed::{self, Backlog, Feed, JoinedWithin, Published};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::scope::Scope;
@@ -23,10 +23,10 @@ pub struct Subscription {
 /// A dashboard that has joined at one position.
 pub struct Joined {
     /// The frames to send first: a snapshot, or what the dashboard has missed.
-    pub owed: Owed,
+    pub backlog: Backlog,
     /// The frames that follow.
     pub frames: Frames,
-    /// The position after the frames in `owed`.
+    /// The position after the backlog.
     pub seq: u64,
 }
 
@@ -67,14 +67,14 @@ impl Subscription {
         if self.scope.is_all() {
             return self.feed.join(at_least).await.into();
         }
-        let JoinedWithin { owed, frames, seq } = self.feed.join_within(at_least, &self.scope).await;
-        Joined { owed, frames: Frames::Within(frames), seq }
+        let JoinedWithin { backlog, frames, seq } = self.feed.join_within(at_least, &self.scope).await;
+        Joined { backlog, frames: Frames::Within(frames), seq }
     }
 
-    /// Whether the dashboard takes so long for the frames in `owed` that it has to join again.
+    /// Whether the backlog has waited for so long that the dashboard has to join again.
     #[must_use]
-    pub fn is_overdue(&self, owed: &Owed) -> bool {
-        owed.is_overdue(&self.feed)
+    pub fn is_overdue(&self, backlog: &Backlog) -> bool {
+        backlog.is_overdue(&self.feed)
     }
 }
 
@@ -85,8 +85,8 @@ impl Drop for Subscription {
 }
 
 impl From<feed::Joined> for Joined {
-    fn from(feed::Joined { owed, receiver, seq }: feed::Joined) -> Self {
-        Self { owed, frames: Frames::All(receiver), seq }
+    fn from(feed::Joined { backlog, receiver, seq }: feed::Joined) -> Self {
+        Self { backlog, frames: Frames::All(receiver), seq }
     }
 }
 

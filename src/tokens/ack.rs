@@ -1,6 +1,6 @@
-//! How `sessionwatch token` learns that a running server has taken a change: the server
-//! holds a lock on a file beside the token file for as long as it lives, and writes into
-//! it the digest of what it has read last.
+//! How `sessionwatch token` learns that the running server uses a change: the server locks a
+//! file beside the token file for as long as it runs, and writes into it the digest of the
+//! token file that it has read last.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -12,32 +12,35 @@ use serde::{Deserialize, Serialize};
 
 use super::file::beside;
 
-/// How long a running server may take for a change.
+/// Longest time that the command waits for the server.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// What the server tells.
+/// The content of the file.
 #[derive(Serialize, Deserialize)]
-struct Said {
-    /// The digest of the token file that it has taken; none where that was broken.
+struct Ack {
+    /// The digest of the token file that the server uses; `None` where it was not valid.
     taken: Option<String>,
-    /// Where a browser finds the server.
+    /// The server's URL for browsers.
     url: String,
 }
 
-/// The server's end: held as long as it runs.
-pub(super) struct Acknowledging {
+/// The server's side: it holds the lock until it is dropped.
+pub(super) struct AckFile {
     file: File,
     url: String,
 }
 
 fn place(path: &Path) -> PathBuf {
-    // As the file is changed where its name leads to.
+    // Beside the file itself where `path` is a symbolic link, as `update` writes there too.
     beside(&path.canonicalize().unwrap_or_else(|_| path.to_owned()), ".taken")
 }
 
-impl Acknowledging {
-    /// Begins to tell what is taken of the token file at `path`.
-    pub(super) fn begin(path: &Path, url: &str) -> Result<Self, String> {
+impl AckFile {
+    /// Opens and locks the file for the token file at `path`.
+    ///
+    /// # Errors
+    /// Another server has locked it, or it cannot be written.
+    pub(super) fn open(path: &Path, url: &str) -> Result<Self, String> {
         let name = place(path);
         let failed = |error: std::io::Error| format!("{} cannot be written: {error}", name.display());
         let file = OpenOptions::new()
@@ -51,43 +54,43 @@ impl Acknowledging {
             .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { file, url: url.to_owned() }),
-            Err(TryLockError::WouldBlock) => Err("another server has the same token file".to_owned()),
+            Err(TryLockError::WouldBlock) => Err("another server uses the same token file".to_owned()),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
 
-    /// Tells that the file with this digest was taken; none for one that is broken.
-    pub(super) fn tell(&mut self, taken: Option<&str>) -> std::io::Result<()> {
-        let said = Said { taken: taken.map(str::to_owned), url: self.url.clone() };
-        let text = serde_json::to_vec(&said)?;
+    /// Writes the digest of the token file that the server uses; `None` where it is not valid.
+    pub(super) fn write(&mut self, taken: Option<&str>) -> std::io::Result<()> {
+        let ack = Ack { taken: taken.map(str::to_owned), url: self.url.clone() };
+        let text = serde_json::to_vec(&ack)?;
         self.file.rewind()?;
         self.file.set_len(0)?;
         self.file.write_all(&text)
     }
 }
 
-/// What became of a change.
+/// Whether the running server uses a change.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// The server at this address goes by it.
+    /// The server with this URL uses it.
     By(String),
-    /// No running server has said that it goes by this file.
+    /// No running server uses this token file.
     NobodyRuns,
-    /// A server runs, and has not taken it in time.
+    /// A server runs, but has not taken the change in time.
     NotYet,
 }
 
-/// Waits until a running server has taken the token file with this digest.
+/// Waits until the running server uses the token file with this digest, for 5 s at most.
 #[must_use]
 pub fn wait(path: &Path, digest: &str) -> Taken {
     let begun = Instant::now();
     loop {
         let Some(text) = held(&place(path)) else { return Taken::NobodyRuns };
-        // It may just be written.
-        if let Ok(said) = serde_json::from_str::<Said>(&text)
-            && said.taken.as_deref() == Some(digest)
+        // Text that is not valid is just being written.
+        if let Ok(ack) = serde_json::from_str::<Ack>(&text)
+            && ack.taken.as_deref() == Some(digest)
         {
-            return Taken::By(said.url);
+            return Taken::By(ack.url);
         }
         if begun.elapsed() > WITHIN {
             return Taken::NotYet;
@@ -96,7 +99,7 @@ pub fn wait(path: &Path, digest: &str) -> Taken {
     }
 }
 
-/// What the server that holds this file has written; `None` where nobody holds it.
+/// The text of a locked file; `None` where no server has locked it.
 fn held(name: &Path) -> Option<String> {
     let mut file = File::open(name).ok()?;
     if !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
@@ -112,15 +115,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_taken_when_the_server_that_runs_has_said_so() {
+    fn a_change_is_taken_once_the_running_server_has_written_its_digest() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("tokens");
         std::fs::write(&path, "").expect("written");
         assert_eq!(wait(&path, "d"), Taken::NobodyRuns);
-        let mut server = Acknowledging::begin(&path, "http://u").expect("nobody else");
-        assert!(Acknowledging::begin(&path, "http://v").is_err(), "one at a time");
-        server.tell(Some("a longer digest than the next")).expect("written");
-        server.tell(Some("d")).expect("written");
+        let mut server = AckFile::open(&path, "http://u").expect("nobody else");
+        assert!(AckFile::open(&path, "http://v").is_err(), "one at a time");
+        server.write(Some("a longer digest than the next")).expect("written");
+        server.write(Some("d")).expect("written");
         assert_eq!(wait(&path, "d"), Taken::By("http://u".to_owned()));
         drop(server);
         assert_eq!(wait(&path, "d"), Taken::NobodyRuns);

@@ -1,5 +1,5 @@
-//! Browsers that are logged in: the one-time links, and the cookies that they and tokens
-//! are exchanged for.
+//! Logged-in browsers: one-time login links, and the cookies that a link or a token is
+//! exchanged for. All of it is in memory only.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::session::Digest;
 
 /// How long a browser stays logged in.
 pub const COOKIE_LIFE: Duration = Duration::from_secs(12 * 3_600);
-/// How long a one-time link can be used.
+/// How long a one-time link is valid.
 pub(super) const LINK_LIFE: Duration = Duration::from_secs(15 * 60);
-/// Browsers that may be logged in at once by one token. More log the oldest out, of the
-/// same token: no other administrator is.
+/// Most logged-in browsers per token. One more logs out the oldest browser of the same
+/// token; browsers of other tokens stay logged in.
 const PER_TOKEN: usize = 128;
 
 struct Cookie {
@@ -30,18 +30,18 @@ struct Link {
     expires: Instant,
 }
 
-/// The two secrets of a browser that has logged in.
+/// The two secrets of a browser that has just logged in.
 pub struct LoggedIn {
-    /// The cookie's value, which no script can read.
+    /// The cookie's value. It is `HttpOnly`: scripts cannot read it.
     pub cookie: String,
-    /// What the page keeps and sends along: the cookie is worth nothing without it, since
-    /// browsers send a cookie to every port of the host.
+    /// The secret that the page keeps and sends with each request. The cookie is not valid
+    /// without it, because browsers send a cookie to every port of a host.
     pub page: String,
-    /// As whom.
+    /// The identity that the browser has now.
     pub identity: Identity,
 }
 
-/// All that browsers are logged in by.
+/// All valid cookies, and the one-time link.
 #[derive(Default)]
 pub(super) struct Cookies {
     cookies: HashMap<Digest, Cookie>,
@@ -64,7 +64,7 @@ impl Cookies {
         LoggedIn { cookie, page, identity: Identity { cookie: Some(digest), ..identity } }
     }
 
-    /// Whose cookie this is, where the page's secret came with it.
+    /// The identity of a cookie, if the page's secret fits it.
     pub(super) fn identify(&self, cookie: &Digest, page: &Digest, now: Instant) -> Option<Identity> {
         let kept = self.cookies.get(cookie).filter(|kept| kept.expires > now)?;
         bool::from(kept.page.ct_eq(page)).then(|| Identity { cookie: Some(*cookie), ..kept.identity.clone() })
@@ -74,17 +74,17 @@ impl Cookies {
         self.cookies.contains_key(cookie)
     }
 
-    /// Forgets a cookie; whether it was there.
+    /// Deletes a cookie; returns whether it existed.
     pub(super) fn log_out(&mut self, cookie: &Digest) -> bool {
         self.cookies.remove(cookie).is_some()
     }
 
-    /// Keeps those whose token is still valid.
+    /// Keeps only the cookies whose identity is still valid.
     pub(super) fn retain(&mut self, valid: impl Fn(&Identity) -> bool) {
         self.cookies.retain(|_, cookie| valid(&cookie.identity));
     }
 
-    /// Makes this the one-time link; the one before is void.
+    /// Sets the one-time link; the one before is no longer valid.
     pub(super) fn link(&mut self, digest: Digest, identity: Identity, now: Instant) {
         self.link = Some(Link { digest, identity, expires: now + LINK_LIFE });
     }
@@ -93,8 +93,8 @@ impl Cookies {
         self.link = None;
     }
 
-    /// Whom the one-time link with this secret logs in; it is void afterwards.
-    pub(super) fn follow(&mut self, digest: &Digest, now: Instant) -> Option<Identity> {
+    /// Uses up the one-time link with this secret; returns the identity that it logs in.
+    pub(super) fn redeem(&mut self, digest: &Digest, now: Instant) -> Option<Identity> {
         let fits = self.link.as_ref().is_some_and(|link| link.digest.ct_eq(digest).into());
         let link = if fits { self.link.take() } else { None };
         link.filter(|link| link.expires > now).map(|link| link.identity)
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_of_logins_by_one_token_logs_out_nobody_of_another() {
+    fn many_logins_with_one_token_log_out_no_browser_of_another() {
         let now = Instant::now();
         let mut cookies = Cookies::default();
         let ana = cookies.log_in(identity("ana"), now);
@@ -125,22 +125,22 @@ mod tests {
             cookies.identify(&secret::digest(&who.cookie), &secret::digest(page), later).is_some()
         };
         assert!(knows(&ana, &ana.page) && last.is_some_and(|last| knows(&last, &last.page)));
-        assert!(!knows(&first, &first.page), "the oldest of its own has gone");
-        assert!(!knows(&ana, &first.page), "another page's secret is none");
+        assert!(!knows(&first, &first.page), "the oldest browser of the same token is logged out");
+        assert!(!knows(&ana, &first.page), "another page's secret does not fit");
         assert_eq!(cookies.cookies.len(), 1 + PER_TOKEN);
     }
 
     #[test]
-    fn a_link_lives_a_quarter_of_an_hour_and_works_once() {
+    fn a_link_is_valid_for_fifteen_minutes_and_works_once() {
         let now = Instant::now();
         let (_, digest) = secret::fresh();
         let mut cookies = Cookies::default();
         cookies.link(digest, identity("admin"), now);
         let almost = now + LINK_LIFE.saturating_sub(Duration::from_millis(1));
-        assert!(cookies.follow(&secret::digest("another"), almost).is_none());
-        assert!(cookies.follow(&digest, almost).is_some());
-        assert!(cookies.follow(&digest, almost).is_none());
+        assert!(cookies.redeem(&secret::digest("another"), almost).is_none());
+        assert!(cookies.redeem(&digest, almost).is_some());
+        assert!(cookies.redeem(&digest, almost).is_none());
         cookies.link(digest, identity("admin"), now);
-        assert!(cookies.follow(&digest, now + LINK_LIFE).is_none());
+        assert!(cookies.redeem(&digest, now + LINK_LIFE).is_none());
     }
 }

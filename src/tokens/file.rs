@@ -1,5 +1,5 @@
-//! The token file: what is in it, how it is read, and how several programs change it at
-//! once without losing anything.
+//! The token file: its format, how it is read, and how several programs can change it at
+//! the same time without losing a change.
 
 use std::fs::{File as OsFile, OpenOptions};
 use std::io::{Read, Write};
@@ -14,97 +14,97 @@ use crate::credentials::{Readers, check_private};
 use crate::scope::Scope;
 use crate::secret;
 
-/// Far more than any token file has.
+/// Largest token file that is read, in bytes; far more than a real one has.
 const SIZE_MAX: u64 = 16 * 1_024 * 1_024;
 
-/// A token as it stands in the file. An older program that does not know a field refuses
-/// the file, rather than give a token more than it is meant to have.
+/// A token in the file. Unknown fields are refused: an older program that ignored a newer
+/// limit would give the token more rights than it has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
-    /// What the log calls whoever uses it.
+    /// The token's name, which the log shows for changes made with it.
     pub name: String,
-    /// What it allows.
+    /// Its role.
     pub role: Role,
-    /// The secret itself.
+    /// The secret.
     pub token: String,
-    /// The apps that it is limited to; all where there are none here.
+    /// The apps that it is limited to; `None` for all apps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apps: Option<Vec<String>>,
-    /// From when on it is void, RFC 3339.
+    /// When it expires, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
 }
 
 impl Line {
-    /// A new token of this name and role, for all apps and without an end.
+    /// Makes a token for all apps, without an expiry.
     #[must_use]
     pub fn fresh(name: &str, role: Role) -> Self {
         Self { name: name.to_owned(), role, token: secret::fresh().0, apps: None, expires: None }
     }
 
-    /// Whose sessions it is for.
+    /// The apps whose sessions it may see and end.
     #[must_use]
     pub fn scope(&self) -> Scope {
         self.apps.as_ref().map_or_else(Scope::all, |apps| Scope::only(apps.iter().map(String::as_str)))
     }
 
-    /// From when on it is void.
+    /// When it expires.
     ///
     /// # Errors
-    /// What stands there is no time.
+    /// The text in the file is not a time.
     pub fn expires(&self) -> Result<Option<Timestamp>, String> {
         let parse = |text: &String| {
-            chrono::DateTime::parse_from_rfc3339(text)
-                .map(|time| Timestamp(time.timestamp_millis()))
-                .map_err(|error| format!("the token {:?} expires at {text:?}, which is no time ({error})", self.name))
+            chrono::DateTime::parse_from_rfc3339(text).map(|time| Timestamp(time.timestamp_millis())).map_err(|error| {
+                format!("the token {:?} expires at {text:?}, which is not a time ({error})", self.name)
+            })
         };
         self.expires.as_ref().map(parse).transpose()
     }
 }
 
-/// Who changed which token, from where, and why.
+/// The record of a change: who changed which token, when, from where and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// When, RFC 3339.
     pub at: String,
     /// `made`, `rotated`, `revoked` or `link`.
     pub what: String,
-    /// Which token.
+    /// The token's name.
     pub name: String,
-    /// Who.
+    /// Who changed it.
     pub by: String,
-    /// From where.
+    /// The remote address, or `this machine`.
     pub from: String,
-    /// Why, in their words.
+    /// The reason that was given.
     pub reason: Option<String>,
 }
 
-/// A one-time link that `sessionwatch token link` has made, by its digest alone.
+/// A one-time link that `sessionwatch token link` has made; only its digest is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
-    /// The token that who follows it is logged in with.
+    /// The name of the token that it logs in with.
     pub name: String,
-    /// SHA-256 of its secret, hexadecimal.
+    /// SHA-256 of the link's secret, hexadecimal.
     pub digest: String,
 }
 
-/// The token file: the tokens that are valid, and how they came to be.
+/// The content of the token file: the valid tokens, and the record of their changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// The valid ones.
+    /// The valid tokens.
     pub tokens: Vec<Line>,
     /// Every change, oldest first.
     pub changes: Vec<Changed>,
-    /// The one-time link that was made last, until the next change.
+    /// The newest one-time link; the next change removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
 }
 
 impl File {
-    /// One token for each role, as the first start makes them.
+    /// Makes one token for each role, as the first start does.
     #[must_use]
     pub fn first() -> Self {
         let tokens = Role::ALL.map(|role| Line::fresh(role.as_str(), role)).to_vec();
@@ -124,7 +124,7 @@ impl File {
 /// Reads the token file.
 ///
 /// # Errors
-/// It is not there, cannot be read, or is not what this program wrote.
+/// It is missing, cannot be read, or has another format.
 pub fn read(path: &Path) -> Result<File, String> {
     let mut text = String::new();
     let failed = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
@@ -134,18 +134,17 @@ pub fn read(path: &Path) -> Result<File, String> {
 }
 
 fn parse(path: &Path, text: &str) -> Result<File, String> {
-    let wrong = |why: String| format!("{} is not a token file ({why}); mend it or move it away", path.display());
+    let wrong = |why: String| format!("{} is not a token file ({why}); repair it or move it away", path.display());
     let file: File = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
     file.tokens.iter().try_for_each(|line| line.expires().map(drop)).map_err(wrong)?;
     Ok(file)
 }
 
-/// Reads the token file as the server does, which trusts it with who may do what: it has
-/// to be the server's own user's, and nobody else's to read or write. Answers the digest of
-/// the bytes too.
+/// Reads the token file for the server. All permissions come from this file, so no other user
+/// may be able to read or write it. Also returns the digest of its bytes.
 ///
 /// # Errors
-/// As [`read`], and another owner or a loose mode.
+/// As [`read`]; also another owner, or a mode that is too open.
 pub(super) fn read_own(path: &Path) -> Result<(File, String), String> {
     let failed = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
     let file = OsFile::open(path).map_err(failed)?;
@@ -155,7 +154,7 @@ pub(super) fn read_own(path: &Path) -> Result<(File, String), String> {
     Ok((parse(path, &text)?, digest(text.as_bytes())))
 }
 
-/// What tells one state of the file from another.
+/// The digest of the file's bytes, hexadecimal; it identifies a version of the file.
 #[must_use]
 pub(super) fn digest(bytes: &[u8]) -> String {
     hex(&<sha2::Sha256 as sha2::Digest>::digest(bytes))
@@ -167,14 +166,14 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `path` with `more` behind its name.
+/// `path` with `more` appended to its name.
 pub(super) fn beside(path: &Path, more: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(more);
     PathBuf::from(name)
 }
 
-/// Makes the file where it is not there yet.
+/// Makes the file, if it is missing, with one token for each role.
 ///
 /// # Errors
 /// It cannot be written.
@@ -183,13 +182,13 @@ pub(super) fn make(path: &Path) -> Result<(), String> {
     if path.exists() { Ok(()) } else { write(path, &File::first()).map(drop) }
 }
 
-/// Changes the file: nobody else changes it between the reading and the writing. Answers
-/// what it is now, and its digest.
+/// Changes the file under a lock, so that no other program changes it between the read and
+/// the write. Returns the new content and its digest.
 ///
 /// # Errors
-/// `change`'s own, and that the file cannot be read or written.
+/// The error of `change`, or the file cannot be read or written.
 pub fn update(path: &Path, change: impl FnOnce(&mut File) -> Result<(), String>) -> Result<(File, String), String> {
-    // What the name leads to is changed, not the link to it.
+    // Where `path` is a symbolic link, its target is changed.
     let path = path.canonicalize().map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     let _lock = lock(&path)?;
     let mut file = read(&path)?;
@@ -198,7 +197,7 @@ pub fn update(path: &Path, change: impl FnOnce(&mut File) -> Result<(), String>)
     Ok((file, digest))
 }
 
-/// Keeps everybody else from changing the file for as long as it is held.
+/// Locks the token file against changes by other programs, until the result is dropped.
 fn lock(path: &Path) -> Result<OsFile, String> {
     let name = beside(path, ".lock");
     let failed = |error: std::io::Error| format!("{} cannot be locked: {error}", name.display());
@@ -210,7 +209,7 @@ fn lock(path: &Path) -> Result<OsFile, String> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(&name)
         .map_err(failed)?;
-    // `sudo sessionwatch token …` must leave nothing that the server's user cannot open.
+    // The server's user must be able to open the lock file after `sudo sessionwatch token …`.
     if let (Ok(own), Ok(data)) = (lock.metadata(), std::fs::metadata(path))
         && own.uid() != data.uid()
     {
@@ -220,8 +219,8 @@ fn lock(path: &Path) -> Result<OsFile, String> {
     Ok(lock)
 }
 
-/// Writes the token file whole. One that is there keeps its owner, group and mode; a new
-/// one is readable by its owner only. Answers the digest of what was written.
+/// Replaces the token file. An existing one keeps its owner, group and mode; a new one is
+/// readable by its owner only. Returns the digest of the new bytes.
 ///
 /// # Errors
 /// It cannot be written.
@@ -229,14 +228,14 @@ pub fn write(path: &Path, content: &File) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("{} cannot be written: {error}", path.display());
     let text = serde_json::to_string_pretty(content).map_err(|error| error.to_string())?;
     let new = beside(path, ".new");
-    // What a crash left there goes first, since its mode might be another.
+    // A crash may have left a file there with another mode.
     let _ = std::fs::remove_file(&new);
     let written = write_new(&new, path, text.as_bytes());
     if let Err(error) = written.and_then(|()| std::fs::rename(&new, path)) {
         let _ = std::fs::remove_file(&new);
         return Err(failed(error));
     }
-    // The rename too has to survive a power cut: a revoked token would be back.
+    // The rename must survive a power cut too: otherwise a revoked token would be valid again.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     OsFile::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok(digest(text.as_bytes()))
@@ -260,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_that_is_not_known_or_a_time_that_is_none_refuses_the_file() {
+    fn an_unknown_field_or_an_invalid_time_refuses_the_file() {
         let good = r#"{"tokens":[{"name":"a","role":"admin","token":"t"}],"changes":[]}"#;
         assert!(parse(Path::new("f"), good).is_ok());
         let limited = good.replace(r#""token":"t""#, r#""token":"t","apps":["risk"],"expires":"2026-01-01T00:00:00Z""#);

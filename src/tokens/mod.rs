@@ -1,6 +1,6 @@
-//! Who may do what from afar: named tokens with roles, the one-time link, and the cookies
-//! that they are exchanged for. Only digests are kept in memory; the file holds what an
-//! administrator has to hand out.
+//! Authentication of remote callers: named tokens with roles, one-time login links, and the
+//! cookies that these are exchanged for. The token file holds the secrets, so that an
+//! administrator can give them out; in memory there are only digests.
 
 mod ack;
 mod cookies;
@@ -21,31 +21,30 @@ use crate::clock::{Clock, Timestamp};
 use crate::scope::Scope;
 use crate::secret;
 use crate::session::Digest;
-use ack::Acknowledging;
+use ack::AckFile;
 pub use ack::{Taken, wait};
 use cookies::Cookies;
 pub use cookies::{COOKIE_LIFE, LoggedIn};
 pub use file::{Changed, File, Line, Link, hex, read, update, write};
 use refusals::Refusals;
 
-/// What a token allows; each includes what stands before it for control, while
-/// `ingest` allows registration only.
+/// The role of a token. `Admin` may do what the other two may; `View` may not register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// May register sessions, and nothing else.
+    /// May only register sessions.
     Ingest,
-    /// May look.
+    /// May only read.
     View,
     /// May do everything.
     Admin,
 }
 
 impl Role {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 3] = [Self::Ingest, Self::View, Self::Admin];
 
-    /// The word for it.
+    /// The word in the token file and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -56,20 +55,20 @@ impl Role {
     }
 }
 
-/// Who a secret belongs to.
+/// The identity of a caller who has sent a valid secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The token's name.
     pub name: Arc<str>,
-    /// What it allows.
+    /// The token's role.
     pub role: Role,
-    /// Whose sessions it is for.
+    /// The apps whose sessions it may see and end.
     pub scope: Scope,
-    /// From when on it is void.
+    /// When the token expires.
     pub expires: Option<Timestamp>,
-    /// The token's own digest: what is still valid as long as the token is.
+    /// The token's digest. The identity is valid only as long as this token is.
     pub token: Digest,
-    /// The cookie that it came by, which is void after logging out.
+    /// The digest of the cookie, where the caller sent one; not valid after a log-out.
     pub cookie: Option<Digest>,
 }
 
@@ -79,14 +78,14 @@ impl Identity {
             name: line.name.as_str().into(),
             role: line.role,
             scope: line.scope(),
-            // What is no time was refused when the file was read.
+            // A text that is not a time was refused when the file was read.
             expires: line.expires().ok().flatten(),
             token: secret::digest(&line.token),
             cookie: None,
         }
     }
 
-    /// By the token itself, however it came.
+    /// The same identity without the cookie.
     fn by_token(&self) -> Self {
         Self { cookie: None, ..self.clone() }
     }
@@ -96,32 +95,32 @@ impl Identity {
     }
 }
 
-/// What the file said when it was looked at last.
+/// The state of the token file when it was read last.
 #[derive(Default)]
 struct Seen {
-    /// The digest of what was taken; none before the first look, and for a broken file.
+    /// The digest of the file in use; `None` before the first read and when it was not valid.
     digest: Option<String>,
-    /// Why there is none.
+    /// Why it was not valid.
     why: Option<String>,
-    /// Changes that the log was told of.
-    told: usize,
+    /// The number of its changes that have been logged.
+    logged: usize,
     link: Option<Link>,
 }
 
-/// All secrets that are valid now.
+/// All valid tokens, cookies and links.
 pub struct Tokens {
     path: Option<PathBuf>,
     known: RwLock<Vec<Identity>>,
     cookies: RwLock<Cookies>,
     changed: watch::Sender<u64>,
     seen: Mutex<Seen>,
-    ack: Mutex<Option<Acknowledging>>,
+    ack: Mutex<Option<AckFile>>,
     refusals: Refusals,
     clock: Clock,
 }
 
 impl Tokens {
-    /// None at all: for a server that only its own machine can reach.
+    /// No tokens: for a server that only this machine can reach.
     #[must_use]
     pub fn none() -> Self {
         Self {
@@ -136,48 +135,51 @@ impl Tokens {
         }
     }
 
-    /// The tokens of this file; makes the three where it is not there yet.
+    /// Reads the tokens of a file; makes the file, if it is missing, with one token for each
+    /// role.
     ///
     /// # Errors
-    /// The file cannot be read or written, or others could.
+    /// The file cannot be read or written, or other users could read or write it.
     pub fn open(path: &Path) -> Result<Self, String> {
         if !path.exists() {
             file::make(path)?;
         }
         let (file, digest) = file::read_own(path)?;
         let tokens = Self { path: Some(path.to_owned()), ..Self::none() };
-        *tokens.known.write() = tokens.living(&file);
-        *tokens.seen.lock() = Seen { digest: Some(digest), why: None, told: file.changes.len(), link: file.link };
+        *tokens.known.write() = tokens.unexpired(&file);
+        *tokens.seen.lock() = Seen { digest: Some(digest), why: None, logged: file.changes.len(), link: file.link };
         Ok(tokens)
     }
 
     /// The tokens of a file that have not expired.
-    fn living(&self, file: &File) -> Vec<Identity> {
+    fn unexpired(&self, file: &File) -> Vec<Identity> {
         file.tokens.iter().map(Identity::of).filter(|identity| !self.is_over(identity)).collect()
     }
 
-    /// Begins to tell `sessionwatch token` what is taken of the file, and where a browser
-    /// finds this server.
+    /// Starts to tell `sessionwatch token` which version of the file the server uses, and its
+    /// URL for browsers.
     pub fn acknowledge(&self, url: &str) {
         let Some(path) = &self.path else { return };
-        match Acknowledging::begin(path, url) {
+        match AckFile::open(path, url) {
             Ok(ack) => *self.ack.lock() = Some(ack),
-            Err(error) => tracing::warn!(%error, "`sessionwatch token` will not hear what this server has taken"),
+            Err(error) => {
+                tracing::warn!(%error, "`sessionwatch token` cannot learn whether this server has taken a change");
+            }
         }
-        self.tell_taken();
+        self.write_ack();
     }
 
-    fn tell_taken(&self) {
+    fn write_ack(&self) {
         let taken = self.seen.lock().digest.clone();
         if let Some(ack) = &mut *self.ack.lock()
-            && let Err(error) = ack.tell(taken.as_deref())
+            && let Err(error) = ack.write(taken.as_deref())
         {
-            tracing::warn!(%error, "`sessionwatch token` cannot be told what this server has taken");
+            tracing::warn!(%error, "`sessionwatch token` cannot learn whether this server has taken a change");
         }
     }
 
-    /// Reads the file again; tells whether the tokens are others than before. A file that
-    /// is gone, broken or not private means that no token is valid.
+    /// Reads the file again; returns whether the tokens have changed. When the file is
+    /// missing, not valid or not private, no token is valid.
     pub fn reload(&self) -> bool {
         let Some(path) = &self.path else { return false };
         match file::read_own(path) {
@@ -192,21 +194,21 @@ impl Tokens {
                 if seen.why.as_ref() == Some(&why) {
                     return false;
                 }
-                tracing::error!(why, "no token is valid until the token file is mended");
+                tracing::error!(why, "no token is valid until the token file is repaired");
                 (seen.digest, seen.why) = (None, Some(why));
                 drop(seen);
                 self.replace(Vec::new());
             }
         }
-        self.tell_taken();
+        self.write_ack();
         true
     }
 
     fn take(&self, file: File, digest: String) {
-        self.replace(self.living(&file));
+        self.replace(self.unexpired(&file));
         let mut seen = self.seen.lock();
         let link = file.link.filter(|link| seen.link.as_ref() != Some(link));
-        for Changed { what, name, by, from, reason, .. } in file.changes.iter().skip(seen.told) {
+        for Changed { what, name, by, from, reason, .. } in file.changes.iter().skip(seen.logged) {
             tracing::info!(what, name, by, from, reason, "a token was changed");
         }
         if let Some(link) = &link
@@ -215,11 +217,11 @@ impl Tokens {
         {
             self.cookies.write().link(secret, identity.clone(), Instant::now());
         }
-        *seen = Seen { digest: Some(digest), why: None, told: file.changes.len(), link: link.or(seen.link.take()) };
+        *seen = Seen { digest: Some(digest), why: None, logged: file.changes.len(), link: link.or(seen.link.take()) };
     }
 
-    /// Puts these tokens in the place of those that were valid; who came with another one
-    /// is sent away, and the one-time link is void.
+    /// Replaces the valid tokens. Connections with other tokens are closed, and the one-time
+    /// link is no longer valid.
     fn replace(&self, known: Vec<Identity>) {
         let mut cookies = self.cookies.write();
         cookies.void_link();
@@ -229,7 +231,7 @@ impl Tokens {
         self.changed.send_modify(|generation| *generation += 1);
     }
 
-    /// When the next token expires.
+    /// The time until the next token expires.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Duration> {
         let now = self.clock.now().wall;
@@ -237,7 +239,7 @@ impl Tokens {
         Some(Duration::from_millis(next.since(now).max(0).unsigned_abs()))
     }
 
-    /// Sends those away whose token has expired; tells whether one has.
+    /// Removes expired tokens; their connections are closed. Returns whether there was one.
     pub fn expire(&self) -> bool {
         let now = self.clock.now().wall;
         let mut known = self.known.write();
@@ -258,7 +260,7 @@ impl Tokens {
         true
     }
 
-    /// Whose token this is; looks at every one, whatever it finds.
+    /// The identity of a token. It is compared with every token, in constant time.
     #[must_use]
     pub fn identify(&self, digest: &Digest) -> Option<Identity> {
         let known = self.known.read();
@@ -268,33 +270,33 @@ impl Tokens {
         known.iter().fold(None, compare).filter(|identity| !self.is_over(identity))
     }
 
-    /// Whose cookie this is; `page` is the secret that only the page holds.
+    /// The identity of a cookie; `page` is the secret that only the page has.
     #[must_use]
     pub fn identify_cookie(&self, cookie: &Digest, page: &Digest) -> Option<Identity> {
         let identity = self.cookies.read().identify(cookie, page, Instant::now());
-        // Its token may have gone while the browser was being logged in.
+        // Its token may have been removed while the browser was logging in.
         identity.filter(|identity| self.still_valid(identity))
     }
 
-    /// Only a token that has an end needs to know what time it is.
+    /// Whether it has expired. Reads the clock only for a token with an expiry.
     fn is_over(&self, identity: &Identity) -> bool {
         identity.expires.is_some() && identity.is_over(self.clock.now().wall)
     }
 
-    /// Whether who was let in with this would be let in now.
+    /// Whether an identity that was valid earlier is still valid.
     #[must_use]
     pub fn still_valid(&self, identity: &Identity) -> bool {
         let logged_in = identity.cookie.is_none_or(|digest| self.cookies.read().holds(&digest));
         logged_in && !self.is_over(identity) && self.known.read().contains(&identity.by_token())
     }
 
-    /// Becomes another number when the tokens change, or somebody logs out.
+    /// A number that changes when the tokens change or a browser logs out.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Waits until who was let in with this would no longer be; for ever without a token.
+    /// Waits until an identity is no longer valid; without an identity it waits for ever.
     pub async fn voided(&self, identity: Option<&Identity>) {
         let mut changed = self.changed();
         while identity.is_none_or(|identity| self.still_valid(identity)) {
@@ -304,8 +306,8 @@ impl Tokens {
         }
     }
 
-    /// A new one-time secret for the start-up link; the one before is void. None where no
-    /// unlimited administrator's token is there.
+    /// Makes a one-time secret for the link that is printed at the start; an earlier one is no
+    /// longer valid. `None` where there is no admin token for all apps.
     #[must_use]
     pub fn issue_once(&self) -> Option<String> {
         let known = self.known.read();
@@ -315,19 +317,19 @@ impl Tokens {
         Some(text)
     }
 
-    /// Exchanges the one-time secret, or a view or admin token, for a cookie and what goes
-    /// with it. The one-time secret is void afterwards.
+    /// Logs a browser in: exchanges a one-time secret, or a view or admin token, for a cookie
+    /// and the page's secret. A one-time secret is used up.
     #[must_use]
     pub fn exchange(&self, text: &str) -> Option<LoggedIn> {
         let digest = secret::digest(text);
         let by_token = || self.identify(&digest).filter(|identity| identity.role >= Role::View);
         let now = Instant::now();
-        let by_link = self.cookies.write().follow(&digest, now).filter(|identity| self.still_valid(identity));
+        let by_link = self.cookies.write().redeem(&digest, now).filter(|identity| self.still_valid(identity));
         let identity = by_link.or_else(by_token)?;
         Some(self.cookies.write().log_in(identity, now))
     }
 
-    /// Forgets a cookie; the dashboards that came by it are closed.
+    /// Deletes a cookie; the dashboards that use it are closed.
     pub fn log_out(&self, identity: &Identity) {
         let Some(cookie) = identity.cookie else { return };
         if self.cookies.write().log_out(&cookie) {
@@ -335,10 +337,10 @@ impl Tokens {
         }
     }
 
-    /// Tells the server's log that a secret was refused, not too often.
+    /// Logs that a secret was refused, at a limited rate.
     pub fn refused(&self, from: IpAddr, route: &str) {
-        if let Some(untold) = self.refusals.count(from, Instant::now()) {
-            tracing::warn!(%from, route, untold, "a token or a login was refused");
+        if let Some(not_logged) = self.refusals.count(from, Instant::now()) {
+            tracing::warn!(%from, route, not_logged, "a token or a login was refused");
         }
     }
 }
@@ -397,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_gone_broken_or_open_to_others_means_no_token() {
+    fn a_file_that_is_missing_broken_or_open_to_others_means_no_token() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("t");
         let tokens = Tokens::open(&path).expect("made");
@@ -423,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_token_is_void_with_all_that_came_by_it() {
+    fn an_expired_token_is_invalid_and_so_are_its_cookies() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("t");
         let mut file = File::first();

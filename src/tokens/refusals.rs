@@ -1,5 +1,5 @@
-//! Refused secrets in the server's log: one line a second for each address at most, so
-//! that who guesses fills no disk, and in bounded memory.
+//! The rate limit of log lines about refused secrets: at most one line per second and
+//! address, so that guessing does not fill the disk. Its memory is bounded.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// An address is told of once in this time.
+/// Shortest time between two log lines about an address.
 const EVERY: Duration = Duration::from_secs(1);
-/// Addresses that are remembered.
+/// Most addresses that are remembered; refusals of more are not logged.
 const ADDRESSES: usize = 1_024;
 
-/// Who was refused lately.
+/// For each address the time of its last log line, and the refusals since.
 #[derive(Default)]
 pub(super) struct Refusals(Mutex<HashMap<IpAddr, (Instant, u64)>>);
 
-/// An IPv6 subscriber has a whole /64.
+/// The address that is counted: for IPv6 the first one of the subscriber's /64.
 fn subscriber(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -25,25 +25,25 @@ fn subscriber(address: IpAddr) -> IpAddr {
 }
 
 impl Refusals {
-    /// Whether this one is to be told of; if so, how many of the same address were not since
-    /// the last that was.
+    /// Counts a refusal. When it is to be logged, returns the number of earlier refusals of
+    /// the same address that were not logged.
     pub(super) fn count(&self, from: IpAddr, now: Instant) -> Option<u64> {
         let mut lately = self.0.lock();
         let address = subscriber(from);
         if !lately.contains_key(&address) && lately.len() >= ADDRESSES {
-            lately.retain(|_, (told, _)| now.duration_since(*told) < EVERY);
+            lately.retain(|_, (logged, _)| now.duration_since(*logged) < EVERY);
             if lately.len() >= ADDRESSES {
                 return None;
             }
         }
         match lately.get_mut(&address) {
-            Some((told, untold)) if now.duration_since(*told) < EVERY => {
-                *untold += 1;
+            Some((logged, missed)) if now.duration_since(*logged) < EVERY => {
+                *missed += 1;
                 None
             }
-            Some((told, untold)) => {
-                *told = now;
-                Some(std::mem::take(untold))
+            Some((logged, missed)) => {
+                *logged = now;
+                Some(std::mem::take(missed))
             }
             None => {
                 lately.insert(address, (now, 0));
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_told_of_once_a_second_and_a_crowd_takes_no_more_room() {
+    fn an_address_is_logged_once_a_second_and_the_memory_is_bounded() {
         let refusals = Refusals::default();
         let now = Instant::now();
         let from = |n: u32| IpAddr::V4(std::net::Ipv4Addr::from_bits(n));

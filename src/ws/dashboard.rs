@@ -123,21 +123,21 @@ impl Chances {
     }
 }
 
-/// Sends the snapshot or the missed frames; returns the frames that follow, or `None` if the
+/// Sends the backlog; returns the frames that follow, or `None` if the
 /// dashboard stopped reading in between and has to join again.
 async fn deliver(socket: &mut WebSocket, subscription: &Subscription, joined: Joined) -> Result<Option<Frames>, Gone> {
-    let Joined { mut owed, frames, .. } = joined;
-    while let Some(frame) = owed.next() {
+    let Joined { mut backlog, frames, .. } = joined;
+    while let Some(frame) = backlog.next() {
         let sending = socket::send(socket, Message::Text(frame));
         tokio::pin!(sending);
-        let Ok(sent) = timeout(Timing::OWED_WITHIN, &mut sending).await else {
+        let Ok(sent) = timeout(Timing::BACKLOG_WITHIN, &mut sending).await else {
             // Until the dashboard reads on, it keeps only this one frame in memory.
-            drop((owed, frames));
+            drop((backlog, frames));
             sending.await?;
             return Ok(None);
         };
         sent?;
-        if subscription.is_overdue(&owed) {
+        if subscription.is_overdue(&backlog) {
             return Ok(None);
         }
     }

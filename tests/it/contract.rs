@@ -1,5 +1,5 @@
-//! What every backend guarantees, run over each of them. The comments of the trait are
-//! the text; this is its proof.
+//! The contract suite of the stores: tests each guarantee in the comments of the trait
+//! `Backend`, for every implementation.
 
 use std::sync::Arc;
 
@@ -121,7 +121,7 @@ async fn a_killed_session_leaves_a_tombstone_and_an_ended_one_does_not(backend: 
     assert!(load(backend).await.tombstones.is_empty());
 }
 
-async fn what_is_not_for_the_log_leaves_no_trace(backend: &dyn Backend) {
+async fn an_event_that_is_not_logged_adds_no_entry(backend: &dyn Backend) {
     commit(backend, vec![event(1, Kind::Registered, session("a")), event(2, Kind::Connection, session("a"))]).await;
     let all = backend.events(Query { limit: 9, ..Query::default() }).await.expect("the log");
     assert_eq!(all.len(), 1);
@@ -196,7 +196,7 @@ async fn the_log_of_some_apps_is_theirs_alone_and_in_order(backend: &dyn Backend
     }
 }
 
-async fn beats_move_those_who_are_there(backend: &dyn Backend) {
+async fn heartbeats_change_known_sessions_only(backend: &dyn Backend) {
     commit(backend, vec![event(1, Kind::Registered, session("a"))]).await;
     let beats = ["a", "nobody"].map(|id| (SessionId::parse(id).expect("an id"), Timestamp(9_000)));
     backend.beats(beats.to_vec()).await.expect("they are written");
@@ -215,7 +215,7 @@ async fn counts_and_starts_of_the_last_day_come_back(backend: &dyn Backend) {
     assert_eq!(stored.starts, [Timestamp(100_000)]);
 }
 
-async fn what_happened_after_the_counts_were_written_is_counted_anew(backend: &dyn Backend) {
+async fn events_after_the_last_stored_counts_are_counted_from_the_log(backend: &dyn Backend) {
     backend.minute(Minute { at: Timestamp(0), ..Minute::default() }).await.expect("it is written");
     let at = |seq, kind, at| Event { at: Timestamp(at), ..event(seq, kind, session("a")) };
     let batch = vec![
@@ -231,7 +231,7 @@ async fn what_happened_after_the_counts_were_written_is_counted_anew(backend: &d
     assert_eq!(told, [(0, 1, 1), (60_000, 1, 0)]);
 }
 
-async fn forgetting_keeps_the_place_in_the_order(backend: &dyn Backend) {
+async fn forgetting_keeps_the_last_seq(backend: &dyn Backend) {
     for seq in 1..=5 {
         commit(backend, vec![event(seq, Kind::StatusChanged, session("a"))]).await;
     }
@@ -272,7 +272,7 @@ async fn a_log_that_is_too_large_loses_its_oldest_lines_and_kills_last(backend: 
     assert_eq!(kills[0].seq, 20_000);
 }
 
-/// Every promise, for every backend.
+/// Runs every test for every backend.
 macro_rules! contract {
     ($($promise:ident),* $(,)?) => {
         mod memory {
@@ -300,12 +300,12 @@ contract!(
     a_session_comes_back_as_it_was_but_for_its_socket,
     of_several_versions_in_one_batch_the_last_one_counts,
     a_killed_session_leaves_a_tombstone_and_an_ended_one_does_not,
-    what_is_not_for_the_log_leaves_no_trace,
+    an_event_that_is_not_logged_adds_no_entry,
     the_log_is_read_back_whole_and_filtered,
     the_log_of_some_apps_is_theirs_alone_and_in_order,
-    beats_move_those_who_are_there,
+    heartbeats_change_known_sessions_only,
     counts_and_starts_of_the_last_day_come_back,
-    what_happened_after_the_counts_were_written_is_counted_anew,
-    forgetting_keeps_the_place_in_the_order,
+    events_after_the_last_stored_counts_are_counted_from_the_log,
+    forgetting_keeps_the_last_seq,
     a_log_that_is_too_large_loses_its_oldest_lines_and_kills_last,
 );

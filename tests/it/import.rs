@@ -1,4 +1,4 @@
-//! The old monitor's database: refused as our own, and taken over by `import`.
+//! The old monitor's database: `serve` refuses it, `import` reads it.
 
 use std::path::Path;
 use std::process::Output;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{Server, command};
 
-/// A file in the manner of the original: naive times, a status that was computed, a kill that waits.
+/// A file like the original's: naive times, a computed status, a pending kill request.
 fn original(path: &Path) {
     let connection = rusqlite::Connection::open(path).expect("it is made");
     let rows = "
@@ -29,7 +29,7 @@ async fn import(old: &Path, db: &Path) -> Output {
 }
 
 #[tokio::test]
-async fn the_originals_sessions_are_taken_over() {
+async fn the_originals_sessions_are_imported() {
     let folder = tempfile::tempdir().expect("a folder");
     let (old, db) = (folder.path().join("old.db"), folder.path().join("new.db"));
     original(&old);
@@ -54,7 +54,7 @@ async fn the_originals_sessions_are_taken_over() {
     assert_eq!((&one["start_time"], &one["status"]), (&json!("2026-11-27T08:00:00.123Z"), &json!("running")));
     let two = server.get("/sessions/old-2").await;
     assert_eq!((&two["start_time"], &two["status"]), (&json!("2026-11-27T07:00:00.000Z"), &json!("idle")));
-    // The client goes on under its id, and the kill that waited reaches it.
+    // The client keeps its id, and gets the pending kill.
     let (status, beat) = server.ask(Method::POST, "/sessions/old-1/heartbeat", None).await;
     assert_eq!((status.as_u16(), &beat["kill_requested"]), (200, &json!(false)));
     let (_, beat) = server.ask(Method::POST, "/sessions/old-3/heartbeat", None).await;

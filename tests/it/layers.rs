@@ -1,4 +1,4 @@
-//! The direction of the arrows: who may know whom. `ARCHITECTURE.md` says it in words.
+//! Tests that modules depend on each other only in the direction that `ARCHITECTURE.md` describes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -161,6 +161,73 @@ fn no_files_of_a_folder_use_each_other_in_a_circle() {
     assert!(names_behind("use super::{Client, kill::{self, x}};", "super::").contains("kill"));
 }
 
+/// The modules of one folder that a file of it names after `super::`, one level up or two.
+fn siblings(text: &str) -> Vec<String> {
+    let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    let mut names = Vec::new();
+    for rest in text.split("super::").skip(1) {
+        match rest.strip_prefix('{') {
+            None => names.push(word(rest)),
+            // Nested braces hold items of a module, and those are no modules of this folder.
+            Some(list) => {
+                let mut depth = 0;
+                let mut item = String::new();
+                for c in list.chars() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => names.push(word(std::mem::take(&mut item).trim())),
+                        _ if depth == 0 => item.push(c),
+                        _ => {}
+                    }
+                }
+                names.push(word(item.trim()));
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn the_command_lines_modules_use_each_other_in_one_direction() {
+    let folder = source().join("cli");
+    let module = |file: &Path| {
+        let first = file.strip_prefix(&folder).unwrap().iter().next().unwrap().to_str().unwrap();
+        first.trim_end_matches(".rs").to_owned()
+    };
+    let mut arrows: std::collections::BTreeMap<String, Vec<String>> = Default::default();
+    for file in sources(&folder) {
+        let text = fs::read_to_string(&file).unwrap();
+        // Neither tests nor comments make an arrow.
+        let product = text.split("#[cfg(test)]").next().unwrap();
+        let code: String = product.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        arrows.entry(module(&file)).or_default().extend(siblings(&code));
+    }
+    arrows.remove("mod");
+    assert!(arrows["ls"].contains(&"sessions".to_owned()), "the arrows are found: {arrows:?}");
+    // Modules without an arrow to another are taken away, until none is left or all that are left are in a circle.
+    loop {
+        let left: Vec<String> = arrows.keys().cloned().collect();
+        let count = left.len();
+        arrows.retain(|own, used| used.iter().any(|other| other != own && left.contains(other)));
+        if arrows.len() == count {
+            break;
+        }
+    }
+    assert!(arrows.is_empty(), "these use each other in a circle: {:?}", arrows.keys());
+}
+
+#[test]
+fn http_and_the_sockets_do_not_know_each_other() {
+    for (folder, other) in [("http", "ws"), ("ws", "http")] {
+        for file in sources(&source().join(folder)) {
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(!used(&text).iter().any(|module| module == other), "{} uses {other}", file.display());
+        }
+    }
+}
+
 #[test]
 fn sql_stands_only_in_the_backends() {
     for file in sources(&source()) {
@@ -175,7 +242,7 @@ fn sql_stands_only_in_the_backends() {
 }
 
 #[test]
-fn the_command_line_and_the_demo_do_not_know_the_servers_inside() {
+fn the_command_line_and_the_demo_do_not_use_the_servers_modules() {
     for folder in ["cli", "demo"] {
         for file in sources(&source().join(folder)) {
             let text = fs::read_to_string(&file).unwrap();
@@ -192,6 +259,6 @@ fn the_map_names_every_module() {
     let map = fs::read_to_string(source().with_file_name("ARCHITECTURE.md")).unwrap();
     for module in order() {
         let named = [format!("`{module}`"), format!("`{module}/`")].iter().any(|name| map.contains(name.as_str()));
-        assert!(named, "ARCHITECTURE.md does not tell of {module}");
+        assert!(named, "ARCHITECTURE.md does not have {module}");
     }
 }

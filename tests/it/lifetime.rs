@@ -1,4 +1,4 @@
-//! What happens by the clock, over restarts, and when the server ends.
+//! Stale, expired and restored sessions; the start, the settings and the end of the server.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::support::{PATIENCE, Server, command, until};
 const SHORT: [&str; 6] = ["--heartbeat-interval", "200ms", "--stale-after", "600ms", "--expire-after", "1500ms"];
 
 #[tokio::test]
-async fn silence_makes_a_session_stale_then_removes_it_without_anybody_looking() {
+async fn a_silent_session_becomes_stale_and_is_removed_without_any_request() {
     let server = Server::start(&SHORT).await;
     server.post("/sessions", json!({ "app_name": "a", "session_id": "silent" })).await;
     until("it is stale", async || {
@@ -36,12 +36,12 @@ async fn a_live_socket_is_never_stale_and_a_silent_one_is_closed() {
     let mut socket = server.socket("/ws/client", &[]).await;
     socket.send(json!({ "type": "register", "app_name": "a", "session_id": "live" })).await;
     socket.next_of("registered").await;
-    // Reading is all that it does: the library answers the pings.
+    // It only reads: the library answers the pings.
     let reading = tokio::time::timeout(Duration::from_secs(3), socket.closed()).await;
     assert!(reading.is_err(), "it stays open");
     assert_eq!(server.get("/sessions/live").await["is_stale"], false);
     assert_eq!(server.get("/events?kind=stale").await["events"], json!([]));
-    // Now nobody reads, so nobody answers.
+    // Now it does not read, so it does not answer pings.
     until("it is gone", async || server.get("/sessions").await["total"] == 0).await;
 }
 
@@ -84,7 +84,7 @@ async fn a_second_server_on_the_same_database_refuses_to_start() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+async fn a_file_that_is_not_a_database_is_refused_and_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("letters.db");
     std::fs::write(&file, "dear diary, ".repeat(1_000)).unwrap();
@@ -95,7 +95,7 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn values_that_make_no_sense_together_are_refused_by_name() {
+async fn settings_that_do_not_fit_together_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let db = folder.path().join("x.db");
     let cases = [
@@ -154,7 +154,7 @@ async fn a_heartbeat_reaches_the_disk_when_the_server_ends() {
 }
 
 #[tokio::test]
-async fn under_a_base_path_everything_is_found_and_the_bare_base_leads_there() {
+async fn under_a_base_path_all_routes_work_and_the_base_without_a_slash_redirects() {
     let server = Server::start(&["--base-path", "watch/"]).await;
     assert!(server.url.ends_with("/watch"), "{}", server.url);
     server.post("/sessions", json!({ "app_name": "a", "session_id": "s" })).await;

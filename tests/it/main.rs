@@ -1,5 +1,5 @@
-//! The one integration binary: real servers on free ports, real sockets, real SQLite
-//! files, real signals.
+//! The integration tests, in one binary: real servers on free ports, real sockets, real
+//! SQLite files, real signals.
 
 #![allow(
     unreachable_pub,

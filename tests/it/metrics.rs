@@ -1,5 +1,4 @@
-//! `/metrics` as a scraper reads it: by the grammar of Prometheus' text format, whatever
-//! apps call themselves.
+//! `/metrics` follows the grammar of Prometheus' text format, with any names of apps.
 
 use std::collections::HashMap;
 
@@ -11,7 +10,7 @@ use crate::support::Server;
 /// One sample: its name, labels and value.
 type Sample = (String, HashMap<String, String>, f64);
 
-/// Every sample of an exposition; panics where a line is not of the format.
+/// Parses all samples; panics on an invalid line.
 fn parse(text: &str) -> Vec<Sample> {
     assert!(text.ends_with('\n'), "the last line is whole");
     text.lines().filter(|line| !line.starts_with("# HELP ") && !line.starts_with("# TYPE ")).map(sample).collect()

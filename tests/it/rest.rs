@@ -1,11 +1,11 @@
-//! The contract's HTTP table, as a plain client sees it.
+//! The HTTP routes of `docs/protocol.md`, with a plain client.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::Server;
 
-/// The original system's fields, which its clients read.
+/// The original system's fields, which old clients read.
 const ORIGINAL: [&str; 10] = [
     "session_id",
     "app_name",
@@ -24,7 +24,7 @@ async fn register(server: &Server, id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_life_of_a_session_as_the_original_client_lives_it() {
+async fn a_session_of_the_original_client_from_start_to_end() {
     let server = Server::start(&[]).await;
     let made = server.post("/sessions", json!({ "app_name": "risk", "user_id": "ana" })).await;
     let id = made["session_id"].as_str().expect("an id").to_owned();
@@ -110,7 +110,7 @@ async fn put_is_idempotent_and_an_ended_id_may_come_back() {
 }
 
 #[tokio::test]
-async fn wrong_input_is_told_what_to_do() {
+async fn wrong_input_gets_an_error_that_says_what_to_do() {
     let server = Server::start(&[]).await;
     register(&server, "w").await;
     let post = |body: &'static str, kind: &'static str| {
@@ -242,7 +242,7 @@ async fn a_ping_makes_beats_and_ends_a_job() {
     ping("/ping/backup/job2").await;
     server.ask(Method::POST, "/sessions/job2/kill", None).await;
     assert_eq!(ping("/ping/backup/job2").await, "KILL");
-    // Its last words end it; whatever it says from then on, it is told the one word that it reads.
+    // Its report of the end ends it; every later ping gets `KILL`, the word that it understands.
     assert_eq!(ping("/ping/backup/job2/0").await, "KILL");
     for path in ["", "/start", "/0", "/3", "/fail"] {
         let response = server.client.get(format!("{}/ping/backup/job2{path}", server.url)).send().await.unwrap();

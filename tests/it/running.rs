@@ -1,5 +1,5 @@
-//! A server that goes on as it should, or ends: a log that cannot be written, a task that
-//! has ended, and what those are told who watch the server.
+//! The server's supervision: a log that cannot be written, a task that has ended, and the
+//! health routes.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use tokio::process::Command;
 use crate::gate::requests::tokens_of;
 use crate::support::{PATIENCE, Server, command, until};
 
-/// A server that logs all there is to log to `stderr`, where nobody reads it.
+/// A server that logs at the highest level to `stderr`, which nobody reads.
 async fn logging_to(db: &std::path::Path, stderr: Stdio) -> Server {
     let mut child = command(db, "127.0.0.1:0", &["--strict"])
         .env("RUST_LOG", "trace")
@@ -73,12 +73,12 @@ async fn a_log_that_cannot_be_written_stops_neither_revocation_nor_changes() {
     }
 }
 
-/// What a broken store does with a commit.
+/// How a broken store fails a commit.
 #[derive(Clone, Copy)]
 enum Fault {
-    /// It panics, as a mistake in it would.
+    /// It panics, like a bug.
     Panics,
-    /// It never answers, as on a disk that hangs.
+    /// It never answers, like a disk that hangs.
     Hangs,
 }
 
@@ -153,7 +153,7 @@ async fn a_server_whose_writer_has_ended_ends_with_an_error() {
 }
 
 #[tokio::test]
-async fn readyz_tells_within_seconds_that_the_writer_does_not_answer_and_healthz_does_not_care() {
+async fn readyz_fails_within_seconds_when_the_writer_hangs_and_healthz_does_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let db = folder.path().join("h.db");
     let arguments = ["sessionwatch", "--listen", "127.0.0.1:0", "--db", db.to_str().expect("text")];
@@ -168,7 +168,7 @@ async fn readyz_tells_within_seconds_that_the_writer_does_not_answer_and_healthz
         answer.status() == 503 && answer.text().await.expect("a word") == "busy"
     })
     .await;
-    // However many ask, they take one place in the writer's queue between them.
+    // Any number of requests share one place in the writer's queue.
     let many = (0..50).map(|_| client.get(format!("{url}/readyz")).send());
     for answer in futures_util::future::join_all(many).await {
         assert_eq!(answer.expect("an answer").status(), 503);
@@ -179,7 +179,7 @@ async fn readyz_tells_within_seconds_that_the_writer_does_not_answer_and_healthz
 }
 
 #[tokio::test]
-async fn health_is_told_to_anybody_by_any_name_in_one_word() {
+async fn health_routes_answer_everybody_with_any_host_in_one_word() {
     let server = Server::start(&["--strict", "--base-path", "/monitor"]).await;
     for path in ["/healthz", "/readyz", "/monitor/healthz", "/monitor/readyz"] {
         for head in ["Host: evil.com\r\n", "Host: 10.0.0.7:8080\r\n", "Host: a\r\nHost: b\r\n", ""] {

@@ -67,7 +67,7 @@ async fn an_empty_server_still_sends_one_part() {
 }
 
 #[tokio::test]
-async fn resume_tells_only_what_was_missed_and_another_epoch_gets_a_snapshot() {
+async fn resume_sends_only_missed_changes_and_another_epoch_gets_a_snapshot() {
     let server = Server::start(&[]).await;
     server.post("/sessions", json!({ "app_name": "risk", "session_id": "old" })).await;
     let listed = server.get("/sessions").await;
@@ -246,7 +246,7 @@ async fn a_socket_that_does_not_register_is_closed_with_4408() {
 }
 
 #[tokio::test]
-async fn a_note_is_shown_and_reported() {
+async fn a_message_is_delivered_and_acknowledged() {
     let server = Server::start(&[]).await;
     let (mut socket, _) = register(&server, json!({ "session_id": "s" })).await;
     server.post("/sessions", json!({ "app_name": "shop", "session_id": "plain" })).await;
@@ -263,7 +263,7 @@ async fn a_note_is_shown_and_reported() {
 }
 
 #[tokio::test]
-async fn a_listener_hears_of_the_kill_at_once_and_the_stream_ends() {
+async fn an_event_stream_gets_the_kill_at_once_and_ends() {
     let server = Server::start(&[]).await;
     server.post("/sessions", json!({ "app_name": "r", "session_id": "s" })).await;
     let stream = server.client.get(format!("{}/sessions/s/events", server.url)).send().await.unwrap();
@@ -275,7 +275,7 @@ async fn a_listener_hears_of_the_kill_at_once_and_the_stream_ends() {
 }
 
 #[tokio::test]
-async fn a_snapshot_holds_what_was_acknowledged_before_it_was_asked_for() {
+async fn a_snapshot_contains_all_changes_that_were_acknowledged_before() {
     let server = Server::start(&[]).await;
     for n in 0..20 {
         let id = format!("s{n}");
@@ -290,7 +290,7 @@ async fn a_snapshot_holds_what_was_acknowledged_before_it_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_refused_registration_of_a_session_that_is_here_takes_nothing_from_it() {
+async fn a_refused_registration_of_a_session_on_this_socket_changes_nothing() {
     let server = Server::start(&[]).await;
     let (mut socket, _) = register(&server, json!({ "session_id": "a", "shared": true })).await;
     // An app_name cannot change.
@@ -320,7 +320,7 @@ async fn a_close_is_answered_by_a_close_on_both_sockets() {
     }
 }
 
-/// Firefox cuts off the last words of a tab that is closed, but says by the code that it goes.
+/// Firefox loses the last frames of a tab that is closed, but its close code shows that the tab is gone.
 #[tokio::test]
 async fn a_page_that_goes_away_ends_its_session_unless_it_may_come_back() {
     let server = Server::start(&[]).await;

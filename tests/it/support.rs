@@ -1,4 +1,4 @@
-//! A real server of one's own, and the few words to talk to it with.
+//! Starts a real server for a test, and sends requests and frames to it.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,24 +16,24 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-/// How long anything may take here; far more than it should, since the machine is shared.
+/// The time limit of every wait in these tests; long, since the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server process with a database of its own.
+/// A server process with its own database.
 pub struct Server {
     pub url: String,
     pub port: u16,
     pub child: Child,
     pub db: PathBuf,
     pub client: reqwest::Client,
-    /// All lines that it printed before it served, the first one first.
+    /// The lines that it printed at its start.
     pub lines: Vec<String>,
     args: Vec<String>,
     folder: Option<TempDir>,
 }
 
 impl Server {
-    /// Starts one with further arguments, and waits until it listens.
+    /// Starts a server with more arguments, and waits until it listens.
     pub async fn start(args: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let db = folder.path().join("test.db");
@@ -42,7 +42,7 @@ impl Server {
         server
     }
 
-    /// Starts one on this database and address.
+    /// Starts a server with this database and address.
     pub async fn start_on(db: &Path, listen: &str, args: &[&str]) -> Self {
         let mut child =
             command(db, listen, args).stdout(Stdio::piped()).stderr(log()).spawn().expect("the binary starts");
@@ -60,7 +60,7 @@ impl Server {
         }
         let client = reqwest::Client::builder()
             .danger_accept_invalid_certs(true)
-            // The server closes what was idle for long; a request must not meet that halfway.
+            // The server closes idle connections; do not reuse one at that moment.
             .pool_idle_timeout(Duration::from_secs(5))
             .build()
             .expect("a client");
@@ -68,12 +68,12 @@ impl Server {
         Self { url, port, child, db: db.to_owned(), client, lines: printed, args, folder: None }
     }
 
-    /// One that a test has started in its own way.
+    /// Wraps a process that a test has started itself.
     pub fn attached(child: Child, db: PathBuf, url: String, port: u16) -> Self {
         Self { url, port, child, db, client: reqwest::Client::new(), lines: Vec::new(), args: Vec::new(), folder: None }
     }
 
-    /// Ends it as the power does, and starts it again on the same port and database.
+    /// Kills the server with SIGKILL, and starts it again with the same port and database.
     pub async fn kill9_and_restart(mut self) -> Self {
         self.kill9().await;
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
@@ -82,12 +82,12 @@ impl Server {
         again
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL, and waits until the process has ended.
     pub async fn kill9(&mut self) {
         self.child.kill().await.expect("it can be killed");
     }
 
-    /// SIGTERM; its exit code.
+    /// Sends SIGTERM; returns the exit code.
     pub async fn stop(&mut self) -> i32 {
         self.signal(libc::SIGTERM);
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends in time");
@@ -102,7 +102,7 @@ impl Server {
         assert!(done.success());
     }
 
-    /// A request as a plain client sends it; its status and its JSON (null where it is none).
+    /// Sends a request without special headers; returns the status and the JSON (null where there is none).
     pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let mut request = self.client.request(method, format!("{}{path}", self.url));
         if let Some(body) = body {
@@ -113,27 +113,27 @@ impl Server {
         (status, serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default())
     }
 
-    /// GET that has to succeed.
+    /// GET; panics when it fails.
     pub async fn get(&self, path: &str) -> Value {
         let (status, body) = self.ask(Method::GET, path, None).await;
         assert!(status.is_success(), "GET {path}: {status} {body}");
         body
     }
 
-    /// POST that has to succeed.
+    /// POST; panics when it fails.
     pub async fn post(&self, path: &str, body: Value) -> Value {
         let (status, answer) = self.ask(Method::POST, path, Some(body)).await;
         assert!(status.is_success(), "POST {path}: {status} {answer}");
         answer
     }
 
-    /// The status that a POST is answered with.
+    /// POST; returns the status.
     pub async fn post_status(&self, path: &str, body: Value) -> u16 {
         self.ask(Method::POST, path, Some(body)).await.0.as_u16()
     }
 
-    /// Bytes as they are, on a connection of their own; all that comes back until the
-    /// other side closes, or is silent for two seconds.
+    /// Sends raw bytes on a new connection; returns everything until the server closes it or
+    /// sends nothing for two seconds.
     pub async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("a connection");
         let _ = stream.write_all(bytes).await;
@@ -148,12 +148,12 @@ impl Server {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// A WebSocket to a path, with further headers.
+    /// Opens a WebSocket, with more headers.
     pub async fn socket(&self, path: &str, headers: &[(&str, &str)]) -> Socket {
         self.try_socket(path, headers).await.expect("the handshake succeeds")
     }
 
-    /// As [`Server::socket`]; an error is the status that the handshake was refused with.
+    /// As [`Server::socket`]; the error is the status of a refused handshake.
     pub async fn try_socket(&self, path: &str, headers: &[(&str, &str)]) -> Result<Socket, u16> {
         let url = format!("ws://127.0.0.1:{}{path}", self.port);
         let mut request = url.into_client_request().expect("a request");
@@ -169,7 +169,7 @@ impl Server {
     }
 }
 
-/// The command that starts a server, for tests that look at how it refuses to.
+/// The command that starts a server, for tests of a start that fails.
 pub fn command(db: &Path, listen: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sessionwatch"));
     command.arg("serve").arg("--listen").arg(listen).arg("--db").arg(db).args(args).kill_on_drop(true);
@@ -180,7 +180,7 @@ fn log() -> Stdio {
     if std::env::var_os("SESSIONWATCH_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() }
 }
 
-/// A real WebSocket.
+/// An open WebSocket.
 pub struct Socket(pub tokio_tungstenite::WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
@@ -197,7 +197,7 @@ impl Socket {
         }
     }
 
-    /// The next frame of this type; others are passed over.
+    /// The next frame of this type; skips others.
     pub async fn next_of(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.next().await;
@@ -207,7 +207,7 @@ impl Socket {
         }
     }
 
-    /// The close frame; frames before it are passed over. `None` for an end without one.
+    /// The close frame; skips other frames. `None` when the socket ends without one.
     pub async fn closed(&mut self) -> Option<CloseFrame> {
         loop {
             if let Err(close) = self.event().await {
@@ -230,7 +230,7 @@ impl Socket {
     }
 }
 
-/// Waits until this is so; for what happens by the server's own clock.
+/// Waits until a condition is true; for changes that depend on the server's clock.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let begun = tokio::time::Instant::now();
     while !holds().await {

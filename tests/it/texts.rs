@@ -1,11 +1,11 @@
-//! What becomes of texts: refused where the client can read why, cleaned where it cannot.
+//! Texts of clients: refused where the client can read the error, cleaned where it cannot.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::Server;
 
-/// Texts of old clients: what they say, the status word for it, and the task.
+/// Texts of old clients, each with its status word and its task.
 fn said() -> Vec<(String, String, Value)> {
     let long = "x".repeat(300);
     [
@@ -34,7 +34,7 @@ async fn told(server: &Server, id: &str) -> (Value, Value) {
 async fn no_text_of_an_old_client_is_refused() {
     let server = Server::start(&[]).await;
     for (index, (said, status, task)) in said().into_iter().enumerate() {
-        // One that names a task and no status is at work.
+        // With a task and an empty status the session is running.
         let expected = (json!(status), task.clone());
         let id = format!("s{index}");
         let body = json!({ "session_id": id, "app_name": format!("a{said}"), "user_id": said, "status": said,
@@ -76,7 +76,7 @@ async fn names_that_deceive_are_cleaned_for_old_clients_and_refused_to_new_ones(
             assert!(shown == "admin" || shown == "ad min", "{name:?} is shown as {shown:?}");
             server.ask(Method::DELETE, "/sessions/n", None).await;
 
-            // Whoever says what client it is, or is a page, or uses what the old system had not.
+            // Refused: with `client`, from a page, and on routes that the old system did not have.
             body["client"] = json!("js/0.1.0");
             let refused = server.ask(Method::POST, "/sessions", Some(body.clone())).await;
             assert_eq!(refused.0, 422, "{name:?}");
@@ -90,7 +90,7 @@ async fn names_that_deceive_are_cleaned_for_old_clients_and_refused_to_new_ones(
             assert_eq!(socket.next().await["status"], 422, "{name:?}");
         }
     }
-    // The server's own words stay its own where a refusal can be read.
+    // Reserved words are refused where the client can read the error.
     for word in ["stale", "killed", "expired", "ended"] {
         let body = json!({ "app_name": "a", "status": word, "client": "js/0.1.0" });
         assert_eq!(server.ask(Method::POST, "/sessions", Some(body)).await.0, 422, "{word}");
@@ -99,9 +99,9 @@ async fn names_that_deceive_are_cleaned_for_old_clients_and_refused_to_new_ones(
 }
 
 #[tokio::test]
-async fn ids_and_apps_that_lead_elsewhere_in_a_path_are_refused_everywhere() {
+async fn ids_and_apps_with_a_meaning_in_paths_are_refused_everywhere() {
     let server = Server::start(&[]).await;
-    // As they are: a client library would take them out of the path.
+    // As raw bytes: a client library would remove them from the path.
     let raw = async |method: &str, path: &str| {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost:{}\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\
@@ -141,7 +141,7 @@ async fn ids_and_apps_that_lead_elsewhere_in_a_path_are_refused_everywhere() {
 }
 
 #[tokio::test]
-async fn only_objects_are_taken_and_refusals_speak_the_apis_words() {
+async fn only_objects_are_accepted_and_errors_have_the_apis_format() {
     let server = Server::start(&[]).await;
     server.post("/sessions", json!({ "app_name": "a", "session_id": "s" })).await;
     let lists = [json!(["running", "Q4"]), json!([]), json!("running"), json!(5), json!(null)];
@@ -187,7 +187,7 @@ async fn only_objects_are_taken_and_refusals_speak_the_apis_words() {
 }
 
 #[tokio::test]
-async fn an_age_beyond_all_time_deletes_nobody() {
+async fn an_age_that_overflows_deletes_nothing() {
     let server = Server::start(&[]).await;
     server.post("/sessions", json!({ "app_name": "a", "session_id": "s" })).await;
     for age in ["3e17", "1.5e17", "1e15", "9e18", "307445734561825860"] {

@@ -1,6 +1,9 @@
 // A table of any length in which only the lines in view have elements. An element is bound to its line by a key: while
 // the line is in view it keeps its element, and with it the focus and what is typed there. The line with the focus
 // keeps its element out of view too.
+//
+// This is kept by hand because libraries for virtual tables need a framework or a build step, which this page does not
+// have, or reuse the element that has the focus.
 
 import { el, setAttribute } from '../lib/dom.js';
 import { scrollFor, windowOf } from '../lib/virtual.js';

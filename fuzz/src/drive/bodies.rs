@@ -1,6 +1,6 @@
-//! What apps and administrators write: requests with bodies, one after another, on one
-//! server. Between them stands a line `---`. The first line of each is `POST /path`, perhaps
-//! with headers below it; then, after an empty line, the body. `wait 130` lets seconds pass.
+//! Requests with bodies, of apps and administrators, one after another, on one server. A line
+//! `---` separates them. The first line of each is `POST /path`, then headers if any; after an
+//! empty line the body. `wait 130` moves the clock by 130 s.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, header};
 
 use super::world::{Head, World};
 
-/// Requests that one input makes at most.
+/// Most requests in an input.
 const REQUESTS_MAX: usize = 16;
 
 pub async fn drive(input: &[u8]) {
@@ -33,7 +33,7 @@ async fn step(world: &mut World, input: &[u8]) {
         world.wait(Duration::from_secs(seconds.into())).await;
         return;
     }
-    // An id that the server has made is named by its word.
+    // `$` words stand for ids that the server has made.
     let input = world.filled(input);
     let Some((mut head, body)) = Head::parse(&input) else { return };
     head.headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));

@@ -1,5 +1,5 @@
-//! What is asked of the live view, the log and the counts: a path with its query a line, of a
-//! server with sessions of every kind. `csv ` in front of it asks for CSV.
+//! Queries of the live view, the log and the counts: each line is a path with its query. The
+//! server has sessions in every state. The prefix `csv ` requests CSV.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::world::{Head, World};
 
-/// Questions that one input asks at most.
+/// Most queries in an input.
 const QUESTIONS_MAX: usize = 16;
 
 pub async fn drive(input: &[u8]) {
@@ -39,7 +39,7 @@ pub async fn drive(input: &[u8]) {
     world.end().await;
 }
 
-/// What holds for every page, whatever was asked.
+/// Checks what must hold for the answer to every query.
 fn judge(path: &str, answer: &Value) {
     let length = |name: &str| answer[name].as_array().expect("a list").len();
     match path {
@@ -57,8 +57,8 @@ fn judge(path: &str, answer: &Value) {
     }
 }
 
-/// A server on which something has happened: who works, who is silent, who is asked to end,
-/// who was killed, who went by themselves.
+/// A server with sessions that work, are stale, have a kill request, were killed, or ended by
+/// themselves.
 async fn peopled() -> World {
     let mut world = World::new("").await;
     let sessions = [

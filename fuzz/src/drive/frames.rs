@@ -1,12 +1,12 @@
-//! A whole connection, as the server serves it: the handshake, then a client's text frames,
-//! one a line. A line that begins with `!` does something else:
+//! A complete WebSocket connection: the handshake, then a client's text frames, one per line.
+//! A line that begins with `!` is a command:
 //!
-//! - `!open /ws?seq=1`, as the first line: another path than `/ws/client`;
-//! - `!ask POST /sessions/s1/kill {"reason":"why"}`: somebody else asks this meanwhile;
-//! - `!wait 130`: seconds pass on the server's clock;
-//! - `!raw 81 05 …`: these bytes instead of a frame.
+//! - `!open /ws?seq=1`, as the first line: connects to this path instead of `/ws/client`;
+//! - `!ask POST /sessions/s1/kill {"reason":"why"}`: another client sends this request;
+//! - `!wait 130`: moves the server's clock by 130 s;
+//! - `!raw 81 05 …`: sends these bytes instead of a frame.
 //!
-//! `$token`, `$kill` and `$message` stand for what the server said last.
+//! `$token`, `$kill` and `$message` are replaced by the last such value from the server.
 
 use std::time::Duration;
 
@@ -19,11 +19,12 @@ use tokio::time::{sleep, timeout};
 
 use super::world::World;
 
-/// Lines that one input holds at most.
+/// Most lines in an input.
 const LINES_MAX: usize = 64;
-/// After so long everybody waits for what the client says next.
+/// Time after which all tasks wait for the client's next frame.
 const MOMENT: Duration = Duration::from_millis(2);
-/// What the server may take to let go of who has gone; none of its timeouts is longer.
+/// Longest time until the server has closed a connection that the client has dropped; none of
+/// its timeouts is longer.
 const LETS_GO_WITHIN: Duration = Duration::from_secs(60);
 
 pub async fn drive(input: &[u8]) {
@@ -55,7 +56,7 @@ pub async fn drive(input: &[u8]) {
     if socket.open {
         socket.write(&frame(0x88, &1000_u16.to_be_bytes())).await;
         socket.listen(&mut world).await;
-        // A frame that was begun by `!raw` swallows what comes after it.
+        // Bytes that follow an incomplete `!raw` frame are a part of that frame.
         let begun = input.windows(5).any(|five| five == b"!raw ");
         assert!(begun || socket.closed, "a close is answered by a close");
     }
@@ -64,7 +65,7 @@ pub async fn drive(input: &[u8]) {
     for ask in asked {
         timeout(LETS_GO_WITHIN, ask).await.expect("an answer").expect("it does not panic");
     }
-    // What a socket leaves behind is committed when it is gone.
+    // Changes at the end of a socket are committed after it is closed.
     for _ in 0..1_000 {
         let connected = world.app.monitor.snapshot().view.sessions().any(|session| session.connected());
         if !connected {
@@ -75,7 +76,7 @@ pub async fn drive(input: &[u8]) {
     panic!("a session is connected without a socket");
 }
 
-/// Something that the client does not say.
+/// A command line, which is not sent as a frame.
 async fn other(world: &World, order: &[u8], socket: &mut Socket) -> Option<tokio::task::JoinHandle<()>> {
     let order = String::from_utf8(world.filled(order)).ok()?;
     let (word, rest) = order.split_once(' ')?;
@@ -99,7 +100,7 @@ async fn other(world: &World, order: &[u8], socket: &mut Socket) -> Option<tokio
                 .body(Body::from(parts.next().unwrap_or_default().to_owned()))
                 .ok()?;
             let front = world.front.clone();
-            // A message waits for the client to say that it has shown it.
+            // A message waits for the client's acknowledgement.
             Some(tokio::spawn(async move {
                 let answer = front.answer(request, ([127, 0, 0, 1], 50_001).into()).await;
                 assert!(!answer.status().is_server_error(), "{}", answer.status());
@@ -128,14 +129,14 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The client's end.
+/// The client's side of the connection.
 struct Socket {
     stream: DuplexStream,
-    /// What has come and is no whole frame yet.
+    /// Received bytes that are not a complete frame yet.
     read: Vec<u8>,
-    /// Neither side has closed it.
+    /// Whether neither side has closed it.
     open: bool,
-    /// The server has sent its close frame.
+    /// Whether the server has sent its close frame.
     closed: bool,
 }
 
@@ -152,7 +153,7 @@ impl Socket {
         let head = self.read.windows(4).position(|four| four == b"\r\n\r\n");
         match head {
             Some(end) if self.read.starts_with(b"HTTP/1.1 101") => drop(self.read.drain(..end + 4)),
-            // Refused, with an answer of HTTP, which is not for this target to judge.
+            // The handshake was refused with an HTTP response; other targets check these.
             _ => {
                 self.read.clear();
                 self.open = false;
@@ -161,11 +162,11 @@ impl Socket {
     }
 
     async fn write(&mut self, bytes: &[u8]) {
-        // Who is closed takes nothing any more; and who takes nothing does not hold us up.
+        // A closed connection takes nothing; do not wait for one that does not read.
         let _ = timeout(LETS_GO_WITHIN, self.stream.write_all(bytes)).await;
     }
 
-    /// Reads what comes until nothing more does.
+    /// Reads until nothing more arrives.
     async fn gather(&mut self) {
         while let Ok(read) = timeout(MOMENT, self.stream.read_buf(&mut self.read)).await {
             if read.unwrap_or(0) == 0 {
@@ -175,7 +176,7 @@ impl Socket {
         }
     }
 
-    /// Takes in what the server says, and sees that it is what it may say.
+    /// Reads the server's frames, and checks that they are valid.
     async fn listen(&mut self, world: &mut World) {
         self.gather().await;
         while let Some((opcode, payload)) = self.next() {
@@ -203,7 +204,7 @@ impl Socket {
         }
     }
 
-    /// The next whole frame.
+    /// The next complete frame.
     fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         let (first, second) = (*self.read.first()?, *self.read.get(1)?);
         assert!(first & 0xf0 == 0x80 && second < 128, "a server sends whole, unmasked frames");

@@ -1,5 +1,5 @@
-//! The gate, asked about the head of a request: who says what they are in Host, Origin,
-//! Authorization, Cookie, Sec-WebSocket-Protocol and what proxies add, and is let in.
+//! The gate, with the head of a request: which combinations of Host, Origin, Authorization,
+//! Cookie, Sec-WebSocket-Protocol and proxy headers it accepts.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use super::world::{Head, gate};
 
 const CLASSES: [Access; 6] = [Access::Register, Access::Own, Access::Script, Access::View, Access::Admin, Access::Page];
 
-/// On this machine, there and strict, on the network.
+/// The gates: local, local with `--strict`, and on the network.
 fn gates() -> &'static [Gate; 3] {
     static GATES: OnceLock<[Gate; 3]> = OnceLock::new();
     GATES.get_or_init(|| [gate(true, false), gate(true, true), gate(false, false)])
@@ -19,7 +19,7 @@ fn gates() -> &'static [Gate; 3] {
 pub fn drive(input: &[u8]) {
     let Some((mut head, _)) = Head::parse(input) else { return };
     head.headers.entry(header::HOST).or_insert(HeaderValue::from_static("localhost:8000"));
-    // Only a word of ours stands for a secret: nobody guesses one.
+    // Only a `$` word is replaced by a valid secret: random input cannot contain one.
     let knows_a_secret = input.contains(&b'$');
     for gate in gates() {
         for access in CLASSES {

@@ -1,10 +1,9 @@
-//! What comes from outside, given to the server's own code inside this process. Each module
-//! takes the bytes of one input, drives the code with them, and panics where an answer is
-//! not what was promised.
+//! The fuzz targets. Each module gives the bytes of one input to the server's code in this
+//! process, and panics where an answer is wrong.
 //!
-//! Inputs are text that a person can read and write, so that a kept one tells what it is
-//! about: `fuzz/corpus`. The fuzz targets use this, and so does `tests/it/torture/corpora.rs`,
-//! which replays what was kept.
+//! Inputs are readable text, so that a person can write and understand those in
+//! `fuzz/corpus`. The fuzzer uses these modules, and so does `tests/it/torture/corpora.rs`,
+//! which replays the corpus.
 
 pub mod bodies;
 pub mod filters;
@@ -14,10 +13,10 @@ pub mod paths;
 pub mod watcher;
 pub mod world;
 
-/// The inputs that are kept for each, by the name of its folder.
+/// The names of the targets; each has a folder in `fuzz/corpus`.
 pub const TARGETS: [&str; 6] = ["bodies", "filters", "frames", "heads", "paths", "watcher"];
 
-/// Drives the code that `target` stands for with one input.
+/// Runs one input of `target`.
 pub async fn drive(target: &str, input: &[u8]) {
     match target {
         "bodies" => bodies::drive(input).await,

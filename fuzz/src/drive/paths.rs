@@ -1,5 +1,5 @@
-//! One request as it comes: any method, any path, any headers, perhaps a body, at a server
-//! that stands under a path of its own and at one that does not.
+//! One request with any method, path and headers, with or without a body, to a server with a
+//! base path and to one without.
 
 use super::world::{Head, World};
 

@@ -1,50 +1,46 @@
-//! What a server says to the command line: frames of `/ws`, one a line, taken into the view
-//! that `watch` draws. The server is another machine's, and what it tells was said by
-//! anybody who may register a session.
+//! Frames of `/ws` as `sessionwatch watch` reads them, one per line. The view that it draws
+//! must be safe: the texts in the frames come from everybody who may register a session.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
-use sessionwatch::cli::ls::FilterArgs;
-use sessionwatch::cli::screen::{Link, View, draw};
-use sessionwatch::cli::store::Store;
-use sessionwatch::cli::table::paint;
+use sessionwatch::cli::filter::FilterArgs;
 use sessionwatch::cli::text::{escape, fit, json_line, width};
+use sessionwatch::cli::watch::screen::Screen;
 use sessionwatch::cli::wire::{DashboardFrame, EventPage, SessionFrame};
 
-/// Frames that one input holds at most.
+/// Most frames in an input.
 const FRAMES_MAX: usize = 64;
-/// Sizes of terminals: none to speak of, narrow, usual, wide.
-const SIZES: [(usize, usize); 5] = [(0, 0), (1, 4), (24, 6), (80, 25), (400, 50)];
+/// Sizes of terminals: tiny, narrow, usual, wide.
+const SIZES: [(u16, u16); 5] = [(0, 0), (1, 4), (24, 6), (80, 25), (400, 50)];
 
 pub fn drive(input: &[u8]) {
-    let mut store = Store::default();
-    let filter = FilterArgs { q: Some("a".to_owned()), ..FilterArgs::default() };
-    let everything = FilterArgs::default();
+    let mut all = Screen::new(FilterArgs::default(), true);
+    let mut some = Screen::new(FilterArgs { q: Some("a".to_owned()), ..FilterArgs::default() }, false);
     let mut local: DateTime<Utc> = "2026-11-22T08:10:00Z".parse().expect("a time");
     for line in input.split(|byte| *byte == b'\n').take(FRAMES_MAX) {
         let Ok(line) = std::str::from_utf8(line) else { continue };
         local += TimeDelta::seconds(1);
-        // The other two things that a server says are read the same way.
+        // Lists of sessions and log entries are read in the same way.
         let _ = serde_json::from_str::<SessionFrame>(line);
         let _ = serde_json::from_str::<EventPage>(line);
         if let Ok(value) = serde_json::from_str::<Value>(line) {
             assert!(!json_line(&value).contains(char::is_control), "a line of JSON steers the terminal");
         }
         if let Ok(frame) = serde_json::from_str::<DashboardFrame>(line) {
-            store.apply(frame, local);
+            all.apply(frame.clone(), local);
+            some.apply(frame, local);
         }
     }
-    let now = store.server_time(local);
-    for (columns, height) in SIZES {
-        for (filter, link) in [(&everything, Link::Live(None)), (&filter, Link::Lost(local))] {
-            let view = View { store: &store, filter, link, scroll: 1, now };
-            let lines = draw(&view, columns, height);
-            assert!(lines.len() <= height, "{} lines on {height}", lines.len());
+    some.lost(local);
+    for screen in [&mut all, &mut some] {
+        let now = screen.server_time(local);
+        for (columns, height) in SIZES {
+            let lines = screen.text(now, columns, height);
+            assert!(lines.len() <= usize::from(height), "{} lines on {height}", lines.len());
             for line in &lines {
-                let text = paint(line, false);
-                assert!(!text.contains(char::is_control), "{text:?} steers the terminal");
-                let wide: usize = line.iter().map(|cell| width(&cell.text)).sum();
-                assert!(wide <= columns, "{wide} columns on {columns}: {text:?}");
+                assert!(!line.contains(char::is_control), "{line:?} steers the terminal");
+                let wide = width(line);
+                assert!(wide <= usize::from(columns), "{wide} columns on {columns}: {line:?}");
             }
         }
     }

@@ -1,5 +1,5 @@
-//! A server without a port: the monitor over a store in memory, its front, and secrets that
-//! it knows. Its clock is moved by hand.
+//! A server without a port: the monitor with a store in memory, the HTTP front, and known
+//! secrets. Its clock is manual.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -24,18 +24,18 @@ use sessionwatch::routes::Front;
 use sessionwatch::timing::Timing;
 use sessionwatch::tokens::{self, Role, Tokens};
 
-/// The port that the server believes to listen on.
+/// The port that the server is configured with.
 const PORT: u16 = 8000;
-/// Longest answer that is looked at; the largest page has less.
+/// Longest answer that is checked; the largest page is shorter.
 const ANSWER_MAX: usize = 8 * 1_024 * 1_024;
 
-/// The tokens, and what stands for them in an input.
+/// The tokens, and the words that stand for them in an input.
 struct Secrets {
     tokens: Arc<Tokens>,
     words: Vec<(&'static str, String)>,
 }
 
-/// Made once for all inputs, since tokens are kept in a file.
+/// Made once for all inputs, since tokens are in a file.
 fn secrets() -> &'static Secrets {
     static SECRETS: OnceLock<Secrets> = OnceLock::new();
     SECRETS.get_or_init(|| {
@@ -58,8 +58,7 @@ fn secrets() -> &'static Secrets {
     })
 }
 
-/// The gate of a server: on this machine only, asking for tokens there too, or on the network
-/// behind a proxy.
+/// The gate of a server: local, local with `--strict`, or on the network behind a proxy.
 pub fn gate(loopback: bool, strict: bool) -> Gate {
     Gate {
         port: PORT,
@@ -79,7 +78,7 @@ pub struct World {
     pub app: Shared,
     pub front: Front,
     clock: Clock,
-    /// What stands for something that only the server knew, and what it is now.
+    /// The `$` words, each with the value from the server that replaces it.
     words: Vec<(&'static str, String)>,
 }
 
@@ -99,25 +98,25 @@ impl World {
         Self { app, front, clock, words: Vec::new() }
     }
 
-    /// Lets time pass on the server's clock, and the server see who is due.
+    /// Moves the server's clock, and lets it handle the deadlines that are due.
     pub async fn wait(&self, time: Duration) {
         self.clock.advance(time);
         self.app.monitor.sweep().await;
     }
 
-    /// From now on `word` in an input stands for `what`.
+    /// Makes `word` stand for `what` in the rest of the input.
     pub fn learn(&mut self, word: &'static str, what: &Value) {
         let Some(what) = what.as_str() else { return };
         self.words.retain(|(known, _)| *known != word);
         self.words.push((word, what.to_owned()));
     }
 
-    /// The input with its words replaced by what they stand for.
+    /// The input with its words replaced by their values.
     pub fn filled(&self, input: &[u8]) -> Vec<u8> {
         fill(input, self.words.iter())
     }
 
-    /// Answers a request, and judges the answer. Tells the status and the JSON of it.
+    /// Answers a request, and checks the answer. Returns its status and JSON.
     pub async fn ask(&mut self, request: Request, peer: SocketAddr) -> (StatusCode, Value) {
         let asked = format!("{} {}", request.method(), request.uri());
         let head = request.method() == Method::HEAD;
@@ -129,7 +128,7 @@ impl World {
         assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{asked}");
         let kind = headers.get(header::CONTENT_TYPE).map_or("", |kind| kind.to_str().expect("a type is text"));
         if kind.starts_with("text/event-stream") {
-            // It goes on until the session ends.
+            // An event stream goes on until its session ends.
             return (status, Value::Null);
         }
         let body = http_body_util::Limited::new(body, ANSWER_MAX).collect().await;
@@ -151,7 +150,7 @@ impl World {
         (status, json)
     }
 
-    /// Ends the server, and sees that it takes everything with it.
+    /// Ends the server, and checks that none of its tasks is left.
     pub async fn end(self) {
         self.app.monitor.shutdown().await;
         drop(self);
@@ -188,8 +187,8 @@ fn fill<'a>(input: &[u8], words: impl Iterator<Item = &'a (&'static str, String)
     filled
 }
 
-/// The head of a request: `GET /path`, with `@192.0.2.9 ` in front of it where it comes from
-/// there, and a header a line. What hyper would not take is left out.
+/// The head of a request: `GET /path`, with the client's address as an optional prefix
+/// `@192.0.2.9 `, and one header per line. Headers that hyper would refuse are left out.
 pub struct Head {
     pub method: Method,
     pub uri: Uri,
@@ -199,7 +198,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// The head, and what stands behind the empty line after it.
+    /// Splits a text into the head and the body after the empty line.
     pub fn parse(input: &[u8]) -> Option<(Self, &[u8])> {
         let (head, body) = match input.windows(2).position(|two| two == b"\n\n") {
             Some(end) => (&input[..end], &input[end + 2..]),
@@ -228,7 +227,7 @@ impl Head {
         Some((Self { method, uri, version, headers, peer: SocketAddr::new(from, 50_000) }, body))
     }
 
-    /// The request. Without a word on it, it names the right host.
+    /// The request. Without a Host header it gets the right one.
     pub fn request(self, body: Vec<u8>) -> (Request, SocketAddr) {
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = self.method;

@@ -136,8 +136,8 @@ impl PostgresTurn {
     async fn begin_epoch(&mut self) {
         let Some(mut guard) = self.link.take() else { return };
         if let Some(link) = guard.as_ref() {
-            let done = link.client.batch_execute(&format!("{NEW_EPOCH}; COMMIT"));
-            let _ = timeout(FLIGHT_WITHIN, done).await;
+            let sql = format!("{NEW_EPOCH}; COMMIT");
+            let _ = timeout(FLIGHT_WITHIN, link.client.batch_execute(&sql)).await;
         }
         *guard = None;
     }

@@ -1,9 +1,10 @@
-//! Checkpoints: what is committed moves from the WAL into the database file beside the
-//! commits, on a connection of its own, so that none of them waits for it.
+//! Checkpoints: they copy committed pages from the WAL into the database file. They run on a
+//! connection of their own, so that no commit waits for them.
 //!
-//! SQLite starts the WAL anew only when a checkpoint has caught up with it, which one that
-//! runs beside a busy writer never does. So now and then the writer does the little that
-//! is left itself (<https://www.sqlite.org/wal.html>, "Avoiding Excessively Large WAL Files").
+//! SQLite starts again at the head of the WAL only after a checkpoint has copied all of it.
+//! Beside a busy writer a checkpoint never gets that far. So when the WAL is long, the writer
+//! copies the small rest itself (<https://www.sqlite.org/wal.html>, "Avoiding Excessively
+//! Large WAL Files").
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -13,18 +14,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rusqlite::hooks::Wal;
 use tokio_rusqlite::Connection;
 
-/// Pages of the WAL that make a checkpoint worth while: 4 MiB.
+/// New pages in the WAL after which a checkpoint starts: 4 MiB.
 const WORTH_WHILE: usize = 1_000;
-/// Pages after which the writer sees to it that the WAL starts anew: 32 MiB.
+/// Pages in the WAL after which the writer itself runs a checkpoint: 32 MiB.
 const LONG: usize = 8_000;
 
 thread_local! {
-    /// How many pages the WAL had after the last commit of this thread's connection.
+    /// The pages in the WAL after the last commit of this thread's connection.
     static PAGES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Takes the place of SQLite's own checkpoints, which the writer would wait for.
-pub(super) fn by_hand(writer: &rusqlite::Connection) {
+/// Turns off SQLite's automatic checkpoints, which run inside a commit.
+pub(super) fn replace_automatic(writer: &rusqlite::Connection) {
     writer.wal_hook(Some(note));
 }
 
@@ -33,14 +34,14 @@ fn note(_: &Wal, pages: c_int) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The pages in the WAL after a commit of the writer, which first does what is left to be
-/// done when there are very many.
+/// To be called after each commit of the writer: returns the pages in the WAL, and runs a
+/// checkpoint where they are very many.
 pub(super) fn after_commit(writer: &rusqlite::Connection) -> usize {
     let pages = PAGES.get();
     if pages >= LONG {
-        // Where it cannot (somebody reads), the next commit tries again.
+        // While a reader prevents it, each commit tries again.
         if let Err(error) = checkpoint(writer) {
-            tracing::warn!(%error, "the WAL could not be emptied; it grows until it can");
+            tracing::warn!(%error, "a checkpoint of the long WAL failed; it grows until one succeeds");
         }
     }
     pages
@@ -50,11 +51,11 @@ fn checkpoint(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
-/// Who makes the checkpoints.
+/// The connection that runs the checkpoints.
 pub(super) struct Checkpoints {
     connection: Connection,
     under_way: Arc<AtomicBool>,
-    /// Up to which page of the WAL they have come.
+    /// The pages in the WAL when the last checkpoint started.
     reached: AtomicUsize,
 }
 
@@ -66,7 +67,7 @@ impl Checkpoints {
     /// Starts a checkpoint where the WAL has grown enough since the last one.
     pub(super) fn consider(&self, pages: usize) {
         let reached = self.reached.load(Ordering::Relaxed);
-        // Fewer than before: it has started anew.
+        // Fewer pages than before: SQLite has started again at the head of the WAL.
         let reached = if pages < reached { 0 } else { reached };
         if pages - reached < WORTH_WHILE || self.under_way.swap(true, Ordering::Relaxed) {
             return;
@@ -75,7 +76,7 @@ impl Checkpoints {
         let (connection, under_way) = (self.connection.clone(), self.under_way.clone());
         tokio::spawn(async move {
             if let Err(error) = connection.call(|connection| checkpoint(connection)).await {
-                tracing::warn!(%error, "a checkpoint failed; what is committed stays in the WAL until the next");
+                tracing::warn!(%error, "a checkpoint failed; committed pages stay in the WAL until the next one");
             }
             under_way.store(false, Ordering::Relaxed);
         });

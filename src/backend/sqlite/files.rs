@@ -1,4 +1,5 @@
-//! The database's files: one name, one server, one reader.
+//! The database's files: their canonical name, the lock against a second server, and their
+//! modes.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::ErrorKind;
@@ -11,31 +12,31 @@ fn beside(path: &Path, more: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The name that all names of this file lead to. SQLite keeps its WAL by the name, so that
-/// two names of one file would be two WALs.
-pub(super) fn real(path: &Path) -> Result<PathBuf, String> {
+/// The canonical name of the file. SQLite derives the WAL's name from the name of the
+/// database, so the same database under two names would have two WALs.
+pub(super) fn canonical(path: &Path) -> Result<PathBuf, String> {
     let real = match path.canonicalize() {
         Ok(real) => real,
-        // Not there yet; its folder has to be.
+        // The file may be missing; its folder must exist.
         Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let folder = folder.canonicalize().map_err(|error| {
                 format!("{} cannot be used ({error}); is the folder there and writable?", folder.display())
             })?;
-            folder.join(path.file_name().ok_or("it names no file")?)
+            folder.join(path.file_name().ok_or("it is not the name of a file")?)
         }
-        Err(error) => return Err(format!("its name leads nowhere ({error})")),
+        Err(error) => return Err(format!("its name cannot be resolved ({error})")),
     };
     match std::fs::metadata(&real) {
         Ok(data) if data.is_file() && data.nlink() > 1 => Err(format!(
-            "the file has {} names (hard links), and by another one a second server could open it; remove the others, or copy it",
+            "the file has {} names (hard links), and a second server could open it under another one; remove the others, or copy the file",
             data.nlink()
         )),
         _ => Ok(real),
     }
 }
 
-/// Keeps a second server out.
+/// Locks the database against a second server, until the result is dropped.
 pub(super) fn lock(path: &Path) -> Result<File, String> {
     let name = beside(path, "-lock");
     let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&name);
@@ -50,8 +51,9 @@ pub(super) fn lock(path: &Path) -> Result<File, String> {
     }
 }
 
-/// Makes the database where it is not there yet, for its owner alone; what an older version
-/// or another hand has left open to others is closed. SQLite gives the WAL the database's mode.
+/// Makes the database file, if it is missing, with the mode 0600. Where it, its WAL or its
+/// lock are open to other users, removes these permissions: an older version may have left
+/// them. SQLite gives a new WAL the mode of the database.
 pub(super) fn keep_private(path: &Path) -> Result<(), String> {
     match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
         Ok(_) => {}

@@ -1,18 +1,19 @@
-//! What is old, or too much, goes: the rows of the log, tombstones, counts.
+//! Deletes old rows: log entries, tombstones and counts; also log entries where the log is
+//! too large.
 
 use rusqlite::{Connection, Transaction, params};
 
 use crate::backend::Keep;
 use crate::change::Kind;
 
-/// Rows that one call may forget, so that no commit waits long behind it.
+/// Most rows that one call deletes, so that no commit waits long for it.
 const AT_ONCE: usize = 2_000;
 
-/// Forgets what `keep` does not keep; true when there may be more.
+/// Deletes what is outside `keep`; returns whether there may be more to delete.
 pub(super) fn forget(connection: &mut Connection, keep: Keep) -> rusqlite::Result<bool> {
     let too_large = log_bytes(connection, keep.log_bytes)? > keep.log_bytes;
     let transaction = connection.transaction()?;
-    // The newest line always stays: the next `seq` goes on from it.
+    // The newest entry always stays: the next `seq` continues from it.
     let old = transaction.execute(
         "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < (SELECT max(seq) FROM events) ORDER BY seq LIMIT ?1) AND at < ?2",
         params![AT_ONCE as i64, keep.events.0],
@@ -25,8 +26,8 @@ pub(super) fn forget(connection: &mut Connection, keep: Keep) -> rusqlite::Resul
     Ok(old == AT_ONCE || oldest > 0)
 }
 
-/// How much of the file the log takes, free pages not counted. Only where the whole file is
-/// larger than `most` are the other tables measured, which means reading them.
+/// The size of the log in bytes, without free pages. Only where the whole file is larger than
+/// `most`, the other tables are measured: that reads them.
 fn log_bytes(connection: &Connection, most: u64) -> rusqlite::Result<u64> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let used = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
@@ -41,7 +42,7 @@ fn log_bytes(connection: &Connection, most: u64) -> rusqlite::Result<u64> {
     Ok(used.saturating_sub(u64::try_from(others).unwrap_or(0)))
 }
 
-/// Forgets the oldest lines; those of kills and removals only when there are no others.
+/// Deletes the oldest entries; those of kills and removals only when there are no others.
 fn forget_oldest(transaction: &Transaction<'_>) -> rusqlite::Result<usize> {
     let (last, first): (Vec<Kind>, Vec<Kind>) = Kind::LOGGED.into_iter().partition(|kind| kind.is_kept_longest());
     for kinds in [first, last] {

@@ -1,9 +1,10 @@
-//! Sessions kept in one SQLite file.
+//! The store in one SQLite file.
 //!
-//! WAL with `synchronous=FULL`: a commit that has returned is on the disk, not only
-//! with the kernel. One connection writes, another reads the log, so that a long look
-//! back holds up nobody, a third reads single sessions, and a fourth empties the WAL. A lock on a file beside the database
-//! keeps a second server out for as long as this process lives, however it dies.
+//! WAL with `synchronous=FULL`: when a commit has returned, it is on the disk and not only in
+//! the kernel's cache. There are four connections: one writes, one reads the log (so that a
+//! long query delays nothing else), one reads single sessions, and one runs checkpoints. A
+//! lock on a file beside the database prevents a second server; the kernel releases it when
+//! the process ends, also after a crash.
 
 mod checkpoints;
 mod files;
@@ -36,15 +37,16 @@ use checkpoints::Checkpoints;
 /// The store in a SQLite file.
 pub struct Sqlite {
     writer: Connection,
-    /// Reads single sessions; the log has a reader of its own, so that no look back delays them.
+    /// Reads single sessions. The log has its own reader, so that a long query does not delay
+    /// these reads.
     lookups: Connection,
     log: Connection,
     checkpoints: Checkpoints,
-    /// Held, never read: the kernel lets go of it when the process ends.
+    /// Holds the lock; the kernel releases it when the process ends.
     _lock: File,
 }
 
-/// Why a database cannot be opened, as a sentence for who started the server.
+/// Why the database cannot be opened; the text is for the user who starts the server.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use the database {path}: {why}")]
 pub struct OpenError {
@@ -53,23 +55,24 @@ pub struct OpenError {
 }
 
 impl Sqlite {
-    /// Opens the file, or makes it, and brings its schema up to date.
+    /// Opens the file, or makes it, and migrates its schema.
     ///
     /// # Errors
-    /// Another server uses it; it is not a database, damaged, or of a newer version;
-    /// the folder cannot be written.
+    /// Another server uses it; it is not a database, is damaged, or belongs to a newer
+    /// version; the folder cannot be written.
     pub async fn open(path: &Path) -> std::result::Result<Self, OpenError> {
         Self::open_with_vfs(path, None).await
     }
 
-    /// As [`Sqlite::open`], on a file layer of one's own: the tests cut the power with it.
+    /// As [`Sqlite::open`], with another SQLite VFS (file layer). Tests simulate a power cut
+    /// with it.
     ///
     /// # Errors
     /// As [`Sqlite::open`].
     pub async fn open_with_vfs(path: &Path, vfs: Option<&str>) -> std::result::Result<Self, OpenError> {
         let failed = |why: String| OpenError { path: path.display().to_string(), why };
-        // By its one true name, so that the lock is the file's and not a name's.
-        let path = &files::real(path).map_err(failed)?;
+        // By its canonical name: the lock belongs to the file, whatever name it is opened by.
+        let path = &files::canonical(path).map_err(failed)?;
         let lock = files::lock(path).map_err(failed)?;
         if vfs.is_none() {
             files::keep_private(path).map_err(failed)?;
@@ -79,7 +82,7 @@ impl Sqlite {
             .call(|connection| {
                 schema::refuse_original(connection)?;
                 prepare(connection).map_err(|error| explain(&error))?;
-                checkpoints::by_hand(connection);
+                checkpoints::replace_automatic(connection);
                 schema::migrate(connection)
             })
             .await;
@@ -121,10 +124,10 @@ fn prepare(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
-    // 32 MiB: the pages of the sessions of a busy server.
+    // 32 MiB, enough for the pages of all sessions of a busy server.
     connection.pragma_update(None, "cache_size", -32_768)?;
     connection.set_prepared_statement_cache_capacity(64);
-    // Reads the schema, so that a file that is no database is refused here.
+    // Reads the schema, so that a file that is not a database is refused here.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
     Ok(())
 }
@@ -184,7 +187,8 @@ impl Backend for Sqlite {
 
     fn beats(&self, beats: Vec<(SessionId, Timestamp)>) -> BoxFuture<'_, Result<()>> {
         async move {
-            // In the order of the table, so that neighbours share the pages that are written.
+            // In the order of the table, so that neighbours are on the same pages and fewer
+            // pages are written.
             let sort = move || {
                 let mut beats = beats;
                 beats.sort_unstable_by(|one, other| one.0.cmp(&other.0));
@@ -192,7 +196,7 @@ impl Backend for Sqlite {
             };
             let sorted = tokio::task::spawn_blocking(sort).await;
             let beats = sorted.map_err(|error| Error::Storage(error.to_string()))?;
-            // In slices, so that a commit never waits behind more than one of them.
+            // In slices, so that a commit waits for one slice at most.
             for slice in beats.chunks(1_000) {
                 let slice = slice.to_vec();
                 self.write(move |connection| write::beats(connection, &slice)).await?;
@@ -220,7 +224,7 @@ impl Backend for Sqlite {
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         async move {
-            // The last one out empties the WAL, so the writer goes last.
+            // The connection that closes last runs the final checkpoint, so the writer is last.
             self.lookups.clone().close().await.map_err(|error| storage(&error))?;
             self.log.clone().close().await.map_err(|error| storage(&error))?;
             self.checkpoints.close().await.map_err(|error| storage(&error))?;

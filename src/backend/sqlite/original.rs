@@ -1,4 +1,4 @@
-//! Reads the sessions out of the database of the system that sessionwatch replaces.
+//! Reads the sessions from the database of the system that sessionwatch replaces.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use crate::clock::{Mono, Timestamp};
 use crate::fields;
 use crate::session::{Kill, Pulse, Session, SessionId, Status};
 
-/// The columns that the table has to have.
+/// The columns by which its table of sessions is recognised.
 const NEEDED: [&str; 3] = ["session_id", "app_name", "start_time"];
 
-/// What stands in the file: sessions, and how many rows could not be read.
+/// The content of the file.
 pub struct Original {
-    /// The sessions that were live.
+    /// The sessions.
     pub sessions: Vec<Session>,
-    /// Rows without an app, or with an id or a time that is none.
+    /// The number of rows without a valid id, app or start time.
     pub unreadable: usize,
 }
 
-/// How times without a zone are meant.
+/// The time zone of times without a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NaiveTimes {
-    /// As UTC.
+    /// UTC.
     Utc,
-    /// In the time zone of this machine.
+    /// The time zone of this machine.
     Local,
 }
 
-/// Reads a file, which stays as it is.
+/// Reads a file, without changing it.
 ///
 /// # Errors
 /// It cannot be read, or has no table of sessions.
@@ -69,7 +69,7 @@ fn table(connection: &Connection) -> rusqlite::Result<Option<String>> {
     Ok(None)
 }
 
-/// Whether a file that has no schema of ours has a table of sessions all the same.
+/// Whether the file has the original's table of sessions.
 pub(super) fn is_original(connection: &Connection) -> bool {
     table(connection).is_ok_and(|table| table.is_some())
 }
@@ -85,7 +85,7 @@ fn session(row: &Row<'_>, naive: NaiveTimes, now: Timestamp) -> Option<Session> 
         let clean = fields::clean(&text(column)?, fields::NAME_MAX);
         fields::optional(column, Some(&clean), fields::NAME_MAX).ok()?
     };
-    // What that system called stale was computed as it is here.
+    // There too `stale` is computed from the last heartbeat, so it is not a reported status.
     let reported = text("status").filter(|status| status != "stale").unwrap_or_default();
     let status = fields::status(&fields::clean_status(&reported)).unwrap_or(Status::Idle);
     let task = optional("current_task");
@@ -133,8 +133,8 @@ fn text_of(value: ValueRef<'_>) -> Option<String> {
     }
 }
 
-/// A time as Python writes it (`2026-11-27T14:03:00.123456`, with or without a zone, with a
-/// space for the `T`), or in seconds since 1970.
+/// Parses a time as Python writes it (`2026-11-27T14:03:00.123456`, with or without a zone,
+/// also with a space instead of the `T`), or in seconds since 1970.
 fn time_of(value: ValueRef<'_>, naive: NaiveTimes) -> Option<Timestamp> {
     let text = text_of(value)?.replacen(' ', "T", 1);
     if let Some(seconds) = text.parse().ok().filter(|seconds: &f64| seconds.is_finite()) {

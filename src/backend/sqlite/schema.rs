@@ -1,5 +1,5 @@
-//! The numbered migrations. One that has shipped is never edited: the next change
-//! of the schema is the next entry of the list.
+//! The numbered migrations. A released one is never edited: each change of the schema is a
+//! new entry at the end of the list.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -73,26 +73,26 @@ const MIGRATIONS: &[&str] = &[
     ",
 ];
 
-/// Refuses the database of the monitor that this program replaces, before anything in it is
+/// Refuses the database of the system that sessionwatch replaces, before anything in it is
 /// changed.
 ///
 /// # Errors
-/// It is one.
+/// It is such a database.
 pub(super) fn refuse_original(connection: &Connection) -> Result<(), String> {
     let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
     if version == Ok(0) && super::original::is_original(connection) {
         return Err(
-            "it is the database of the monitor that sessionwatch replaces; give sessionwatch a file of its own with --db, and take the sessions over with `sessionwatch import`"
+            "it is the database of the monitor that sessionwatch replaces; give sessionwatch a file of its own with --db, and copy the sessions with `sessionwatch import`"
                 .to_owned(),
         );
     }
     Ok(())
 }
 
-/// Brings a database up to the newest migration, all of them in one transaction.
+/// Applies all missing migrations in one transaction.
 ///
 /// # Errors
-/// SQLite's, or a database that a newer version of this program has written.
+/// SQLite's errors, or the database belongs to a newer version of this program.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
     let version: usize = connection
         .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
@@ -123,7 +123,7 @@ mod tests {
     use crate::backend::sqlite::Sqlite;
     use crate::clock::Timestamp;
 
-    /// A file as the first version of the schema left it, with a live session and a killed one.
+    /// Makes a database with the first version of the schema, a live session and a killed one.
     fn of_the_first_version(path: &std::path::Path) {
         let connection = Connection::open(path).expect("it is made");
         connection.execute_batch(MIGRATIONS[0]).expect("the first migration");

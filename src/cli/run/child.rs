@@ -1,8 +1,8 @@
 //! The command itself: its process group, its signals, its terminal, its end.
 //!
-//! It runs in a process group of its own, so that a kill reaches all it has started and not us. On a terminal that
-//! takes what a shell does for a job: the group is handed the foreground, so that it may read and Ctrl-C goes to it,
-//! and when it stops (Ctrl-Z) we stop too, so that the shell that runs us has its prompt.
+//! It runs in a process group of its own, so that a kill reaches every process that it has started, and not us. On a
+//! terminal we do what a shell does for a job: the group becomes the foreground group, so that it can read and gets
+//! Ctrl-C. When it stops (Ctrl-Z) we stop too, so that the shell that runs us shows its prompt.
 
 use std::{
     ffi::OsString,
@@ -30,33 +30,33 @@ use tokio::{
 
 use super::{super::text::escape, complain, link::Kill};
 
-/// Between two looks whether a killed group has gone: its members are not our children, so nobody wakes us.
+/// How often we check whether a killed group is gone. Its members are not our children, so no signal tells us.
 const GROUP_CHECK: Duration = Duration::from_millis(25);
-/// How long processes that got SIGKILL may take to vanish; zombies that nobody reaps are not waited for.
+/// How long we wait for processes after SIGKILL. Zombies that nobody reaps would never go.
 const REAP_LIMIT: Duration = Duration::from_millis(500);
 
-/// A command that runs.
+/// A running command.
 pub(super) struct Child {
     process: tokio::process::Child,
-    /// The process, and its group of the same number.
+    /// The process id, which is also the id of its group.
     pid: Pid,
     signals: Signals,
     terminal: Option<Terminal>,
 }
 
 impl Child {
-    /// Starts `command` with our standard input, output and error, and our environment; without our token unless told.
+    /// Starts `command` with our standard streams and our environment; `pass_token` says whether our token stays in it.
     ///
     /// # Errors
-    /// The system's, where it cannot be started.
+    /// The system's error, where it cannot be started.
     pub(super) fn spawn(command: &[OsString], pass_token: bool) -> io::Result<Self> {
         let (program, args) = command.split_first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        // Before the command starts, so that no signal finds us unprepared and leaves the command without us.
+        // Before the command starts: a signal without a handler would end us and leave the command alone.
         let signals = Signals::new()?;
         let mut process = Command::new(program);
         process.args(args).process_group(0).kill_on_drop(false);
         if !pass_token {
-            // What it runs may be anybody's code, and the token registers sessions or more.
+            // The command may be foreign code, and the token allows to register sessions or more.
             process.env_remove("SESSIONWATCH_TOKEN").env_remove("SESSIONWATCH_TOKEN_FILE");
         }
         let process = process.spawn()?;
@@ -66,8 +66,8 @@ impl Child {
             .ok_or_else(|| io::Error::other("the command has no process id"))?;
         let terminal = Terminal::open(pid);
         if let Some(terminal) = &terminal {
-            // With a pipe at the other end somebody else may need the terminal (`run … | less`): then it is handed over
-            // only when the command asks for it, by stopping.
+            // In a pipe another command may need the terminal (`run … | less`). Then the command gets it only when it
+            // asks for it, by stopping.
             if io::stdin().is_terminal() && io::stdout().is_terminal() {
                 terminal.hand_over();
             }
@@ -80,11 +80,11 @@ impl Child {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
-    /// Waits for the end of the command, passing signals on and obeying a kill; its exit status as a shell tells it.
+    /// Waits for the end of the command, passes signals on and carries out a kill; how the command ended.
     ///
     /// # Errors
-    /// Where the system cannot wait for it or has no more signal handlers.
-    pub(super) async fn see_through(mut self, mut kills: mpsc::Receiver<Kill>, grace: Duration) -> io::Result<Ending> {
+    /// The system's error, where it cannot wait for the command.
+    pub(super) async fn wait(mut self, mut kills: mpsc::Receiver<Kill>, grace: Duration) -> io::Result<Ending> {
         let mut deadline: Option<Instant> = None;
         let status = loop {
             tokio::select! {
@@ -94,7 +94,7 @@ impl Child {
                     deadline = Some(Instant::now() + grace);
                     adopt_orphans();
                     self.signal_group(Signal::TERM);
-                    // A stopped command could not act on it.
+                    // A stopped command could not handle it.
                     self.signal_group(Signal::CONT);
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
@@ -116,11 +116,11 @@ impl Child {
     }
 
     fn signal_group(&self, signal: Signal) {
-        // Gone already is what a kill wants.
+        // An error means that the group is gone already.
         let _ = kill_process_group(self.pid, signal);
     }
 
-    /// After a kill: what the command has started ends with it.
+    /// After a kill: ends the other processes of the group.
     async fn clear_group(&self, deadline: Instant) {
         while !self.group_is_gone() && Instant::now() < deadline {
             sleep(GROUP_CHECK).await;
@@ -132,9 +132,9 @@ impl Child {
         }
     }
 
-    /// Whether nobody of the group is left; asked only after the command itself was waited for.
+    /// Whether the group has no process left; called only after the command itself was waited for.
     fn group_is_gone(&self) -> bool {
-        // What we have adopted is ours to wait for, or it would count as there for ever.
+        // We have to reap adopted processes, or they would count as present for ever.
         let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         while let Ok(Some(_)) = waitid(WaitId::Pgid(Some(self.pid)), ended) {}
         test_kill_process_group(self.pid).is_err()
@@ -142,9 +142,9 @@ impl Child {
 
     fn pass_on(&self, event: Event) {
         match event {
-            // What a terminal would send to the whole group.
+            // A terminal sends these to the whole group.
             Event::Group(signal) => self.signal_group(signal),
-            // What somebody sends to one process reaches that one process, as if we were not there.
+            // These are sent to one process, and so only the command gets them.
             Event::Process(signal) => {
                 let _ = kill_process(self.pid, signal);
             }
@@ -159,7 +159,7 @@ impl Child {
         }
     }
 
-    /// Where the command has stopped: give it the terminal if that is what it waits for, else stop as it did.
+    /// Handles a stop of the command: gives it the terminal if it waits for that, else stops as well.
     fn follow_stop(&self) {
         let stopped = waitid(WaitId::Pid(self.pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG);
         let Ok(Some(status)) = stopped else { return };
@@ -172,21 +172,21 @@ impl Child {
         } else if wants_terminal || signal == Signal::TSTP.as_raw() {
             terminal.take_back();
             if getsid(None).is_ok_and(|session| session == getpid()) {
-                // Nobody is above us who could wake us again.
+                // We lead the session: no shell could continue us.
                 terminal.hand_over();
                 self.signal_group(Signal::CONT);
             } else {
-                // We go on here when the shell continues us, and hear of it as Event::Continued.
+                // When the shell continues us, we go on here and get Event::Continued.
                 let _ = kill_current_process_group(Signal::STOP);
             }
         }
     }
 }
 
-/// Makes what the dying command leaves behind our children, so that their end shows at once and not when init looks.
+/// Makes orphaned processes of the command our children, so that we notice their end at once.
 fn adopt_orphans() {
     #[cfg(target_os = "linux")]
-    // Without it, their end shows a little later.
+    // Where it fails, we notice their end a little later.
     let _ = rustix::process::set_child_subreaper(Some(getpid()));
 }
 
@@ -198,12 +198,12 @@ fn kill_notice(kill: &Kill) -> String {
     }
 }
 
-/// How the command ended, and so how we do.
+/// How the command ended. We end the same way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ending {
-    /// The exit status as a shell tells it.
+    /// The exit status as a shell reports it.
     pub(super) code: i32,
-    /// Ctrl-C on the terminal ended it.
+    /// Whether Ctrl-C on the terminal ended it.
     interrupted: bool,
 }
 
@@ -211,7 +211,7 @@ impl Ending {
     /// Ends this program the same way.
     pub(super) fn exit(self) -> ! {
         if self.interrupted {
-            // To whoever looks at `$?` this is 130 as well; but only so a shell's loop around us ends with Ctrl-C.
+            // `$?` is 130 either way. But only a death by the signal ends a shell's loop around us, as Ctrl-C should.
             set_handling(Signal::INT, libc::SIG_DFL);
             let _ = kill_process(getpid(), Signal::INT);
         }
@@ -219,16 +219,16 @@ impl Ending {
     }
 }
 
-/// The status as a shell tells it: 128 and the signal's number where one ended the command.
+/// The exit status as a shell reports it: 128 plus the signal's number where a signal ended the command.
 fn exit_code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
 }
 
-/// The terminal that we and the command share.
+/// The terminal, shared with the command.
 struct Terminal {
     file: File,
     theirs: Pid,
-    /// Whether the command was ever given it, and so wants it back when the job is continued.
+    /// Whether the command ever had it, and so gets it again when the job is continued.
     lent: AtomicBool,
 }
 
@@ -236,8 +236,8 @@ impl Terminal {
     /// The controlling terminal, where there is one.
     fn open(theirs: Pid) -> Option<Self> {
         let file = File::options().read(true).write(true).open("/dev/tty").ok()?;
-        // Taking the terminal back from the background would stop us otherwise. The command was started before, so
-        // that it does not inherit this.
+        // Otherwise taking the terminal back from the background would stop us. The command is already running, so it
+        // does not inherit this.
         set_handling(Signal::TTOU, libc::SIG_IGN);
         Some(Self { file, theirs, lent: AtomicBool::new(false) })
     }
@@ -250,7 +250,7 @@ impl Terminal {
         self.foreground() == Some(self.theirs)
     }
 
-    /// Makes the command the foreground job, if that is ours to give.
+    /// Makes the command the foreground job, if we are it now.
     fn hand_over(&self) -> bool {
         let lent = self.foreground() == Some(getpgrp()) && tcsetpgrp(&self.file, self.theirs).is_ok();
         self.lent.fetch_or(lent, Ordering::Relaxed);
@@ -260,16 +260,16 @@ impl Terminal {
     /// Makes us the foreground job again, if the command was it.
     fn take_back(&self) {
         if self.is_theirs() {
-            // The terminal may have hung up, which ends everything here anyway.
+            // The terminal may have hung up. Then everything on it ends anyway.
             let _ = tcsetpgrp(&self.file, getpgrp());
         }
     }
 }
 
-/// Sets a signal to be ignored (`SIG_IGN`) or to do what it does by itself (`SIG_DFL`).
+/// Sets a signal to be ignored (`SIG_IGN`) or to its default action (`SIG_DFL`).
 #[allow(unsafe_code, reason = "no safe call sets how a signal is handled")]
 fn set_handling(kind: Signal, handling: libc::sighandler_t) {
-    // SAFETY: neither of the two runs code of ours.
+    // SAFETY: neither of the two runs our code.
     unsafe {
         libc::signal(kind.as_raw(), handling);
     }
@@ -285,7 +285,7 @@ fn is_ignored(kind: Signal) -> bool {
     }
 }
 
-/// What a signal asks of us.
+/// What to do about a signal.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Group(Signal),
@@ -294,7 +294,7 @@ enum Event {
     Continued,
 }
 
-/// The signals that we pass on or act on, from now until the end of the program.
+/// The signals that we pass on or handle.
 struct Signals(Vec<(unix::Signal, Event)>);
 
 impl Signals {
@@ -305,7 +305,7 @@ impl Signals {
             [Signal::TERM, Signal::HUP, Signal::USR1, Signal::USR2].map(|signal| (signal, Event::Process(signal)));
         let own = [(Signal::CHILD, Event::ChildChanged), (Signal::CONT, Event::Continued)];
         let all = group.into_iter().chain(process).chain(own);
-        // What we were started to ignore (nohup, a script's background job), the command is to ignore as well.
+        // Signals that our parent made us ignore (nohup, a script's background job) are ignored by the command as well.
         let heeded = all.filter(|(kind, _)| !is_ignored(*kind));
         heeded
             .map(|(kind, event)| Ok((signal(SignalKind::from_raw(kind.as_raw()))?, event)))
@@ -330,7 +330,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exit_codes_are_a_shells() {
+    fn exit_codes_are_those_of_a_shell() {
         assert_eq!(exit_code(ExitStatus::from_raw(3 << 8)), 3);
         assert_eq!(exit_code(ExitStatus::from_raw(libc::SIGTERM)), 143);
         assert_eq!(exit_code(ExitStatus::from_raw(libc::SIGKILL)), 137);

@@ -1,5 +1,5 @@
-//! The wrapped command's line to the monitor: registered while it runs, over a socket, or beat by beat where a socket
-//! is refused; back by itself after every break; and never in the command's way.
+//! The connection of a command's session to the server: over a socket, or by HTTP heartbeats where a socket is refused.
+//! It connects again after every break, and never delays the command.
 
 use std::time::Duration;
 
@@ -28,29 +28,29 @@ const REGISTER_LIMIT: Duration = Duration::from_secs(5);
 /// After this much silence from a server that pings every 20 s, the socket is dead.
 const SILENCE_LIMIT: Duration = Duration::from_secs(50);
 
-/// What the session is, as the monitor shows it.
+/// The fields of the session's registration.
 #[derive(Debug, Clone)]
 pub(super) struct Registration {
     pub(super) app: String,
     pub(super) task: String,
     pub(super) user: Option<String>,
     pub(super) meta: Map<String, Value>,
-    /// Tell what goes wrong with the monitor, which is not the command's affair.
+    /// Whether problems with the server are printed.
     pub(super) verbose: bool,
 }
 
 /// A request to end the command.
 #[derive(Debug, Clone)]
 pub(super) struct Kill {
-    /// Named in the acknowledgement; none where the session was found to be killed already.
+    /// The request's id, for the acknowledgement; none where the session was killed and removed before.
     kill_id: Option<String>,
     pub(super) by: Option<String>,
     pub(super) reason: Option<String>,
 }
 
-/// Keeps the session on the monitor until `over` says with which status the command ended, then tells that.
+/// Keeps the session registered until `over` brings the command's exit status, then reports that.
 ///
-/// Kills go to `kills`; the acknowledgement follows when the command is over.
+/// Kill requests go to `kills`; each is acknowledged when the command has ended.
 pub(super) async fn keep(
     api: Api,
     registration: Registration,
@@ -58,12 +58,12 @@ pub(super) async fn keep(
     mut over: oneshot::Receiver<i32>,
 ) {
     let id = Uuid::new_v4().to_string();
-    let mut link = Link { buried: false, api, registration, id, token: None, kill: None, kills };
+    let mut link = Link { removed: false, api, registration, id, token: None, kill: None, kills };
     let mut failures = 0;
     loop {
         let lost = match link.over_socket(&mut over, &mut failures).await {
             Ok(()) => return,
-            // A proxy that lets no socket through, or a server that wants beats: HTTP still works.
+            // A proxy may refuse sockets: HTTP still works.
             Err(CliError::Refused { status: 400 | 404 | 405 | 426 | 500..=599, .. } | CliError::Strange { .. }) => {
                 match link.over_http(&mut over, &mut failures).await {
                     Ok(()) => return,
@@ -73,12 +73,12 @@ pub(super) async fn keep(
             Err(error) => error,
         };
         if matches!(lost, CliError::Refused { status: 401 | 403 | 413 | 415 | 421 | 422, .. } | CliError::Usage(_)) {
-            // Trying again would be refused again: the command runs unwatched, and somebody should know.
+            // Another attempt would be refused as well: the command runs unwatched, and the user should know.
             complain(&format!("The command runs unwatched. {lost}"));
             let _ = (&mut over).await;
             return;
         }
-        if link.buried {
+        if link.removed {
             let _ = (&mut over).await;
             return;
         }
@@ -89,7 +89,7 @@ pub(super) async fn keep(
         failures += 1;
         tokio::select! {
             code = &mut over => {
-                // One more attempt, so that a short command or a short break leaves its end in the log.
+                // One more attempt, so that the end of a short command or during a short break is in the log.
                 return link.report(code.unwrap_or(1)).await;
             }
             () = sleep(wait) => {}
@@ -103,23 +103,23 @@ struct Link {
     id: String,
     token: Option<String>,
     kill: Option<Kill>,
-    /// The monitor has removed the session as killed: there is nothing left to tell it.
-    buried: bool,
+    /// The server has removed the session as killed: there is nothing more to report.
+    removed: bool,
     kills: mpsc::Sender<Kill>,
 }
 
 impl Link {
-    /// The registration as both interfaces take it.
+    /// The registration as JSON, for both interfaces.
     fn body(&self) -> Value {
         let Registration { app, task, user, meta, .. } = &self.registration;
         json!({ "app_name": app, "user_id": user, "meta": meta, "status": "running", "current_task": task, "client": concat!("run/", env!("CARGO_PKG_VERSION")) })
     }
 
-    /// One socket from registration to its end; Ok when the command is over and the monitor knows.
+    /// One socket from registration to close; Ok when the command has ended and that is reported.
     async fn over_socket(&mut self, over: &mut oneshot::Receiver<i32>, failures: &mut u32) -> Result<(), CliError> {
         let mut socket = self.api.socket(&["ws", "client"], &[]).await?;
-        // A shared socket is not closed by the server at the end of its own grace: the monitor shows the session
-        // until the command is truly gone, which `--kill-grace` may put off.
+        // The server closes an unshared socket after its own grace. A shared one stays open, so that the session is shown
+        // until the command has really ended, which may take as long as `--kill-grace`.
         let mut register =
             json!({ "type": "register", "session_id": self.id, "session_token": self.token, "shared": true });
         if let (Some(fields), Value::Object(body)) = (register.as_object_mut(), self.body()) {
@@ -132,9 +132,9 @@ impl Link {
         let mut registered = false;
         loop {
             tokio::select! {
-                // A command that is over at once still waits for its registration, within the farewell's limit.
+                // A command that ends at once still waits for its registration, within the limit of the report.
                 code = &mut *over, if registered => {
-                    return self.take_leave(socket, code.unwrap_or(1)).await;
+                    return self.report_on(socket, code.unwrap_or(1)).await;
                 }
                 message = socket.next() => {
                     heard = Instant::now();
@@ -166,7 +166,7 @@ impl Link {
         }
     }
 
-    /// Takes in a frame; the time between beats where it was the registration's answer.
+    /// Takes in a frame; the heartbeat interval where it was the answer to the registration.
     async fn take(
         &mut self,
         socket: &mut Socket,
@@ -180,7 +180,7 @@ impl Link {
                 return Ok(Some(interval(heartbeat_interval)));
             }
             SessionFrame::Kill { kill_id, reason, by, .. } => {
-                // In the place of a registration's answer it means that the session was removed as killed.
+                // As the answer to a registration, it means that the session was removed as killed.
                 let kill_id = Some(kill_id).filter(|_| registered);
                 self.killed(Kill { kill_id, by, reason });
             }
@@ -190,7 +190,7 @@ impl Link {
                 self.send(socket, &ack).await?;
             }
             SessionFrame::Error { status: 403, .. } if !registered => {
-                // The answer to our registration was lost, and its token with it: begin as another session.
+                // The answer to our registration was lost, and the token with it: register as another session.
                 self.id = Uuid::new_v4().to_string();
                 self.token = None;
                 return Err(self.lost("the session's token was lost"));
@@ -207,18 +207,18 @@ impl Link {
         Ok(None)
     }
 
-    /// Hands a kill on, once.
+    /// Passes a kill request on, once.
     fn killed(&mut self, kill: Kill) {
         if self.kill.is_none() {
-            // The channel holds one, and nobody sends a second.
+            // The channel holds one, and no second one is sent.
             let _ = self.kills.try_send(kill.clone());
         }
-        self.buried |= kill.kill_id.is_none();
+        self.removed |= kill.kill_id.is_none();
         self.kill = Some(kill);
     }
 
-    /// The command is over while the socket stands.
-    async fn take_leave(&mut self, mut socket: Socket, code: i32) -> Result<(), CliError> {
+    /// Reports the end of the command while the socket is open.
+    async fn report_on(&mut self, mut socket: Socket, code: i32) -> Result<(), CliError> {
         match self.kill.as_ref().and_then(|kill| kill.kill_id.clone()) {
             Some(kill_id) => {
                 let ack = json!({ "type": "kill_ack", "session_id": self.id, "kill_id": kill_id });
@@ -227,17 +227,17 @@ impl Link {
                     return Ok(());
                 }
             }
-            // The socket stays open meanwhile, so that the session is not shown as cut off before it is shown as done.
+            // The socket stays open meanwhile. Otherwise the session would be shown as not connected before its end.
             None => self.report(code).await,
         }
-        // The server answers our close after it has read all that came before it.
+        // The server answers our close only after it has read everything before it.
         if socket.close(None).await.is_ok() {
             while let Ok(Some(Ok(_))) = timeout(Duration::from_secs(1), socket.next()).await {}
         }
         Ok(())
     }
 
-    /// Tells the end over HTTP: as its exit status, or, where a kill was obeyed, as an end, which acknowledges it.
+    /// Reports the end over HTTP: with the exit status, or after a kill as an end, which acknowledges it.
     async fn report(&self, code: i32) {
         let Registration { app, task, user, .. } = &self.registration;
         let told = match (&self.kill, &self.token) {
@@ -249,7 +249,7 @@ impl Link {
                 query.extend(user.as_deref().map(|user| ("user_id", user)));
                 let ping = |token| self.api.ping(app, &self.id, Some(&code), &query, token);
                 match ping(token.as_deref()).await {
-                    // The server has forgotten the session meanwhile: its end is told as that of a new one.
+                    // The server no longer knows the session: its end is reported as that of a new one.
                     Err(CliError::Refused { status: 401 | 403, .. }) if token.is_some() => ping(None).await.map(drop),
                     told => told.map(drop),
                 }
@@ -260,7 +260,7 @@ impl Link {
         }
     }
 
-    /// Registered and kept by HTTP requests alone; an error where those fail too, so that the socket is tried again.
+    /// Registers and sends heartbeats by HTTP; an error where that fails too, so that a socket is tried again.
     async fn over_http(&mut self, over: &mut oneshot::Receiver<i32>, failures: &mut u32) -> Result<(), CliError> {
         let answer = match self.api.put_session(&self.id, &self.body(), self.token.as_deref()).await {
             Err(error) => return Err(self.refused(error)),
@@ -295,14 +295,14 @@ impl Link {
         }
     }
 
-    /// Draws the consequence of an HTTP refusal, and gives the error that ends this attempt.
+    /// Handles a refusal over HTTP; the error that ends this attempt.
     fn refused(&mut self, error: CliError) -> CliError {
         match error {
             CliError::Refused { status: 410, detail } => {
                 self.killed(Kill { kill_id: None, by: None, reason: Some(detail) });
                 self.lost("the session was ended")
             }
-            // The answer to our registration was lost, and its token with it: begin as another session.
+            // The answer to our registration was lost, and the token with it: register as another session.
             CliError::Refused { status: 403, .. } if self.token.is_none() => {
                 self.id = Uuid::new_v4().to_string();
                 self.lost("the session's token was lost")
@@ -319,12 +319,12 @@ impl Link {
         CliError::Unreachable { server: self.api.server(), cause: cause.to_owned() }
     }
 
-    /// What a close code means: 1001 a kill (whose frame may have come before), the 44xx no.
+    /// The error that a close code stands for.
     fn closed(&mut self, code: u16) -> CliError {
         let refused = |status: u16, detail: &str| CliError::Refused { status, detail: detail.to_owned() };
         match code {
-            4401 => refused(401, "The server wants another token"),
-            4403 => refused(403, "The token is not one that may register sessions."),
+            4401 => refused(401, "The server does not accept this token"),
+            4403 => refused(403, "This token may not register sessions: it takes an ingest token."),
             1002 | 1003 | 1007 | 1009 => self.lost("the server could not read our frames"),
             1012 => self.lost("the server restarts"),
             code => self.lost(&format!("the server closed the connection with code {code}")),
@@ -332,7 +332,7 @@ impl Link {
     }
 }
 
-/// Seconds between beats as the server said, kept within reason.
+/// The server's heartbeat interval in seconds, within sensible limits.
 fn interval(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds)
         .unwrap_or(Duration::from_secs(30))
@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_interval_is_the_servers_within_reason() {
+    fn the_interval_is_the_servers_within_limits() {
         assert_eq!(interval(0.5), Duration::from_millis(500));
         assert_eq!(interval(0.0), Duration::from_millis(100));
         assert_eq!(interval(-1.0), Duration::from_secs(30));

@@ -1,7 +1,7 @@
-//! `sessionwatch run`: any command as a session.
+//! `sessionwatch run`: runs any command as a session.
 //!
-//! Two halves that know little of each other: [`child`] runs the command, its signals and its terminal, as if we were
-//! not there; [`link`] tells the monitor about it and hears of kills. The monitor being away is the link's affair only.
+//! Two parts: [`child`] runs the command, with its signals and its terminal; [`link`] reports it to the server and
+//! receives kill requests. Where the server cannot be reached, only the link is affected, never the command.
 
 use std::{
     ffi::OsString,
@@ -29,8 +29,8 @@ use super::{
 mod child;
 mod link;
 
-/// How long the report of the end may take once the command is over.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long reporting the end may take after the command has ended.
+const REPORT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -52,10 +52,10 @@ pub struct RunArgs {
     /// How long the command may take to end after SIGTERM before it gets SIGKILL
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = humantime::parse_duration)]
     kill_grace: Duration,
-    /// Hand our token on to the command, in SESSIONWATCH_TOKEN and SESSIONWATCH_TOKEN_FILE; without it the command gets neither
+    /// Pass our token on to the command, in SESSIONWATCH_TOKEN and SESSIONWATCH_TOKEN_FILE; by default it gets neither
     #[arg(long)]
     pass_token: bool,
-    /// Tell on standard error what happens between us and the monitor
+    /// Print problems with the server to standard error
     #[arg(long, short)]
     verbose: bool,
     /// The command and its arguments
@@ -87,7 +87,7 @@ impl RunArgs {
         meta.extend(self.meta.iter().map(|(key, value)| (key.clone(), Value::from(value.clone()))));
         link::Registration {
             app: self.app.clone(),
-            // Arguments may hold secrets, so that only the program's name stands in for a task.
+            // Arguments may hold secrets, so the task is only the program's name.
             task: self.task.clone().or(program).unwrap_or_default(),
             user: self.user.clone().filter(|user| !user.is_empty()),
             meta,
@@ -111,17 +111,18 @@ pub(super) async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let (kills, asked) = mpsc::channel(1);
     let (gone, over) = oneshot::channel();
     let mut link = tokio::spawn(link::keep(api, args.registration(child.id()), kills, over));
-    let ending = child.see_through(asked, args.kill_grace).await?;
-    // The command is over; what is left is to tell how it went, and nobody waits long for that.
+    let ending = child.wait(asked, args.kill_grace).await?;
+    // The command has ended. Its end is still reported, for a short time only.
     let _ = gone.send(ending.code);
-    if timeout(FAREWELL, &mut link).await.is_err() {
+    if timeout(REPORT_LIMIT, &mut link).await.is_err() {
         link.abort();
     }
-    // A name that is still being resolved keeps a thread which the runtime's end would wait for, and with it our caller.
+    // A pending name resolution keeps a thread, and the runtime would wait for it at the end of `main`. So we exit here.
     ending.exit();
 }
 
-/// As `env` and `nohup` have it: 127 where the command is not there, 126 where it cannot be run.
+/// Says why the command cannot be started; the exit status as of `env` and `nohup`: 127 where the command does not
+/// exist, 126 where it cannot be run.
 fn cannot_start(command: &[OsString], error: &io::Error) -> ExitCode {
     let name = command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     complain(&format!("Cannot run {}: {error}.", escape(&name)));

@@ -1,4 +1,4 @@
-//! On a terminal: `watch` draws and leaves it as it was, and a command under `run` has it as if we were not there.
+//! On a terminal: a command under `run` uses it as if it ran without us.
 
 use std::process::Stdio;
 
@@ -78,37 +78,14 @@ fn run(line: &str) -> Terminal {
 }
 
 #[tokio::test]
-async fn watch_draws_on_a_screen_of_its_own_and_leaves_the_terminal_as_it_was() {
-    let mut server = Server::start().await;
-    let client = server.client("risk", false).await;
-    let mut terminal = Terminal::run(&server.url, "\"$S\" watch");
-    terminal.until("\x1b[?1049h").await;
-    terminal.until("1 session\u{1b}").await;
-    terminal.until("q quit").await;
-    terminal.until(&client.id[..8]).await;
-    assert!(terminal.seen.contains("● Live"), "{:?}", terminal.seen);
-    let _second = server.client("shop", false).await;
-    terminal.until("2 sessions").await;
-    server.crash().await;
-    terminal.until("Reconnecting").await;
-    terminal.seen.clear();
-    server.restart().await;
-    terminal.until("● Live").await;
-    terminal.press("q").await;
-    let (code, seen) = terminal.end().await;
-    assert_eq!(code, Some(0));
-    assert!(seen.ends_with("\x1b[?1049l") || seen.contains("\x1b[?1049l"), "{seen:?}");
-}
-
-#[tokio::test]
 async fn a_command_reads_from_the_terminal_and_ctrl_c_reaches_it_once() {
     let mut terminal = run("\"$S\" run --app tty -- sh -c 'echo name?; read name; echo hello $name'");
     terminal.until("name?").await;
     terminal.press("bob\n").await;
     terminal.until("hello bob").await;
     assert_eq!(terminal.end().await.0, Some(0));
-    let twice =
-        "n=0; c() { n=$((n+1)); echo caught $n; }; trap c INT; stty echo; echo ready; until read x; do :; done; exit 6";
+    // A read that a signal interrupts fails, and so does one whose terminal is gone: the loop ends for that one too.
+    let twice = "n=0; c() { n=$((n+1)); echo caught $n; }; trap c INT; stty echo; echo ready; until read x || [ $((m=m+1)) -gt 99 ]; do :; done; exit 6";
     let mut terminal = run(&format!("\"$S\" run --app tty -- sh -c '{twice}'"));
     terminal.until("ready").await;
     terminal.press("\x03").await;

@@ -1,5 +1,5 @@
-//! Each attack that the gate is there for, over real sockets: what a hostile page, a
-//! rebound name, a smuggler or a thief of a small token sends, and what exactly it gets.
+//! The attacks that `SECURITY.md` names, over real sockets: hostile pages, DNS rebinding,
+//! request smuggling, stolen tokens; each with the exact response.
 
 use futures_util::future::join_all;
 use reqwest::{Method, Response};
@@ -67,7 +67,7 @@ async fn a_page_on_another_origin_cannot_kill() {
             }
         }
     }
-    // Without an Origin, as an older browser's form might: still no same-origin page.
+    // Without an Origin, like a form in an older browser: it is still not same-origin.
     let form = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
     assert_eq!(send(&server, Method::POST, "/sessions/victim/kill", &form, "").await.status(), 403);
     assert_eq!(kinds(&server).await, ["registered"], "nothing happened to it");
@@ -98,7 +98,7 @@ async fn a_preflight_allows_other_origins_nothing_and_apps_only_their_own_routes
     assert_eq!(preflight("/sessions/victim/kill", app, "POST").await, (405, None, None));
     assert_eq!(preflight("/events", app, "GET").await, (405, None, None));
 
-    // What the preflight allows still takes the session's own token.
+    // The request that the preflight allows still needs the session's token.
     let headers = [("origin", app), ("sec-fetch-site", "same-site")];
     assert_eq!(send(&server, Method::DELETE, "/sessions/victim", &headers, "").await.status(), 401);
     let bearer = format!("Bearer {token}");
@@ -136,7 +136,7 @@ async fn a_cookie_is_worth_nothing_on_another_port_of_our_own_host() {
     let (server, _) = with_victim(&["--strict"]).await;
     let browser = log_in(&server, &tokens_of(&server)[2]).await.expect("an admin may log in");
     let [(_, cookie), secret] = browser.headers(server.port);
-    // What another program on this host is handed by the browser, and sends as it likes.
+    // Another program on this host gets the cookie from the browser, and can send it again.
     let thief = [("cookie", cookie.as_str())];
     for (method, path) in [(Method::GET, "/sessions"), (Method::GET, "/events"), (Method::GET, "/metrics")] {
         assert_eq!(send(&server, method, path, &thief, "").await.status(), 401, "{path}");
@@ -177,7 +177,7 @@ async fn a_cookie_is_worth_nothing_on_another_port_of_our_own_host() {
 }
 
 #[tokio::test]
-async fn the_host_is_ours_and_stands_there_once() {
+async fn host_must_be_ours_and_appear_once() {
     let server = Server::start(&[]).await;
     let port = server.port;
     let ask = async |head: String| {
@@ -225,7 +225,7 @@ async fn the_host_is_ours_and_stands_there_once() {
 }
 
 #[tokio::test]
-async fn what_a_proxy_forwards_is_no_longer_local() {
+async fn a_request_through_a_proxy_is_not_local() {
     let server = Server::start(&[]).await;
     let names = [
         "forwarded",
@@ -263,7 +263,7 @@ async fn what_a_proxy_forwards_is_no_longer_local() {
         let mut socket = server.socket("/ws", &[(name, "127.0.0.1")]).await;
         assert_eq!(socket.closed().await.expect("a close frame").code, 4401.into(), "{name}");
     }
-    // HTTP/1.0 is what nginx speaks to its upstream, and no program of today by itself.
+    // nginx uses HTTP/1.0 to its upstream; local programs do not use it.
     for (version, expected) in [("1.0", "401"), ("1.1", "200")] {
         let head =
             format!("GET /sessions HTTP/{version}\r\nHost: localhost:{}\r\nConnection: close\r\n\r\n", server.port);
@@ -277,7 +277,7 @@ async fn what_a_proxy_forwards_is_no_longer_local() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_was_named_is_never_local_and_its_last_word_on_the_address_counts() {
+async fn a_named_proxy_is_never_local_and_its_last_forwarded_address_counts() {
     let server = Server::start(&["--trust-proxy", "127.0.0.1", "--allow-host", "monitor.example"]).await;
     let [ingest, _, admin] = tokens_of(&server).map(|token| format!("Bearer {token}"));
     assert_eq!(send(&server, Method::GET, "/sessions", &[], "").await.status(), 401, "even where it adds no header");
@@ -295,7 +295,7 @@ async fn a_proxy_that_was_named_is_never_local_and_its_last_word_on_the_address_
     let session: Value = send(&server, Method::GET, "/sessions/s", &as_admin, "").await.json().await.unwrap();
     assert_eq!(session["remote_addr"], "198.51.100.7");
 
-    // Its word on the scheme makes https the origin that is ours, and the cookie Secure.
+    // With its scheme https, our own origin is https too, and the cookie is Secure.
     let page = [
         ("x-forwarded-proto", "https"),
         ("host", "monitor.example"),
@@ -315,7 +315,7 @@ async fn a_proxy_that_was_named_is_never_local_and_its_last_word_on_the_address_
 }
 
 #[tokio::test]
-async fn the_clients_address_is_found_behind_a_row_of_proxies() {
+async fn the_clients_address_is_found_behind_a_chain_of_proxies() {
     let server = Server::start(&["--trust-proxy", "127.0.0.1,10.0.0.0/8", "--trust-proxy", "fd00::/8"]).await;
     let [ingest, _, admin] = tokens_of(&server).map(|token| format!("Bearer {token}"));
     let chains = [
@@ -336,7 +336,7 @@ async fn the_clients_address_is_found_behind_a_row_of_proxies() {
 
 #[tokio::test]
 async fn another_sessions_token_opens_nothing() {
-    // Where a token is asked for, a wrong one is answered as if the id were not there.
+    // Where a token is required, a wrong one gets the same answer as an unknown id.
     for (mode, refused) in [(&[][..], 403), (&["--strict"], 401)] {
         let (server, own) = with_victim(mode).await;
         let admin = format!("Bearer {}", tokens_of(&server)[2]);
@@ -355,7 +355,7 @@ async fn another_sessions_token_opens_nothing() {
             (Method::PUT, "/sessions/victim/status"),
         ];
         for (method, path) in writes {
-            // The key of a public page is not more than another session's token.
+            // The ingest token of a public page gives no more rights than another session's token.
             for secret in [&bearer, &ingest] {
                 let headers = [("authorization", secret.as_str()), json];
                 let answer = send(&server, method.clone(), path, &headers, r#"{"status":"running"}"#).await;
@@ -368,7 +368,7 @@ async fn another_sessions_token_opens_nothing() {
             send(&server, Method::GET, "/sessions/victim/events", &[("authorization", bearer.as_str())], "").await;
         assert_eq!(events.status(), refused);
         let take_over = r#"{"app_name":"shop"}"#;
-        // Who may register learns that the id is somebody else's.
+        // A client with the right to register learns that the id is taken.
         for (secret, refused) in [(&bearer, refused), (&ingest, 403)] {
             let headers = [("authorization", secret.as_str()), json];
             let answer = send(&server, Method::PUT, "/sessions/victim", &headers, take_over).await;
@@ -417,7 +417,7 @@ async fn a_link_or_a_picture_ends_no_job() {
         assert_eq!(alive.status().as_u16(), if sign.0 == "origin" { 401 } else { 200 }, "{sign:?}: it may look");
     }
     assert_eq!(kinds(&server).await, ["registered"], "nothing happened to it");
-    // What a person does on purpose, in a browser or not, works.
+    // Intended requests work, in a browser or not.
     let agent = [("user-agent", "Mozilla/5.0 (Windows NT) WindowsPowerShell/5.1")];
     assert_eq!(send(&server, Method::POST, "/ping/jobs/victim/0", &agent, "").await.status(), 200);
     assert_eq!(server.ask(Method::GET, "/ping/jobs/other/0", None).await.0, 200, "a plain program by GET");
@@ -443,7 +443,7 @@ async fn double_and_concurrent_kills_make_one_row() {
 }
 
 #[tokio::test]
-async fn what_is_smuggled_behind_a_second_length_is_never_read() {
+async fn a_request_smuggled_behind_a_second_length_is_never_read() {
     let server = Server::start(&[]).await;
     let port = server.port;
     let smuggled = format!("POST /sessions/victim/kill HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n");
@@ -480,7 +480,7 @@ async fn what_is_smuggled_behind_a_second_length_is_never_read() {
 }
 
 #[tokio::test]
-async fn paths_lead_nowhere_but_to_routes() {
+async fn no_path_reaches_anything_but_routes() {
     let server = Server::start(&[]).await;
     let ask = async |path: &str| {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost:{}\r\nConnection: close\r\n\r\n", server.port);
@@ -512,7 +512,7 @@ async fn paths_lead_nowhere_but_to_routes() {
         assert_eq!(status, "404", "{path}: {answer}");
         assert!(!answer.contains("[package]") && !answer.contains("root:"), "{path}");
     }
-    // Ids and names are values, whatever they look like.
+    // Ids and names that look like paths are only values.
     for path in ["/sessions/a%00b", "/sessions/..%2f..%2fx", "/sessions/%ff"] {
         let (status, _) = ask(path).await;
         assert!(matches!(status.as_str(), "400" | "404" | "422"), "{path}: {status}");
@@ -528,7 +528,7 @@ async fn paths_lead_nowhere_but_to_routes() {
 }
 
 #[tokio::test]
-async fn the_gate_stands_in_front_of_a_base_path_too() {
+async fn the_gate_checks_requests_under_a_base_path_too() {
     let server = Server::start(&["--base-path", "/monitor"]).await;
     server.post("/sessions", json!({ "app_name": "shop", "session_id": "victim" })).await;
     for base in ["", "/monitor"] {

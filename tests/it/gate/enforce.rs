@@ -1,4 +1,4 @@
-//! A backend that enforces kills by itself: the very text of `docs/enforce.md`, run by nginx.
+//! A backend that enforces kills: the nginx configuration of `docs/enforce.md`.
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +27,7 @@ async fn app() -> u16 {
 }
 
 #[tokio::test]
-async fn nginx_lets_live_sessions_through_and_killed_ones_not() {
+async fn nginx_accepts_live_sessions_and_refuses_killed_ones() {
     let mut server = Server::start(&[]).await;
     for id in ["live", "killed"] {
         server.post("/sessions", json!({ "app_name": "shop", "session_id": id })).await;
@@ -48,7 +48,7 @@ async fn nginx_lets_live_sessions_through_and_killed_ones_not() {
     for other in ["never", "../live", "live/../killed", "", "live%2f"] {
         assert_eq!(ask(other).await, 410, "{other:?}");
     }
-    // Without the monitor the app goes on.
+    // While the monitor does not answer, requests are accepted.
     server.kill9().await;
     assert_eq!((ask("live").await, ask("killed").await), (200, 200));
 }

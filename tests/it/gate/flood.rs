@@ -1,4 +1,4 @@
-//! Apps that say more than they need to: nobody else notices it, and the log stays small.
+//! Apps that report too fast: other clients are not delayed, and the log stays small.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use crate::support::{Server, until};
 const FLOODERS: usize = 150;
 const KILLS: usize = 40;
 
-/// Sends status changes as fast as the server takes them, until told to stop.
+/// Sends status changes as fast as the server accepts them, until `stop` is set.
 async fn flood(server: &Server, index: usize, stop: Arc<AtomicBool>, sent: Arc<AtomicU64>) {
     let mut raw = Raw::connect(server).await;
     raw.upgrade(server, "/ws/client", "").await;
@@ -39,7 +39,7 @@ async fn flood(server: &Server, index: usize, stop: Arc<AtomicBool>, sent: Arc<A
     reading.abort();
 }
 
-/// Prints the time of a kill beside the flood; the aim is below 50 ms on two cores.
+/// Prints the time of a kill during the flood; the goal is below 50 ms on two cores.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_go_on_beside_a_flood_of_status_changes() {
     let server = Arc::new(Server::start(&[]).await);
@@ -61,7 +61,7 @@ async fn kills_go_on_beside_a_flood_of_status_changes() {
         assert_eq!(status, 200, "kill {index}: {answer}");
         times.push(asked.elapsed());
     }
-    // A changing session goes on as well, and its change is durable when it is answered.
+    // Another session can change too, and its change is durable when it is answered.
     server.post("/sessions", json!({ "app_name": "shop", "session_id": "honest" })).await;
     let (status, _) = server.ask(Method::PUT, "/sessions/honest/status", Some(json!({ "status": "running" }))).await;
     assert_eq!(status, 200);
@@ -79,13 +79,13 @@ async fn kills_go_on_beside_a_flood_of_status_changes() {
         times[KILLS / 2],
         times[KILLS - 1],
     );
-    // Five a second for each session, and what was still waiting when this began.
+    // Five a second for each session, and those that were waiting when the count began.
     assert!(a_second < FLOODERS as f64 * 10.0, "{a_second} lines a second");
 }
 
-/// The newest of what was merged is what stays, on sockets and over HTTP.
+/// Of merged reports the newest counts, on sockets and over HTTP.
 #[tokio::test]
-async fn what_a_session_said_last_is_kept_however_fast_it_said_it() {
+async fn the_last_report_is_kept_at_any_rate() {
     let server = Server::start(&[]).await;
     let mut socket = server.socket("/ws/client", &[]).await;
     socket.send(json!({ "type": "register", "app_name": "shop", "session_id": "fast" })).await;
@@ -97,7 +97,7 @@ async fn what_a_session_said_last_is_kept_however_fast_it_said_it() {
     let lines = server.get("/sessions/fast/timeline").await["events"].as_array().expect("events").len();
     assert!((20..100).contains(&lines), "{lines} lines for 300 changes");
 
-    // What was merged is written although the socket is gone by then.
+    // Merged reports are written although the socket is closed by then.
     let mut socket = server.socket("/ws/client", &[]).await;
     socket.send(json!({ "type": "register", "app_name": "shop", "session_id": "gone" })).await;
     socket.next_of("registered").await;
@@ -107,7 +107,7 @@ async fn what_a_session_said_last_is_kept_however_fast_it_said_it() {
     socket.0.close(None).await.expect("it closes");
     until("the last step is shown", async || server.get("/sessions/gone").await["current_task"] == "step 59").await;
 
-    // Over HTTP each is answered when it, or a newer one, is durable.
+    // Over HTTP each report is answered when it, or a newer one, is durable.
     server.post("/sessions", json!({ "app_name": "shop", "session_id": "http" })).await;
     let reports = (0..60).map(async |index| {
         let body = json!({ "status": "running", "current_task": format!("step {index}") });
@@ -120,9 +120,9 @@ async fn what_a_session_said_last_is_kept_however_fast_it_said_it() {
     assert!(lines < 45, "{lines} lines for 60 changes");
 }
 
-/// A token's sessions are counted over HTTP and sockets, ended ones no longer, and over a restart.
+/// The limit per token counts sessions over HTTP and sockets, without ended ones, also after a restart.
 #[tokio::test]
-async fn one_token_cannot_take_all_places() {
+async fn one_token_cannot_register_all_sessions() {
     let server = Server::start(&["--strict", "--max-sessions-per-token", "3"]).await;
     let [ingest, _, admin] = super::requests::tokens_of(&server);
     let register = async |server: &Server, token: &str, id: &str| {

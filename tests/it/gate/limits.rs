@@ -1,4 +1,4 @@
-//! What one peer can cost: bodies, heads, time, sessions, sockets, descriptors.
+//! The limits on what one client can use: bodies, heads, time, sessions, sockets, descriptors.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ async fn bodies_are_small_flat_plain_json() {
     }
     assert_eq!(post(&server, &[], b"{\"app_name\":\"\xff\"}".to_vec()).await.0, 400, "no UTF-8");
     assert_eq!(send(&[], r#"{"app_name":"a","heartbeat_interval":1e999}"#).await, 400);
-    // A bomb is never opened.
+    // A compressed body is never decompressed.
     let bomb = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x04\x00\x43\xbe\xb7\xe8\x01\x00\x00\x00".to_vec();
     for encoding in ["gzip", "deflate", "br", "zstd", "gzip, identity"] {
         assert_eq!(post(&server, &[("content-encoding", encoding)], bomb.clone()).await.0, 415, "{encoding}");
@@ -79,8 +79,8 @@ async fn chunks_without_end_and_heads_without_end_are_cut_off() {
     let mut raw = Raw::connect(&server).await;
     raw.write(format!("GET /healthz HTTP/1.1\r\n{head}{many}\r\n").as_bytes()).await;
     assert_eq!(raw.head().await.0, 431, "many small ones");
-    // A megabyte in one header: the server does not take it all, so the answer may be lost
-    // to whoever goes on sending; what counts is that it ends, and costs nothing.
+    // A megabyte in one header: the server does not read all of it, so the client may not
+    // get the answer while it is still sending. The connection must end, and cost no memory.
     let mut huge = Raw::connect(&server).await;
     huge.write(format!("GET /healthz HTTP/1.1\r\n{head}X-Huge: ").as_bytes()).await;
     let (mut reader, mut writer) = huge.stream.into_split();
@@ -119,7 +119,7 @@ async fn slow_heads_and_slow_bodies_end_after_ten_seconds() {
         let begun = Instant::now();
         let mut raw = Raw::connect(&server).await;
         raw.write(b"GET /healthz HTTP/1.1\r\nX-Slow: ").await;
-        // A byte now and then is no way to stay.
+        // Single bytes do not extend the time limit.
         while raw.write(b"x").await && begun.elapsed() < PATIENCE {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -149,7 +149,7 @@ async fn a_kept_connection_may_be_idle_for_longer_than_a_head_may_take() {
     raw.write(ask.as_bytes()).await;
     assert_eq!(raw.head().await.0, 200);
     tokio::time::sleep(Duration::from_millis(10_500)).await;
-    // The next head has ten seconds of its own, from its first byte on.
+    // The next head again has ten seconds, from its first byte on.
     raw.write(&ask.as_bytes()[..10]).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     raw.write(&ask.as_bytes()[10..]).await;
@@ -161,7 +161,7 @@ async fn a_kept_connection_may_be_idle_for_longer_than_a_head_may_take() {
 }
 
 #[tokio::test]
-async fn who_asks_and_does_not_read_the_answers_is_gone_after_ten_seconds() {
+async fn a_client_that_does_not_read_answers_is_disconnected_after_ten_seconds() {
     let server = Server::start(&[]).await;
     let mut raw = Raw::connect_narrow(&server).await;
     let ask = format!("GET / HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", server.port).repeat(64);
@@ -186,7 +186,7 @@ async fn more_sessions_than_allowed_are_refused_for_now() {
     let mut socket = server.socket("/ws/client", &[]).await;
     socket.send(json!({ "type": "register", "app_name": "a" })).await;
     assert_eq!(socket.next().await["status"], 503);
-    // Who is there already may come back, and who goes makes room.
+    // A registered session may resume, and one that ends makes room.
     let put =
         async |id: &str| server.ask(Method::PUT, &format!("/sessions/{id}"), Some(json!({ "app_name": "a" }))).await.0;
     assert_eq!(put("s1").await, 200);
@@ -216,7 +216,7 @@ async fn one_address_has_256_sockets_and_this_machine_any_number() {
     assert!(sockets.iter().all(Result::is_ok));
 }
 
-/// A server that may open only so many files.
+/// A server with a low limit on open files.
 async fn with_descriptors(limit: u32) -> (Server, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let script = format!("ulimit -n {limit}; exec \"$0\" serve --listen 127.0.0.1:0 --db \"$1\"");
@@ -241,14 +241,14 @@ async fn the_end_of_descriptors_ends_neither_the_accept_loop_nor_the_store() {
     let mut first = server.socket("/ws/client", &[]).await;
     first.send(json!({ "type": "register", "app_name": "a", "session_id": "first" })).await;
     first.next_of("registered").await;
-    // Far more than there are places for; those beyond wait in the kernel's queue.
+    // Far more than there are places; the rest waits in the kernel's accept queue.
     let mut crowd = Vec::new();
     for _ in 0..400 {
         crowd.push(Raw::connect(&server).await);
     }
-    // Who is in is served meanwhile, down to the disk.
+    // Accepted connections are served meanwhile, commits included.
     first.send(json!({ "type": "status", "session_id": "first", "status": "running", "current_task": "on" })).await;
-    // A full queue is let in as fast as the machine has time for it, and no further than the headroom.
+    // The waiting connections are accepted as fast as the machine can, up to the reserved descriptors.
     let id = server.child.id().expect("it runs");
     let open = || std::fs::read_dir(format!("/proc/{id}/fd")).expect("its descriptors").count();
     let most = std::cell::Cell::new(0);
@@ -276,7 +276,7 @@ async fn the_end_of_descriptors_ends_neither_the_accept_loop_nor_the_store() {
 #[tokio::test]
 async fn changes_of_everything_at_once_reach_dashboards_in_frames_that_fit() {
     const SESSIONS: usize = 3_000;
-    // So long that nobody is removed before a slow machine has told of every kill.
+    // Long enough that no session is removed before a slow machine has sent every kill.
     let server = Server::start(&["--kill-grace", "1m"]).await;
     let mut client = server.socket("/ws/client", &[]).await;
     let note = "x".repeat(500);
@@ -292,9 +292,9 @@ async fn changes_of_everything_at_once_reach_dashboards_in_frames_that_fit() {
     let mut watching = server.socket("/ws", &[]).await;
     while watching.next().await["seq"].as_u64().is_some_and(|seq| seq < before) {}
     server.ask(Method::POST, "/apps/a/kill-all", None).await;
-    // Whoever resumes is told the same, though it was more than one frame takes.
+    // A dashboard that resumes gets the same, although it is too much for one frame.
     let resuming = server.socket(&format!("/ws?epoch={epoch}&seq={before}"), &[]).await;
-    // At once, since one that is not read meanwhile would be a stalled one.
+    // At the same time, since a dashboard that is not read meanwhile would be a stalled one.
     tokio::join!(
         hears_of_every_kill(watching, "watching", before, SESSIONS),
         hears_of_every_kill(resuming, "resuming", before, SESSIONS),
@@ -313,7 +313,7 @@ async fn hears_of_every_kill(mut dashboard: Socket, who: &str, mut at: u64, sess
                 changes += 1;
                 "upserted"
             }
-            // What a machine gets that is too slow to read all of it in time, after it has got some.
+            // On a slow machine this dashboard may lag, and get a snapshot after some frames.
             Some("snapshot") => "sessions",
             _ => continue,
         };
@@ -325,7 +325,7 @@ async fn hears_of_every_kill(mut dashboard: Socket, who: &str, mut at: u64, sess
 }
 
 #[tokio::test]
-async fn no_field_takes_a_character_that_lies() {
+async fn no_field_accepts_a_deceiving_character() {
     let server = Server::start(&[]).await;
     server.post("/sessions", json!({ "app_name": "a", "session_id": "s" })).await;
     let deceptive = [

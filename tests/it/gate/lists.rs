@@ -1,4 +1,4 @@
-//! Large lists: whole, at one position, and cheap however slowly they are read.
+//! Large lists: they are complete, of one position, and a slow reader costs little memory.
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -33,7 +33,7 @@ async fn a_list_of_many_pieces_is_whole_and_costs_a_slow_reader_a_piece() {
     assert_eq!((all["total"].as_u64(), all["next"].is_null()), (Some(SESSIONS as u64), true));
     let whole = ids(&all);
     assert_eq!(whole.iter().collect::<std::collections::HashSet<_>>().len(), SESSIONS);
-    // Pages of any size hold the same in the same order, and know how many there are.
+    // Pages of any size have the same sessions in the same order, and the same total.
     for size in [255, 256, 257, 1_000, SESSIONS] {
         let (mut paged, mut after) = (Vec::new(), String::new());
         loop {
@@ -61,7 +61,7 @@ async fn a_list_of_many_pieces_is_whole_and_costs_a_slow_reader_a_piece() {
         assert_eq!(raw.head().await.0, 200);
         slow.push(raw);
     }
-    // Others are answered meanwhile, by lists too.
+    // Other requests are answered meanwhile, lists too.
     assert_eq!(server.get("/sessions?limit=1").await["total"], SESSIONS);
     let grown = resident_kib(&server).saturating_sub(before);
     println!("12 readers that stopped in a list of {} MiB: {grown} KiB", all.to_string().len() >> 20);

@@ -1,5 +1,5 @@
-//! Route × method × what is shown × Origin × Sec-Fetch-Site × Host × local, forwarded,
-//! strict and remote: every cell of the router's own table against `rules.rs`.
+//! The matrix of route × method × secret × Origin × Sec-Fetch-Site × Host × local, forwarded,
+//! strict and remote: every cell for the routes of the router, compared with `rules.rs`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ fn every_cell_is_decided_as_the_rules_say() {
     assert!(cells > 1_000_000, "only {cells} cells");
 }
 
-/// What is wrong with the gate's answer, if anything is.
+/// Compares the gate's answer with the rules; returns the difference, if there is one.
 fn judge(gate: &Gate, cell: &Cell<'_>, method: &Method, headers: &HeaderMap, peer: SocketAddr) -> Option<String> {
     let access = access_of(method, cell.path);
     let uri = Uri::from_static("/any");
@@ -175,7 +175,7 @@ fn judge(gate: &Gate, cell: &Cell<'_>, method: &Method, headers: &HeaderMap, pee
     if caller.plain_local != (cell.mode == Mode::Local && !from_page) {
         return Some(format!("it counts as a plain local client: {}", caller.plain_local));
     }
-    // Nobody named a proxy, so what the header says is worth nothing.
+    // No proxy is named, so the header does not count.
     (caller.from != peer.ip()).then(|| format!("it is said to come from {}", caller.from))
 }
 
@@ -224,19 +224,19 @@ fn headers(
     headers
 }
 
-/// `X-Sessionwatch` there or not; it matters to writes alone, as the pure matrix shows.
+/// With and without `X-Sessionwatch`; it matters to writes only, as the matrix without HTTP shows.
 fn headers_for(method: &Method) -> impl Iterator<Item = bool> {
     let writes = !matches!(*method, Method::GET | Method::HEAD);
     [false, true].into_iter().filter(move |header| writes || !header)
 }
 
-/// The same over real HTTP, for the cells that a browser or a thief would send.
-/// A plain program on this machine, or an administrator.
+/// Whether the caller may learn that an id is unknown: a local program, or an administrator.
 fn may_know_of_all(cell: &Cell<'_>) -> bool {
     let plain = cell.mode == Mode::Local && cell.origin == Origin::Absent && cell.site == Site::Absent;
     plain || cell.shown == Shown::AdminToken
 }
 
+/// The same over real HTTP, for the cells that a browser or an attacker would send.
 async fn over_http(server: &Server, mode: Mode, host: &str) {
     let secrets = Secrets::of(server).await;
     let host = format!("{host}:{}", server.port);
@@ -275,17 +275,17 @@ async fn over_http(server: &Server, mode: Mode, host: &str) {
                     let (status, headers) = (response.status().as_u16(), response.headers().clone());
                     let told = headers.get("access-control-allow-origin");
                     match verdict(&cell) {
-                        // Without a body, a handshake or a session there is nothing to do; what
-                        // counts is that it was the route that said so.
+                        // Without a body, a handshake or a session the route refuses the request;
+                        // here only the gate is tested.
                         200 => {
-                            // A secret that may be a session's is for the route to judge.
+                            // A secret that may be a session's token is checked by the route.
                             let judged = match class(cell.method, path) {
                                 Some(Class::Register) => shown == Shown::OtherSecret,
-                                // Nobody has this id, which those learn who may know of all.
+                                // The id is unknown; only some callers may learn that.
                                 Some(Class::Own) => !may_know_of_all(&cell),
                                 _ => false,
                             };
-                            // A handshake is asked for by GET alone, which the route says too.
+                            // A handshake needs GET; the route refuses other methods.
                             let head = path.starts_with("/ws") && method == Method::HEAD;
                             let passed = (!matches!(status, 403 | 405 | 421) || (head && status == 405))
                                 && (status != 401 || judged);

@@ -1,5 +1,5 @@
-//! The gate in front of every route: what it decides, cell by cell, and what attackers
-//! meet who go around it, over real sockets.
+//! The gate in front of every route: all its decisions as a matrix, and attacks over real
+//! sockets.
 
 mod attacks;
 mod enforce;

@@ -1,5 +1,5 @@
-//! The real nginx in front of the server, in the ways in which people set it up: none of
-//! them makes a stranger a local program.
+//! The server behind the real nginx, in usual configurations: in none of them a remote client
+//! counts as a local program.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::requests::tokens_of;
 use super::wire::Raw;
 use crate::support::{PATIENCE, Server};
 
-/// An nginx of one's own.
+/// An nginx of the test.
 pub struct Nginx {
     pub port: u16,
     pub folder: TempDir,
@@ -22,14 +22,14 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts one with this in its `http` block, where `$PORT` stands for the port that it
-    /// listens on and `$FOLDER` for a folder of its own, which holds these files.
+    /// Starts nginx with this `http` block. `$PORT` is replaced by its port, and `$FOLDER` by
+    /// its folder, which contains these files.
     pub async fn start(http: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text).expect("written");
         }
-        // A port that is free now may be taken when nginx comes to it: then another one.
+        // A free port may be taken before nginx opens it: then try another one.
         for _ in 0..5 {
             let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
             let port = free.local_addr().expect("its address").port();
@@ -70,7 +70,7 @@ impl Nginx {
             assert!(begun.elapsed() < PATIENCE, "nginx does not listen");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // Whoever answers is nginx, and not somebody else who has taken the port.
+        // Check that nginx answers, and not another program that has taken the port.
         child.try_wait().expect("it is ours").is_none().then_some(child)
     }
 
@@ -87,7 +87,7 @@ impl Nginx {
     }
 }
 
-/// One `server` block whose `location` holds these lines; `$SERVER` stands for the upstream.
+/// A `server` block with these lines in its `location`; `$SERVER` is replaced by the upstream.
 fn block(server: &Server, location: &str, lines: &str) -> String {
     let upstream = format!("127.0.0.1:{}", server.port);
     format!("server {{ listen 127.0.0.1:$PORT; location {location} {{ {lines} }} }}").replace("$SERVER", &upstream)
@@ -100,7 +100,7 @@ const SOCKETS: &str = "proxy_http_version 1.1; proxy_set_header Upgrade $http_up
                        proxy_set_header Connection \"upgrade\";";
 
 #[tokio::test]
-async fn a_stranger_behind_nginx_is_never_local() {
+async fn a_remote_client_behind_nginx_is_never_local() {
     let server = Server::start(&[]).await;
     server.post("/sessions", json!({ "app_name": "shop", "session_id": "victim" })).await;
     let ways = [
@@ -136,7 +136,7 @@ async fn a_stranger_behind_nginx_is_never_local() {
     assert_eq!(server.get("/sessions").await["total"], 1, "and nothing has happened to anybody");
 }
 
-/// What cannot be told from a local program, and what `docs/deploy.md` says against it.
+/// A proxy that looks like a local program, with the settings that `docs/deploy.md` requires.
 #[tokio::test]
 async fn a_proxy_that_hides_itself_is_named_or_the_server_is_strict() {
     let hidden = "proxy_pass http://$SERVER; proxy_http_version 1.1;";
@@ -179,13 +179,13 @@ async fn the_snippet_of_the_deployment_page_works() {
     assert_eq!(ask(Method::GET, "/sessions", None).send().await.unwrap().status(), 401);
     assert_eq!(ask(Method::GET, "/", None).send().await.unwrap().status(), 200, "the page itself");
     let body = json!({ "app_name": "shop", "session_id": "s", "client": "js/0.1.0" });
-    // What the client claims of itself is replaced by what nginx knows.
+    // nginx replaces the client's own forwarding headers.
     let made = ask(Method::POST, "/sessions", Some(&ingest)).header("x-forwarded-for", "6.6.6.6").json(&body);
     assert_eq!(made.send().await.unwrap().status(), 201);
     let session: Value = ask(Method::GET, "/sessions/s", Some(&admin)).send().await.unwrap().json().await.unwrap();
     assert_eq!(session["remote_addr"], "127.0.0.1");
 
-    // A browser logs in: its origin is https, and the cookie is for https alone.
+    // A browser logs in: its origin is https, and the cookie is Secure.
     let login = ask(Method::POST, "/login", None)
         .header("origin", "https://monitor.example.com")
         .header("sec-fetch-site", "same-origin")
@@ -197,7 +197,7 @@ async fn the_snippet_of_the_deployment_page_works() {
 }
 
 #[tokio::test]
-async fn sockets_pass_through_nginx_and_ask_for_a_token() {
+async fn sockets_through_nginx_work_and_need_a_token() {
     let server = Server::start(&[]).await;
     let nginx = Nginx::start(&block(&server, "/", &format!("proxy_pass http://$SERVER; {SOCKETS} {USUAL}")), &[]).await;
     let admin = format!("Authorization: Bearer {}\r\n", tokens_of(&server)[2]);

@@ -1,4 +1,4 @@
-//! People whom a proxy has logged in: by headers, and with the real nginx.
+//! People who are logged in at a proxy: with headers, and with the real nginx.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ async fn victim(server: &Server) {
 }
 
 #[tokio::test]
-async fn the_log_names_the_person_and_each_may_what_the_lists_say() {
+async fn the_log_names_the_person_and_the_lists_define_the_roles() {
     let server = behind_a_proxy().await;
     victim(&server).await;
     let who = [
@@ -85,10 +85,10 @@ async fn the_log_names_the_person_and_each_may_what_the_lists_say() {
 }
 
 #[tokio::test]
-async fn a_persons_login_is_never_a_means_of_other_sites_or_apps() {
+async fn other_sites_and_apps_cannot_use_a_persons_login() {
     let server = behind_a_proxy().await;
     victim(&server).await;
-    // Without the page's own header, whatever else is there: curl, a form, an old browser.
+    // Without the page's own header, from curl, a form or an old browser.
     let own = server.url.clone();
     for headers in [
         &[ANA][..],
@@ -100,13 +100,13 @@ async fn a_persons_login_is_never_a_means_of_other_sites_or_apps() {
         let (status, _) = ask(&server, Method::POST, "/sessions/victim/kill", headers, Value::Null).await;
         assert_eq!(status, 403, "{headers:?}");
     }
-    // A login leads the browser back to the page from another site: to the page alone.
+    // After a login on another site the browser may open the page, and nothing else.
     let back = [ANA, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
     assert_eq!(ask(&server, Method::GET, "/", &back, Value::Null).await.0, 200);
     assert_eq!(ask(&server, Method::GET, "/sessions", &back, Value::Null).await.0, 403);
     let framed = [ANA, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
     assert_eq!(ask(&server, Method::GET, "/", &framed, Value::Null).await.0, 403);
-    // What apps do takes tokens, whoever is logged in.
+    // App routes need tokens, also with a login.
     for (method, path) in [
         (Method::POST, "/sessions"),
         (Method::DELETE, "/sessions/victim"),
@@ -117,7 +117,7 @@ async fn a_persons_login_is_never_a_means_of_other_sites_or_apps() {
         let body = json!({ "app_name": "shop" });
         assert_eq!(ask(&server, method.clone(), path, &[ANA, OWN], body).await.0, 401, "{method} {path}");
     }
-    // A token is a proof of its own; a cookie of ours is not, beside the proxy's login.
+    // A token counts without the proxy's login; our cookie does not.
     let admin = tokens_of(&server)[2].clone();
     let bearer = format!("Bearer {admin}");
     assert_eq!(ask(&server, Method::GET, "/sessions", &[("authorization", &bearer)], Value::Null).await.0, 200);
@@ -132,13 +132,13 @@ async fn a_persons_login_is_never_a_means_of_other_sites_or_apps() {
 }
 
 #[tokio::test]
-async fn from_elsewhere_the_header_is_worth_nothing() {
+async fn the_header_does_not_count_from_other_addresses() {
     let server = Server::start(&[&PEOPLE[..], &["--trust-proxy", "192.0.2.1"]].concat()).await;
     assert_eq!(ask(&server, Method::GET, "/sessions", &[], Value::Null).await.0, 200, "a local program");
     for header in [ANA, ("x-forwarded-groups", "operators")] {
         assert_eq!(ask(&server, Method::GET, "/sessions", &[header, OWN], Value::Null).await.0, 401, "{header:?}");
     }
-    // Whatever the header is called.
+    // With any name of the header.
     let args = ["--auth-header", "Badge", "--admins", "*", "--trust-proxy", "192.0.2.1"];
     let server = Server::start(&args).await;
     assert_eq!(ask(&server, Method::GET, "/sessions", &[("badge", "ana"), OWN], Value::Null).await.0, 401);
@@ -177,7 +177,7 @@ async fn the_login_of_nginx_names_people_in_the_log() {
     let nginx = Nginx::start(&http, &[("users", users)]).await;
     let ask = |method: Method, path: &str, user: Option<&str>| {
         let request = server.client.request(method, format!("{}{path}", nginx.url()));
-        // What the visitor says of itself is replaced.
+        // nginx replaces the visitor's own header.
         let request = request.header("host", "monitor.example.com").header("x-forwarded-user", "ana@example.com");
         let request = request.header("x-forwarded-groups", "operators").header("x-sessionwatch", "1");
         match user {
@@ -191,7 +191,7 @@ async fn the_login_of_nginx_names_people_in_the_log() {
     assert_eq!(status(Method::GET, "/sessions", None).await, 401);
     assert_eq!(status(Method::GET, "/sessions", Some("bob@example.com")).await, 200);
     assert_eq!(status(Method::POST, "/sessions/victim/kill", Some("bob@example.com")).await, 403);
-    // Apps are let through, to show their tokens.
+    // Requests of apps pass nginx without a login, and need tokens.
     assert_eq!(status(Method::POST, "/sessions/victim/heartbeat", None).await, 401);
     let ingest = tokens_of(&server)[0].clone();
     let ping = ask(Method::GET, "/ping/jobs/j1", None).bearer_auth(ingest).send().await.expect("an answer");

@@ -1,5 +1,5 @@
-//! From afar: what the server asks before it listens there, its three tokens, the link
-//! that works once, TLS, and tokens that change while it runs.
+//! Remote access: the settings that it requires, the three tokens, the one-time link, TLS,
+//! and changes of the tokens while the server runs.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -59,7 +59,7 @@ fn subprotocols(token: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_remote_listen_without_tls_or_a_proxy_says_plainly_what_it_takes() {
+async fn a_remote_listen_without_tls_or_a_proxy_is_refused_with_what_to_add() {
     let folder = tempfile::tempdir().expect("a folder");
     let refused = async |args: &[&str]| {
         let db = folder.path().join("never.db");
@@ -97,18 +97,18 @@ async fn each_token_opens_what_its_role_may_and_no_more() {
         assert_eq!(remote.status(token, "POST", "/apps/b/kill-all", None).await, expected, "{token:?}");
         assert_eq!(remote.status(token, "DELETE", "/sessions/stale", None).await, expected, "{token:?}");
     }
-    // In a query a secret is none.
+    // A secret in a query does not count.
     for path in ["/sessions?token=", "/sessions?access_token=", "/events?t="] {
         assert_eq!(remote.status(None, "GET", &format!("{path}{}", admin.unwrap()), None).await, 401);
     }
     let mut socket = remote.server.socket(&format!("/ws?token={}", admin.unwrap()), &[]).await;
     assert_eq!(socket.closed().await.expect("a close frame").code, 4401.into());
-    // What everybody may see.
+    // Routes that everybody may read.
     for path in ["/", "/healthz", "/readyz", "/client.js", "/openapi.json"] {
         assert_eq!(remote.status(None, "GET", path, None).await, 200, "{path}");
     }
-    // The log knows who it was, from where, and why; what somebody says of themselves
-    // stands beside the token's name, never in its place.
+    // The log has the token's name, the address and the reason. A name that the caller gives
+    // is shown after the token's name, and does not replace it.
     remote.status(ingest, "POST", "/sessions", Some(json!({ "app_name": "a", "session_id": "t" }))).await;
     let said = json!({ "text": "restart at ten", "by": "ana", "reason": "maintenance" });
     assert_eq!(remote.status(admin, "POST", "/sessions/t/message", Some(said.clone())).await, 200);
@@ -152,12 +152,12 @@ async fn sockets_take_the_token_as_a_subprotocol_and_echo_only_their_own() {
     let mut client = open("/ws/client", &ingest).await;
     client.send(json!({ "type": "register", "app_name": "a" })).await;
     let registered = client.next().await;
-    // Its own token is enough to come back with.
+    // The session's own token is enough to resume.
     let (id, own) = (registered["session_id"].clone(), registered["session_token"].as_str().unwrap().to_owned());
     let mut again = open("/ws/client", &own).await;
     again.send(json!({ "type": "register", "app_name": "a", "session_id": id, "session_token": own })).await;
     assert_eq!(again.next().await["resumed"], true);
-    // But not for another session, nor for a new one.
+    // But it is not enough for another session, nor for a new one.
     let mut more = open("/ws/client", &own).await;
     more.send(json!({ "type": "register", "app_name": "a" })).await;
     assert_eq!(more.next().await["status"], 401);
@@ -172,7 +172,7 @@ async fn sockets_take_the_token_as_a_subprotocol_and_echo_only_their_own() {
 }
 
 #[tokio::test]
-async fn the_link_works_once_however_many_try() {
+async fn the_link_works_once_also_for_many_at_the_same_time() {
     let remote = remote(&["--insecure-http"]).await;
     let line = remote.server.lines.get(1).expect("the link stands in the second line");
     let link = line.rsplit(' ').next().expect("a link");
@@ -196,7 +196,7 @@ async fn the_link_works_once_however_many_try() {
     let admin = tokens_of(&remote.server)[2].clone();
     let [(_, other), (_, others)] = of(&log_in(&remote.server, &admin).await.expect("admin may log in"));
     let mut another = remote.server.socket("/ws", &[("cookie", &other), ("x-sessionwatch-page", &others)]).await;
-    // Who logs out is out, with that cookie and what it opened; nobody else is.
+    // A logout ends that cookie and its sockets, and nothing else.
     let out =
         remote.server.client.post(format!("{url}/logout")).header("cookie", &cookie).header("x-sessionwatch", "1");
     let out = out.header("x-sessionwatch-page", &page);
@@ -253,7 +253,7 @@ async fn a_rotated_or_revoked_token_closes_its_sockets_within_a_second() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(remote.status(Some(&ingest), "POST", "/sessions", Some(json!({ "app_name": "a" }))).await, 401);
 
-    // The administrator has noticed nothing but the changes.
+    // The administrator's dashboard was not interrupted.
     remote.status(Some(&admin), "POST", "/sessions", Some(json!({ "app_name": "b" }))).await;
     staying.next_of("changes").await;
 
@@ -265,8 +265,8 @@ async fn a_rotated_or_revoked_token_closes_its_sockets_within_a_second() {
     assert!(!remote.token_command(&["rotate", "nobody"]).await.0);
 }
 
-/// The tests' certificate and its key, as files that only their owner can read: Git keeps no
-/// such modes.
+/// The tests' certificate and its key, as files with mode 0600, since Git does not store
+/// this mode.
 pub fn certificates(folder: &TempDir) -> (String, String) {
     let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/gate/tls/test-only");
     let [cert, key] = ["cert", "key"].map(|what| {
@@ -297,7 +297,7 @@ async fn over_tls_the_same_holds_and_the_cookie_is_secure() {
     assert!(answer.headers()["set-cookie"].to_str().unwrap().starts_with("__Host-sessionwatch-"));
     assert!(answer.headers()["set-cookie"].to_str().unwrap().contains("; Secure"));
     assert_eq!(login(&own.replace("https", "http")).await.status(), 403, "the scheme belongs to the origin");
-    // Plain HTTP on the same port is no HTTP at all.
+    // Plain HTTP on the same port gets no HTTP response.
     assert_eq!(remote.server.raw(b"GET / HTTP/1.1\r\n\r\n").await.find("HTTP/1.1"), None);
 }
 

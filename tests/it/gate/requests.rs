@@ -1,10 +1,10 @@
-//! What a cell of the matrix looks like as headers, and the secrets of a real server.
+//! The headers of a cell of the matrix, and the secrets of a real server.
 
 use super::rules::{Origin, Shown, Site};
 use crate::support::Server;
 use sessionwatch::tokens::{self, Role};
 
-/// What a browser has that is logged in.
+/// The secrets of a browser that is logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Browser {
     pub cookie: String,
@@ -12,13 +12,13 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// As it asks the server on this port, over plain HTTP.
+    /// Its headers for the server on this port, over plain HTTP.
     pub fn headers(&self, port: u16) -> [(&'static str, String); 2] {
         [("cookie", format!("sessionwatch-{port}={}", self.cookie)), ("x-sessionwatch-page", self.page.clone())]
     }
 }
 
-/// Every secret that a server knows.
+/// All secrets of a server.
 pub struct Secrets {
     /// ingest, view, admin
     pub tokens: [String; 3],
@@ -71,7 +71,7 @@ pub fn origin_text(origin: Origin, host: &str, port: u16) -> String {
     }
 }
 
-/// The headers that say all this.
+/// Adds the headers of a cell.
 pub fn put(
     shown: Shown,
     origin: Origin,
@@ -82,7 +82,7 @@ pub fn put(
     secrets: &Secrets,
 ) -> Vec<(&'static str, String)> {
     let bearer = |token: &str| ("authorization", format!("Bearer {token}"));
-    // The port as the host says it.
+    // The port as in the host.
     let asked = host.rsplit_once(':').map_or(80, |(_, port)| port.parse().unwrap_or(80));
     let cookie = |browser: &Browser| ("cookie", format!("theme=dark; sessionwatch-{asked}={}", browser.cookie));
     let page = |browser: &Browser| ("x-sessionwatch-page", browser.page.clone());
@@ -118,7 +118,7 @@ pub fn put(
     all
 }
 
-/// Memory that the server has in use, in KiB.
+/// The resident memory of the server, in KiB.
 pub fn resident_kib(server: &Server) -> u64 {
     let id = server.child.id().expect("it runs");
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it is there");

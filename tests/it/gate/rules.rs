@@ -1,7 +1,7 @@
-//! What `SECURITY.md` promises, written down a second time and from the outside:
-//! a table of rules that shares nothing with the gate's own code, routes' classes included.
+//! The rules of `SECURITY.md`, written a second time and independently: this table shares
+//! nothing with the code of the gate, not even the classes of the routes.
 
-/// How the server was started, and through what the request came.
+/// How the server was started, and how the request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// A loopback listen, straight.
@@ -14,14 +14,14 @@ pub enum Mode {
     Remote,
 }
 
-/// What the caller shows.
+/// The secret that the caller sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
     Nothing,
     IngestToken,
     ViewToken,
     AdminToken,
-    /// A secret that is no token: a session's own, or an invention.
+    /// A secret that is not a token of the file: a session's own, or an invented one.
     OtherSecret,
     ViewCookie,
     AdminCookie,
@@ -61,7 +61,7 @@ pub enum Site {
     CrossSite,
     /// `none`, as the address bar sends it.
     Typed,
-    /// `none`, on what is no navigation.
+    /// `none`, on a request that is not a navigation.
     NoneWithoutNavigation,
 }
 
@@ -101,7 +101,7 @@ pub struct Cell<'a> {
 pub enum Class {
     /// INGEST: makes sessions.
     Register,
-    /// INGEST: one's own session, which its route judges.
+    /// INGEST: the client's own session; its route checks the session's token.
     Own,
     /// INGEST: the same for everybody.
     Script,
@@ -109,13 +109,13 @@ pub enum Class {
     Page,
     /// Anybody, by any name: one word.
     Health,
-    /// CONTROL: looks.
+    /// CONTROL: reads.
     View,
-    /// CONTROL: does.
+    /// CONTROL: changes.
     Admin,
 }
 
-/// Every route there is, by hand: one that is not here fails the matrix.
+/// All routes, listed by hand: the matrix fails when one is missing here.
 pub const CLASSES: [(Class, &[(&str, &str)]); 7] = [
     (
         Class::Register,
@@ -170,13 +170,13 @@ pub const CLASSES: [(Class, &[(&str, &str)]); 7] = [
     (Class::Health, &[("GET", "/healthz"), ("GET", "/readyz")]),
 ];
 
-/// The class of a route; `HEAD` is asked like `GET`.
+/// The class of a route; `HEAD` counts as `GET`.
 pub fn class(method: &str, path: &str) -> Option<Class> {
     let method = if method == "HEAD" { "GET" } else { method };
     CLASSES.iter().find(|(_, routes)| routes.contains(&(method, path))).map(|(class, _)| *class)
 }
 
-/// What the gate has to answer: 200 stands for letting through.
+/// The answer that the gate must give; 200 means that the request passes.
 pub fn verdict(cell: &Cell<'_>) -> u16 {
     let class = class(cell.method, cell.path).expect("every route stands in the table");
     if class == Class::Health {
@@ -203,7 +203,7 @@ pub fn verdict(cell: &Cell<'_>) -> u16 {
         (Class::Register, Shown::ViewToken) => 403,
         (Class::Register, Shown::Nothing) if cell.mode == Mode::Local => 200,
         (Class::Register, Shown::Nothing) => 401,
-        // With a session's own token it may resume that one; the route judges.
+        // With a session's own token the client may resume that session; the route checks it.
         (Class::Register, _) => 200,
         (Class::View, Shown::ViewToken | Shown::AdminToken) | (Class::Admin, Shown::AdminToken) => 200,
         (Class::View | Class::Admin, Shown::IngestToken) | (Class::Admin, Shown::ViewToken) => 403,
@@ -230,7 +230,7 @@ fn control_may_come(cell: &Cell<'_>) -> bool {
     from_our_page && (cell.header || !write || !browser)
 }
 
-/// Whether the origin is told that it may read the answer.
+/// Whether the CORS header allows the origin to read the answer.
 pub fn echoed(cell: &Cell<'_>) -> bool {
     let ingest = matches!(class(cell.method, cell.path), Some(Class::Register | Class::Own | Class::Script));
     ingest && cell.host.is_ours() && cell.origin != Origin::Absent && ingest_may_come(cell)

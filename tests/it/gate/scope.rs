@@ -1,5 +1,5 @@
-//! Tokens that are limited to apps: in no view, count, line, frame or metric do they learn of
-//! another app, and nothing of it do they end.
+//! Tokens that are limited to apps: no view, count, log entry, frame or metric shows them
+//! another app, and they can end none of its sessions.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ impl Two {
     }
 }
 
-/// Nothing of the other app stands in this.
+/// Checks that a text contains nothing of the other app.
 fn silent(what: &str, text: &str) {
     for word in ["ops", "o1", "o2", "dead", "secret-reason"] {
         assert!(!text.contains(word), "{what} tells of {word}: {text}");
@@ -157,7 +157,7 @@ async fn another_apps_id_is_unknown_in_every_route_and_nothing_of_it_is_ended() 
     assert_eq!(admin(Method::POST, "/apps/ops/kill-all", None).await["killed_count"], 0);
     let sent = admin(Method::POST, "/apps/ops/message", text()).await;
     assert_eq!((&sent["sent"], &sent["unreachable"]), (&json!(0), &json!(0)));
-    // Of its own app it ends what it asks for, and is named for it.
+    // It can end sessions of its own app, and the log has its name.
     let sent = admin(Method::POST, "/apps/risk/message", text()).await;
     assert_eq!((&sent["sent"], &sent["unreachable"]), (&json!(0), &json!(1)));
     assert_eq!(admin(Method::POST, "/sessions/r1/kill", None).await["status"], "kill_requested");
@@ -165,7 +165,7 @@ async fn another_apps_id_is_unknown_in_every_route_and_nothing_of_it_is_ended() 
     assert_eq!((&kills["events"][0]["session_id"], &kills["events"][0]["by"]), (&json!("r1"), &json!("risk-admin")));
     admin(Method::DELETE, "/sessions/r1", None).await;
     two.json(&two.ingest, Method::POST, "/sessions", Some(json!({ "app_name": "risk", "session_id": "r2" }))).await;
-    // Everybody has been silent for longer than no time at all.
+    // With an age of zero, all sessions count as stale.
     assert_eq!(admin(Method::DELETE, "/sessions/stale?older_than_minutes=0", None).await["deleted_count"], 1);
     let left = two.json(&two.everything, Method::GET, "/sessions", None).await;
     let mut ids: Vec<_> = left["sessions"].as_array().unwrap().iter().map(|row| row["session_id"].clone()).collect();
@@ -175,7 +175,7 @@ async fn another_apps_id_is_unknown_in_every_route_and_nothing_of_it_is_ended() 
 }
 
 #[tokio::test]
-async fn a_limited_dashboard_is_told_of_its_own_apps_alone_at_true_positions() {
+async fn a_limited_dashboard_gets_its_own_apps_only_with_correct_positions() {
     let two = two().await;
     for token in [&two.admin, &two.view] {
         let mut socket = two.socket(token, "/ws").await;
@@ -184,7 +184,7 @@ async fn a_limited_dashboard_is_told_of_its_own_apps_alone_at_true_positions() {
         silent("the snapshot", &snapshot.to_string());
         assert_eq!(snapshot["sessions"][0]["session_id"], "r1");
         assert_eq!(snapshot["seq"], hello["seq"]);
-        // Much happens elsewhere, and then something here.
+        // Many changes in the other app, and then one in its own.
         let other = json!({ "app_name": "ops", "session_id": "o3" });
         two.json(&two.everything, Method::POST, "/sessions", Some(other)).await;
         let status = |status: &str| Some(json!({ "status": status }));
@@ -203,29 +203,29 @@ async fn a_limited_dashboard_is_told_of_its_own_apps_alone_at_true_positions() {
         assert_eq!(changes["from"], hello["seq"], "there was no other");
         assert_eq!(changes["upserted"][0]["reported_status"], next);
         assert_eq!(changes["upserted"].as_array().map(Vec::len), Some(1));
-        // What it holds equals what it would be told over HTTP.
+        // Its state equals the list over HTTP.
         let all = two.json(token, Method::GET, "/sessions", None).await;
         assert_eq!(all["sessions"].as_array().map(Vec::len), Some(1));
         assert_eq!(all["sessions"][0]["reported_status"], next);
-        // Beats too.
+        // Heartbeats too.
         for id in ["o1", "r1"] {
             two.json(&two.everything, Method::POST, &format!("/sessions/{id}/heartbeat"), None).await;
         }
         let beats = socket.next_of("beats").await;
         silent("beats", &beats.to_string());
         assert!(beats["beats"]["r1"].is_string(), "{beats}");
-        // Who comes back gets the same, and no more.
+        // A dashboard that resumes gets the same, and no more.
         let path = format!("/ws?epoch={}&seq={}", hello["epoch"].as_str().unwrap(), hello["seq"]);
         let mut again = two.socket(token, &path).await;
         assert_eq!(again.next().await["type"], "hello");
-        let owed = again.next().await;
-        silent("what it is owed", &owed.to_string());
-        assert_eq!(owed["sessions"].as_array().map(Vec::len), Some(1));
+        let first = again.next().await;
+        silent("what it gets first", &first.to_string());
+        assert_eq!(first["sessions"].as_array().map(Vec::len), Some(1));
     }
 }
 
 #[tokio::test]
-async fn an_id_that_goes_on_in_another_app_is_gone_from_a_limited_dashboard() {
+async fn an_id_that_registers_in_another_app_is_removed_from_a_limited_dashboard() {
     let two = two().await;
     let mut socket = two.socket(&two.view, "/ws").await;
     socket.next_of("snapshot").await;
@@ -233,7 +233,7 @@ async fn an_id_that_goes_on_in_another_app_is_gone_from_a_limited_dashboard() {
     let headers: Vec<(&str, &str)> = browser.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut by_cookie = two.server.socket("/ws", &headers).await;
     silent("by a cookie", &by_cookie.next_of("snapshot").await.to_string());
-    // Both in one commit at the most, so that one frame may tell of both.
+    // Both may be in one commit, and so in one frame.
     let end = two.ask(&two.own, Method::POST, "/sessions/r1/end", None);
     assert_eq!(end.await.0, 200);
     let again = json!({ "app_name": "ops", "session_id": "r1" });

@@ -1,4 +1,4 @@
-//! Dashboards that no longer read what they are sent: what they cost, and who notices.
+//! Dashboards that stop reading: they cost little memory, and do not delay others.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ async fn metric(server: &Server, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed() {
+async fn a_stalled_dashboard_is_closed_in_ten_seconds_costs_little_and_delays_nobody() {
     const STALLED: u64 = 48;
     let server = Server::start(&["--report-rate", "0"]).await;
     let meta = json!({ "note": "x".repeat(3_900) });
@@ -34,7 +34,7 @@ async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed
     }
     let mut watching = server.socket("/ws", &[]).await;
     let follow = tokio::spawn(async move {
-        // How long at most nothing came, while something was always changing.
+        // The longest time without a frame, while sessions change all the time.
         let mut longest = Duration::ZERO;
         let mut seq = 0;
         loop {
@@ -62,7 +62,7 @@ async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed
         let paths: Vec<String> = ids.iter().map(|id| format!("/sessions/{id}/status")).collect();
         join_all(paths.iter().map(|path| server.ask(Method::PUT, path, Some(report.clone())))).await;
     };
-    // Fills what the server keeps for those who resume: 32 MiB, whoever watches.
+    // Fills the ring, which takes 32 MiB with any number of dashboards.
     for _ in 0..140 {
         change_all().await;
     }
@@ -86,7 +86,7 @@ async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed
         assert!(begun.elapsed() < Duration::from_secs(45), "they are still there");
     }
     let took = begun.elapsed();
-    // Ten seconds from when they could take no more, which they had to be sent first.
+    // Ten seconds after their buffers are full, which takes some time.
     assert!(took < Duration::from_secs(20), "they have stayed for {took:?}");
     let each = most.saturating_sub(before) / STALLED;
     assert!(each < 1_024, "each has cost {each} KiB");
@@ -97,10 +97,10 @@ async fn a_stalled_dashboard_is_gone_in_ten_seconds_at_little_cost_and_unnoticed
     drop(stalled);
 }
 
-/// In the middle of a snapshot as well: it lets go of it after a second, though others
-/// share it. One that reads on in time is sent a new one, and has everything in the end.
+/// Also in the middle of a snapshot: after a second the server frees its part of it. When the
+/// dashboard reads on in time, it gets a new snapshot, and is up to date in the end.
 #[tokio::test]
-async fn a_dashboard_that_stops_in_a_large_snapshot_lets_go_of_it() {
+async fn the_snapshot_of_a_dashboard_that_stops_reading_is_freed() {
     const SESSIONS: usize = 1_200;
     let server = Server::start(&[]).await;
     let meta = json!({ "note": "x".repeat(3_900) });
@@ -124,7 +124,7 @@ async fn a_dashboard_that_stops_in_a_large_snapshot_lets_go_of_it() {
         drop((returning, gone));
         until("both are gone", async || metric(&server, "dashboards").await == 0).await;
     };
-    until("it is let go of", async || metric(&server, "snapshots_held").await == 0).await;
+    until("the snapshot is freed", async || metric(&server, "snapshots_held").await == 0).await;
     put(SESSIONS).await;
 
     let (mut seen, mut seq, mut snapshots) = (HashSet::new(), 0, 0);
@@ -147,9 +147,9 @@ async fn a_dashboard_that_stops_in_a_large_snapshot_lets_go_of_it() {
     drop(gone);
 }
 
-/// However many dashboards are slow at once, a few snapshots are in memory.
+/// With any number of slow dashboards, only a few snapshots are in memory.
 #[tokio::test]
-async fn few_large_snapshots_are_held_however_many_dashboards_are_slow() {
+async fn few_large_snapshots_are_in_memory_with_any_number_of_slow_dashboards() {
     let monitor = inside::start(Arc::new(Memory::new()), &Clock::system()).await;
     let meta = format!(r#"{{"note":"{}"}}"#, "x".repeat(3_900));
     let register = async |n: usize| {
@@ -164,7 +164,7 @@ async fn few_large_snapshots_are_held_however_many_dashboards_are_slow() {
     let mut slow = Vec::new();
     for n in 300..306 {
         register(n).await;
-        // Each has to find the one that was just registered, so none can share the last one.
+        // Each must contain the session that was just registered, so none can use the last one.
         let joined = monitor.subscribe(Scope::all()).join().await;
         slow.push((joined.seq, joined));
         assert!(snapshots_held() <= 3);
@@ -173,7 +173,7 @@ async fn few_large_snapshots_are_held_however_many_dashboards_are_slow() {
     assert_eq!(positions.len(), 3, "three are there, the others share the last of them: {positions:?}");
     for (index, (_, joined)) in slow.into_iter().enumerate() {
         let mut seen = HashSet::new();
-        for text in joined.owed {
+        for text in joined.backlog {
             let frame: Value = serde_json::from_str(&text).expect("JSON");
             let told = frame["sessions"].as_array().or(frame["upserted"].as_array());
             seen.extend(told.into_iter().flatten().map(|one| one["session_id"].to_string()));

@@ -1,4 +1,4 @@
-//! What those learn of a session who do not own it: nothing, not even whether it exists.
+//! Callers without a session's token learn nothing about it, not even whether it exists.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::support::{Server, until};
 
 const REASON: &str = "left the company";
 
-/// One who asks, by the headers of the request.
+/// A caller, with the headers of its requests.
 struct Asker<'a> {
     who: &'a str,
     headers: Vec<(&'static str, String)>,
@@ -28,7 +28,7 @@ async fn ask(server: &Server, asker: &Asker<'_>, method: Method, path: &str) -> 
     (status, body)
 }
 
-/// Every route of one's own session.
+/// All routes of a client's own session.
 fn own_routes(id: &str) -> Vec<(Method, String)> {
     vec![
         (Method::POST, format!("/sessions/{id}/heartbeat")),
@@ -70,7 +70,7 @@ fn bearer(token: &str) -> (&'static str, String) {
 }
 
 #[tokio::test]
-async fn without_proof_every_answer_is_the_same_whatever_became_of_the_id() {
+async fn without_the_token_the_answer_is_the_same_for_live_killed_and_unknown_ids() {
     for arguments in [&["--strict"][..], &[]] {
         let (server, _) = with_sessions(arguments).await;
         let ingest = tokens_of(&server)[0].clone();
@@ -100,7 +100,7 @@ async fn without_proof_every_answer_is_the_same_whatever_became_of_the_id() {
                 }
             }
         }
-        // Nor by registering, without the right to.
+        // The same for a registration without the right to register.
         let stranger = if arguments.is_empty() { &askers[2] } else { &askers[5] };
         let mut answers = Vec::new();
         for id in ["never", "live", "killed", "ended"] {
@@ -112,7 +112,7 @@ async fn without_proof_every_answer_is_the_same_whatever_became_of_the_id() {
             answers.push((answer.status().as_u16(), answer.text().await.expect("a body")));
         }
         assert!(answers.iter().all(|answer| answer.0 == 401 && *answer == answers[0]), "{answers:?}");
-        // Who may register learns that the id is taken or over, not why, nor by whom.
+        // A client that may register learns that the id is taken or was killed, not why, nor by whom.
         let body = json!({ "app_name": "shop", "session_id": "killed" });
         let request = server.client.post(format!("{}/sessions", server.url)).header("x-forwarded-for", "192.0.2.1");
         let answer = request.bearer_auth(&ingest).json(&body).send().await.expect("an answer");
@@ -154,9 +154,9 @@ async fn plain_programs_on_this_machine_are_told_404_and_410() {
     }
 }
 
-/// A backend asks whether a session may go on, and enforces a kill by itself.
+/// A backend asks whether a session is alive, to enforce a kill itself.
 #[tokio::test]
-async fn alive_tells_of_a_kill_from_the_moment_it_is_asked_for() {
+async fn alive_answers_410_as_soon_as_a_kill_is_requested() {
     let (server, tokens) = with_sessions(&["--strict"]).await;
     let [_, view, admin] = tokens_of(&server);
     let viewer = Asker { who: "a backend", headers: vec![bearer(&view)] };

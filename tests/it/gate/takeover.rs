@@ -34,7 +34,7 @@ fn bytes_of(frames: &[Value]) -> Vec<u8> {
     frames.iter().flat_map(|value| frame(FIN | TEXT, value.to_string().as_bytes())).collect()
 }
 
-/// What an administrator sees of the victim, without what a clock moves.
+/// The victim as an administrator sees it, without the fields that change with time.
 async fn seen(server: &Server, admin: &str) -> (Value, Value) {
     let get = async |path: &str| -> Value {
         let request = server.client.get(format!("{}{path}", server.url)).bearer_auth(admin);
@@ -58,7 +58,7 @@ fn offer(token: &str) -> String {
     format!("Sec-WebSocket-Protocol: sessionwatch.auth.{}\r\n", URL_SAFE_NO_PAD.encode(token))
 }
 
-/// The ways in that have no right to the session: who it is, and the headers they send.
+/// Callers without a right to the session, with the headers that they send.
 fn strangers(server: &Server) -> Vec<(&'static str, String)> {
     let [ingest, view, _] = tokens_of(server);
     vec![
@@ -99,7 +99,7 @@ async fn nothing_behind_a_refused_registration_touches_the_session() {
 }
 
 #[tokio::test]
-async fn no_split_of_the_bytes_changes_that() {
+async fn nor_with_the_bytes_split_anywhere() {
     let server = Server::start(&["--strict"]).await;
     let admin = tokens_of(&server)[2].clone();
     make_victim(&server, &admin).await;
@@ -175,7 +175,7 @@ async fn five_hundred_sessions_outlive_one_packet_that_says_goodbye_for_all() {
     assert!(server.get("/events?kind=removed").await["events"].as_array().expect("events").is_empty());
 }
 
-/// As the browser client does: registers, and goes on without waiting for the answer.
+/// Like the browser client: registers, and sends more frames without waiting for the answer.
 #[tokio::test]
 async fn an_honest_client_may_go_on_behind_its_own_registration() {
     let server = Server::start(&[]).await;
@@ -212,7 +212,7 @@ async fn closes_for_want_of_a_registration(mut socket: Socket) {
     assert_eq!(close.map(|close| close.code.into()), Some(4408_u16));
 }
 
-/// What is refused is no registration: the five seconds end all the same.
+/// A refused registration does not stop the time limit of five seconds.
 #[tokio::test]
 async fn a_refused_registration_does_not_keep_a_socket_open() {
     let server = Server::start(&["--strict"]).await;

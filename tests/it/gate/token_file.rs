@@ -1,5 +1,5 @@
-//! The token file, while a server runs and while many change it; who may read it and the
-//! files beside it; and the links and browsers that go with a token.
+//! The token file: changes while a server runs, changes at the same time, the modes of it and
+//! of the files beside it; and the links and browsers of a token.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -55,7 +55,7 @@ async fn ended() -> (tempfile::TempDir, std::path::PathBuf) {
 }
 
 #[tokio::test]
-async fn twenty_who_change_the_file_at_once_lose_nothing() {
+async fn twenty_changes_at_the_same_time_lose_nothing() {
     let (_folder, db) = ended().await;
     let names: Vec<String> = (0..20).map(|n| format!("job{n}")).collect();
     let all = names.iter().map(|name| {
@@ -126,7 +126,7 @@ async fn what_root_revokes_is_revoked_at_a_server_of_another_user() {
     assert!(done.status.success() && text(&done.stderr).contains("has taken it"), "{}", text(&done.stderr));
     assert_eq!(status(&server, &admin).await, 401);
     assert_eq!(status(&server, &view).await, 200, "the file can still be read");
-    // What belongs to root, the server does not go by.
+    // The server does not accept a file that belongs to root.
     let file = beside(&db, ".tokens");
     std::os::unix::fs::chown(&file, Some(65_533), None).expect("root may");
     until("the file of another user is not trusted", async || status(&server, &view).await == 401).await;
@@ -163,7 +163,7 @@ async fn a_file_that_is_broken_or_gone_means_that_no_token_is_valid_and_is_told_
         assert_eq!(dashboard.closed().await.expect("a close frame").code, 4401.into(), "{why}");
         assert_eq!(status(&server, &admin).await, 401, "{why}");
         assert!(server.post_status("/login", json!({ "token": admin })).await == 401, "{why}");
-        // It is looked at again and again, and told once.
+        // It is read again and again, and logged once.
         tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
         let told = std::fs::read_to_string(&log).expect("text");
         assert_eq!(told.lines().filter(|line| line.contains(why)).count(), 1, "{why}: {told}");
@@ -178,7 +178,7 @@ async fn the_command_says_whether_the_running_server_has_taken_the_change() {
     let server = Server::start(&["--strict"]).await;
     let [_, view, _] = tokens_of(&server);
     let done = token(&server.db, &["rotate", "view"]).await;
-    // When it says so, it is so.
+    // When the command says so, the change is in use.
     assert_eq!(status(&server, &view).await, 401);
     assert!(done.status.success() && text(&done.stderr).contains("has taken it"), "{}", text(&done.stderr));
     server.signal(libc::SIGSTOP);
@@ -212,7 +212,7 @@ async fn a_link_is_made_at_the_running_server_works_once_and_is_void_after_a_cha
     assert_eq!(log_in(&server, &first).await, Err(401), "the one of the start is void");
     assert!(log_in(&server, &made).await.is_ok());
     assert_eq!(log_in(&server, &made).await, Err(401));
-    // As whoever it names.
+    // The link logs in with the token that it names.
     let as_view = link(&["view"]).await;
     let browser = log_in(&server, &as_view).await.expect("it is new").headers(server.port);
     let headers: Vec<(&str, &str)> = browser.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -229,7 +229,7 @@ async fn a_link_is_made_at_the_running_server_works_once_and_is_void_after_a_cha
 }
 
 #[tokio::test]
-async fn a_crowd_of_logins_by_one_token_logs_out_no_other_administrator() {
+async fn many_logins_with_one_token_log_out_no_other_administrator() {
     let server = Server::start(&["--strict"]).await;
     assert!(token(&server.db, &["add", "ana", "--role", "admin"]).await.status.success());
     let ana = tokens_of_any(&server.db).pop().expect("hers is the last");
@@ -245,7 +245,7 @@ async fn a_crowd_of_logins_by_one_token_logs_out_no_other_administrator() {
     }
     let answer = request.send().await.expect("an answer");
     assert_eq!(answer.status(), 200, "she is still logged in");
-    // Every log-in has its line.
+    // Every login has its log entry.
     let log: Value = answer.json().await.expect("JSON");
     let by = |name: &str| log["events"].as_array().expect("events").iter().filter(|line| line["by"] == name).count();
     assert_eq!((by("ana"), by("admin")), (1, 300));
@@ -254,9 +254,9 @@ async fn a_crowd_of_logins_by_one_token_logs_out_no_other_administrator() {
 }
 
 #[tokio::test]
-async fn a_token_that_expires_is_void_at_that_moment_with_its_sockets_and_browsers() {
+async fn an_expired_token_is_invalid_at_once_with_its_sockets_and_browsers() {
     let server = Server::start(&["--strict"]).await;
-    // Long enough to come in on a busy machine.
+    // Long enough to connect on a busy machine.
     let added = token(&server.db, &["add", "guest", "--role", "view", "--expires", "4s"]).await;
     assert!(added.status.success() && text(&added.stdout).contains(" until "), "{}", text(&added.stdout));
     let guest = tokens_of_any(&server.db).pop().expect("the last");
@@ -305,7 +305,7 @@ async fn refused_secrets_are_logged_at_most_once_a_second_and_without_the_secret
 }
 
 #[tokio::test]
-async fn nobody_else_can_read_the_database_and_what_stands_beside_it() {
+async fn no_other_user_can_read_the_database_and_the_files_beside_it() {
     let folder = tempfile::tempdir().expect("a folder");
     set_mode(folder.path(), 0o755);
     let db = folder.path().join("p.db");
@@ -325,7 +325,7 @@ async fn nobody_else_can_read_the_database_and_what_stands_beside_it() {
     server.post("/sessions", json!({ "app_name": "a" })).await;
     check("made anew");
     server.stop().await;
-    // As an older version has left them.
+    // The modes of an older version.
     for more in ["", "-lock"] {
         set_mode(&beside(&db, more), 0o644);
     }
@@ -335,7 +335,7 @@ async fn nobody_else_can_read_the_database_and_what_stands_beside_it() {
 }
 
 #[tokio::test]
-async fn a_database_is_opened_by_one_server_whatever_name_it_is_given() {
+async fn a_database_is_opened_by_one_server_only_under_any_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let db = folder.path().join("one.db");
     let open = Sqlite::open(&db).await.expect("nobody else has it");
@@ -367,7 +367,7 @@ async fn a_secret_that_others_can_read_is_refused_at_the_start() {
     let (cert, key) = certificates(&folder);
     for mode in [0o604, 0o640, 0o666] {
         set_mode(key.as_ref(), mode);
-        // A key of root's may be a group's to read.
+        // A key that root owns may be readable by a group.
         if mode == 0o640 && rustix::process::geteuid().is_root() {
             continue;
         }

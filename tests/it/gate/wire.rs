@@ -1,5 +1,5 @@
-//! Bytes as an attacker writes them: HTTP and WebSocket frames without a library that
-//! would refuse to send them. And what the server answers to each broken frame.
+//! Raw bytes of HTTP and WebSocket frames, without a library that would refuse to send invalid
+//! ones; and the server's answer to each invalid frame.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::requests::resident_kib;
 use crate::support::{PATIENCE, Server, until};
 
-/// A connection of one's own.
+/// A raw connection.
 pub struct Raw {
     pub stream: TcpStream,
     rest: Vec<u8>,
@@ -23,12 +23,12 @@ impl Raw {
         Self::on(TcpStream::connect(("127.0.0.1", server.port)).await.expect("a connection"))
     }
 
-    /// One that is there already.
+    /// Wraps an open connection.
     pub fn on(stream: TcpStream) -> Self {
         Self { stream, rest: Vec::new() }
     }
 
-    /// With hardly any room for what comes back.
+    /// Opens a connection with a very small receive buffer.
     pub async fn connect_narrow(server: &Server) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4_096).expect("it may be small");
@@ -36,7 +36,7 @@ impl Raw {
         Self { stream: socket.connect(address).await.expect("a connection"), rest: Vec::new() }
     }
 
-    /// Opens a WebSocket; the status and the head of the answer.
+    /// Opens a WebSocket; returns the status and the head of the answer.
     pub async fn upgrade(&mut self, server: &Server, path: &str, headers: &str) -> (u16, String) {
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -48,7 +48,7 @@ impl Raw {
         self.head().await
     }
 
-    /// Writes; whether the other side still takes it.
+    /// Writes; returns whether the peer still accepts bytes.
     pub async fn write(&mut self, bytes: &[u8]) -> bool {
         matches!(tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await, Ok(Ok(())))
     }
@@ -66,7 +66,7 @@ impl Raw {
         }
     }
 
-    /// Reads some; false at the end.
+    /// Reads some bytes; false at the end.
     pub async fn read(&mut self) -> bool {
         let mut buffer = vec![0_u8; 16_384];
         let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("in time");
@@ -79,13 +79,13 @@ impl Raw {
         }
     }
 
-    /// All until the end, as text.
+    /// Reads until the end, as text.
     pub async fn rest(mut self) -> String {
         while self.read().await {}
         String::from_utf8_lossy(&self.rest).into_owned()
     }
 
-    /// The code of the close frame; frames before it are passed over. `None` for an end
+    /// The code of the close frame; skips other frames. `None` when the connection ends
     /// without one.
     pub async fn close_code(&mut self) -> Option<u16> {
         loop {
@@ -113,7 +113,7 @@ impl Raw {
         }
     }
 
-    /// A frame of the server, if a whole one is here.
+    /// The next frame of the server, if it is complete.
     fn take_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let bytes = &self.rest;
         let (length, at) = match *bytes.get(1)? {
@@ -134,7 +134,7 @@ pub const BINARY: u8 = 2;
 pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
 
-/// A frame as a client sends it, masked by zeros.
+/// A client's frame, masked with zeros.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = claim(first, payload.len() as u64, true);
     bytes.extend_from_slice(payload);
@@ -162,7 +162,7 @@ pub fn claim(first: u8, length: u64, masked: bool) -> Vec<u8> {
     bytes
 }
 
-/// What a peer sends that breaks the rules, and the code that it is sent away with.
+/// Invalid frames, each with the close code of the server.
 fn broken() -> Vec<(&'static str, Vec<u8>, u16)> {
     let fragments = (0..20).fold(frame(TEXT, &[b'x'; 1_024]), |mut all, _| {
         all.extend(frame(0, &[b'x'; 1_024]));
@@ -193,7 +193,7 @@ fn broken() -> Vec<(&'static str, Vec<u8>, u16)> {
 }
 
 #[tokio::test]
-async fn every_broken_frame_meets_its_close_code_on_both_sockets() {
+async fn every_invalid_frame_gets_its_close_code_on_both_sockets() {
     let server = Server::start(&[]).await;
     for path in ["/ws", "/ws/client"] {
         for (what, bytes, code) in broken() {
@@ -207,7 +207,7 @@ async fn every_broken_frame_meets_its_close_code_on_both_sockets() {
 }
 
 #[tokio::test]
-async fn what_is_merely_wrong_is_answered_and_the_socket_stays() {
+async fn a_valid_frame_with_wrong_content_is_answered_and_the_socket_stays() {
     let server = Server::start(&[]).await;
     let deep = format!(r#"{{"type":"register","app_name":"a","meta":{}1"#, "[".repeat(10_000));
     let lone = r#"{"type":"register","app_name":"\ud800"}"#;
@@ -234,7 +234,7 @@ async fn who_says_nothing_sensible_in_time_is_sent_away_with_4408() {
     silent.upgrade(&server, "/ws/client", "").await;
     assert_eq!(silent.close_code().await, Some(4408), "silence");
 
-    // Empty fragments never grow into a message that is too large, and are no sign of life.
+    // Empty fragments never become a message that is too large, and are not a sign of life.
     let mut endless = Raw::connect(&server).await;
     endless.upgrade(&server, "/ws/client", "").await;
     endless.write(&frame(TEXT, b"")).await;
@@ -263,7 +263,7 @@ async fn a_ping_flood_without_reading_is_cut_off_and_costs_little() {
             while raw.stream.write_all(&pings).await.is_ok() {}
         }));
     }
-    // Meanwhile somebody else is served.
+    // Meanwhile other clients are served.
     let mut other = server.socket("/ws/client", &[]).await;
     other.send(serde_json::json!({ "type": "register", "app_name": "other" })).await;
     assert_eq!(other.next().await["type"], "registered");
@@ -275,12 +275,12 @@ async fn a_ping_flood_without_reading_is_cut_off_and_costs_little() {
 }
 
 #[tokio::test]
-async fn who_floods_the_socket_does_not_outrun_a_kill() {
+async fn a_client_that_floods_its_socket_is_killed_all_the_same() {
     let server = Server::start(&["--kill-grace", "500ms"]).await;
     let mut raw = Raw::connect(&server).await;
     raw.upgrade(&server, "/ws/client", "").await;
     raw.write(&frame(FIN | TEXT, br#"{"type":"register","app_name":"a","session_id":"flooder"}"#)).await;
-    // Cheap to send and dear to read, so that there is always one more to read.
+    // Frames that are cheap to send and expensive to read, so that there is always another one.
     let beat = format!(r#"{{"type":"heartbeat","unknown":"{}"}}"#, r"\u0061".repeat(2_700));
     let beats: Vec<u8> = (0..64).flat_map(|_| frame(FIN | TEXT, beat.as_bytes())).collect();
     let (mut reader, mut writer) = raw.stream.into_split();

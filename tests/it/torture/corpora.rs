@@ -1,5 +1,4 @@
-//! Every input that the fuzzer has kept, through the same code again: `fuzz/corpus`. The
-//! fuzzer itself is `script/fuzz`.
+//! Replays the fuzzer's kept inputs (`fuzz/corpus`). The fuzzer itself is `script/fuzz`.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -8,7 +7,7 @@ use std::time::Duration;
 #[path = "../../../fuzz/src/drive/mod.rs"]
 mod drive;
 
-/// Far more than one input takes.
+/// The time limit of an input; it needs far less.
 const INPUT_WITHIN: Duration = Duration::from_secs(60);
 
 thread_local! {
@@ -23,8 +22,8 @@ fn kept(target: &str) -> Vec<PathBuf> {
     files
 }
 
-/// A panic in a task stays in it. All tasks here run on this test's own thread, so the
-/// panics of that thread are noted beside whatever is done with them otherwise.
+/// Counts the panics of this thread: a panic in a task does not fail the test, and all tasks
+/// here run on the test's thread.
 fn note_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -34,7 +33,7 @@ fn note_panics() {
 }
 
 #[test]
-fn what_the_fuzzer_kept_is_still_answered() {
+fn the_kept_inputs_of_the_fuzzer_are_answered() {
     note_panics();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for target in drive::TARGETS {

@@ -1,5 +1,4 @@
-//! SIGKILL under many writers: all that was acknowledged is there afterwards, and nothing
-//! that nobody asked for.
+//! SIGKILL under many writers: afterwards all acknowledged changes are there, and no others.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,17 +12,17 @@ use super::model::{Ask, Life, Log, Model};
 use super::{Dice, count};
 use crate::support::Server;
 
-/// Ids that one writer works on at a time.
+/// The ids that one writer uses at a time.
 const IDS: u64 = 4;
 
-/// One writer's ids, each as it was acknowledged, and what it asked last without an answer.
+/// One writer's ids with their acknowledged states, and its last request without an answer.
 #[derive(Default)]
 struct Writer {
     models: HashMap<String, Model>,
     in_doubt: Option<(String, Ask)>,
 }
 
-/// SIGKILLs that one database goes through.
+/// The number of SIGKILLs per database.
 const KILLS_EACH: usize = 100;
 
 #[tokio::test]
@@ -38,7 +37,7 @@ async fn what_was_acknowledged_survives_kill_9_and_nothing_is_invented() {
     println!("{kills} SIGKILLs under {writers} writers: {acknowledged} acknowledged changes, 0 lost, 0 invented");
 }
 
-/// How many changes were acknowledged.
+/// Returns the number of acknowledged changes.
 async fn kill_again_and_again(kills: usize, writers: usize, dice: &mut Dice) -> u64 {
     let mut server = Server::start(&[]).await;
     let mut all = HashMap::new();
@@ -68,7 +67,7 @@ async fn kill_again_and_again(kills: usize, writers: usize, dice: &mut Dice) -> 
                 all.insert(id, found.life);
             }
         }
-        // Nobody is there whom no writer registered, and the earlier rounds are as they were.
+        // There is no session that no writer registered, and those of earlier rounds are unchanged.
         for id in live.keys() {
             assert!(matches!(all.get(id), Some(Life::Live { .. })), "{id} was invented, or came back");
         }
@@ -80,8 +79,8 @@ async fn kill_again_and_again(kills: usize, writers: usize, dice: &mut Dice) -> 
     acknowledged
 }
 
-/// Asks for one change after another until the server is gone; each answer is as the
-/// model has it.
+/// Requests one change after another until the server is killed; compares each answer with
+/// the model.
 async fn write(client: reqwest::Client, url: String, name: String, mut dice: Dice) -> Writer {
     let mut writer = Writer::default();
     for step in 0.. {
@@ -112,7 +111,7 @@ async fn write(client: reqwest::Client, url: String, name: String, mut dice: Dic
         };
         let (after, answer) = model.after(ask);
         assert_eq!(response.status().as_u16(), answer, "{ask:?} of {id}, {model:?}");
-        // What is acknowledged is acknowledged by the status; the body may be cut off.
+        // The status acknowledges the change; the body may be cut off.
         writer.models.insert(id, after);
     }
     writer
@@ -128,7 +127,7 @@ fn open(db: &Path) -> Connection {
     Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the database opens")
 }
 
-/// What the file says of the ids of a round.
+/// Reads the ids of a round from the database file.
 struct Stored {
     logs: HashMap<String, Log>,
     graves: Vec<String>,

@@ -1,5 +1,5 @@
-//! A dashboard that is cut and comes back, or cannot keep up, shows in the end what
-//! `GET /sessions` says.
+//! A dashboard that is cut and resumes, or that cannot keep up, finally has the same state as
+//! `GET /sessions`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use serde_json::{Value, json};
 use super::{Dice, count, is_long};
 use crate::support::{PATIENCE, Server, Socket};
 
-/// What a dashboard does with frames: the least that the contract asks of one.
+/// A minimal dashboard: it applies frames as the contract says.
 #[derive(Default)]
 pub struct Screen {
     pub epoch: String,
     pub seq: u64,
     pub sessions: BTreeMap<String, Value>,
-    /// Frames of each kind that came.
+    /// The number of frames of each kind.
     pub snapshots: usize,
     pub changes: usize,
 }
 
 impl Screen {
-    /// Takes one frame; a gap between frames is a panic.
+    /// Applies a frame; panics on a gap between frames.
     pub fn take(&mut self, frame: &Value) {
         match frame["type"].as_str() {
             Some("hello") => frame["epoch"].as_str().expect("an epoch").clone_into(&mut self.epoch),
@@ -59,13 +59,13 @@ impl Screen {
     fn put(&mut self, sessions: &Value) {
         for session in sessions.as_array().expect("sessions") {
             let mut session = session.clone();
-            // It counts up between frames; everybody computes it from `start_time`.
+            // It grows between frames; clients compute it from `start_time`.
             session.as_object_mut().expect("a session").remove("duration_seconds");
             self.sessions.insert(session["session_id"].as_str().expect("an id").to_owned(), session);
         }
     }
 
-    /// The screen that shows this answer of `GET /sessions`.
+    /// The screen with the state of an answer of `GET /sessions`.
     pub fn of(listed: &Value) -> Self {
         let mut screen = Self { seq: listed["seq"].as_u64().expect("a seq"), ..Self::default() };
         listed["epoch"].as_str().expect("an epoch").clone_into(&mut screen.epoch);
@@ -73,27 +73,27 @@ impl Screen {
         screen
     }
 
-    /// Whether both show the same at the same position.
+    /// Whether both have the same state at the same position.
     pub fn shows(&self, other: &Self) -> bool {
         self.epoch == other.epoch && self.seq == other.seq && self.sessions == other.sessions
     }
 }
 
-/// Places that sessions come to and leave, one after another.
+/// The number of places; at each one session follows another.
 const PLACES: usize = 80;
 
-/// What all writers share.
+/// The state that all writers share.
 struct Load {
     over: AtomicBool,
     changes: AtomicU64,
-    /// How many sessions of each place were killed: their ids never come back.
+    /// The number of killed sessions at each place, since their ids cannot be used again.
     killed: [AtomicU64; PLACES],
 }
 
-/// Registers, works, beats, is killed and leaves, all by chance.
+/// Registers, works, sends heartbeats, is killed and leaves, at random.
 async fn change(client: reqwest::Client, url: String, mut dice: Dice, load: Arc<Load>) {
     while !load.over.load(Ordering::Relaxed) {
-        // Ids come back, so that one stands in `removed` and in `upserted` of near frames.
+        // Ids are used again, so that one is in `removed` and `upserted` of frames in a short time.
         let place = dice.below(PLACES as u64) as usize;
         let killed = load.killed[place].load(Ordering::Relaxed);
         let id = format!("s{place}-{killed}");
@@ -112,7 +112,7 @@ async fn change(client: reqwest::Client, url: String, mut dice: Dice, load: Arc<
         assert!([200, 201, 404, 410].contains(&status), "{status} for {path} of {id}");
         load.changes.fetch_add(u64::from(status < 300), Ordering::Relaxed);
         if status == 410 {
-            // Once, however many of them meet it.
+            // Counted once, even if several writers see it.
             let (from, to) = (killed, killed + 1);
             let _ = load.killed[place].compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
         }
@@ -129,7 +129,7 @@ async fn connect(server: &Server, screen: &Screen) -> Socket {
 }
 
 #[tokio::test]
-async fn a_dashboard_that_is_cut_and_resumed_shows_in_the_end_what_get_sessions_says() {
+async fn a_dashboard_that_is_cut_and_resumes_converges_to_get_sessions() {
     let cuts = count("CUTS", 200);
     let mut dice = Dice::new();
     let server = Server::start(&[]).await;
@@ -144,7 +144,7 @@ async fn a_dashboard_that_is_cut_and_resumed_shows_in_the_end_what_get_sessions_
     let mut screen = Screen::default();
     for _ in 0..cuts {
         let mut socket = connect(&server, &screen).await;
-        // Cut after some frames, sometimes before the first, sometimes in the middle of one.
+        // Cut after some frames, sometimes before the first, sometimes in the middle of a frame.
         let cut = tokio::time::sleep(Duration::from_millis(dice.below(60)));
         tokio::pin!(cut);
         loop {
@@ -168,8 +168,8 @@ async fn a_dashboard_that_is_cut_and_resumed_shows_in_the_end_what_get_sessions_
             screen.take(&socket.event().await.expect("the server keeps the socket open"));
         }
     };
-    // Heartbeats are told once a second. The promise is two; a short run is one among many
-    // on a busy machine, and asserts only that it comes.
+    // Heartbeats are sent once a second, and the promise is two seconds. The short run may be
+    // on a busy machine, so it asserts only that they arrive.
     let within = if is_long("CUTS") { Duration::from_secs(2) } else { PATIENCE };
     let begun = Instant::now();
     if tokio::time::timeout(within, converged).await.is_err() {

@@ -1,6 +1,5 @@
-//! A disk that fails when it is told to: SQLite's own file layer, with every write and
-//! sync passing through here. What was not synced is lost, wholly or in part, when the
-//! power is cut.
+//! A disk that can fail: an SQLite VFS (file layer) through which every write and sync passes.
+//! At a power cut, data that was not synced is lost, completely or in part.
 
 #![allow(unsafe_code, reason = "SQLite's file layer is an interface of C, and this stands in the middle of it")]
 
@@ -14,20 +13,20 @@ use rusqlite::ffi;
 
 use super::Dice;
 
-/// What the disk does with what it is given.
+/// How the disk handles writes and syncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Takes it.
+    /// They succeed.
     None,
-    /// The power is off: nothing is taken any more.
+    /// The power is off: all fail.
     PowerOff,
-    /// Nothing that is new is taken; what is there can be written over and synced.
+    /// The disk is full: writes beyond the end of a file fail, others succeed.
     Full,
-    /// After so many calls, this many fail; then it takes everything again.
+    /// After this many calls, this many fail; then all succeed again.
     Fail { after: u64, times: u64 },
 }
 
-/// A file as it is on the platters, and what was written since.
+/// A file as it was synced, and the writes since.
 #[derive(Default)]
 struct Image {
     durable: Vec<u8>,
@@ -46,30 +45,30 @@ struct State {
     calls: u64,
 }
 
-/// The disk; SQLite knows it by its name.
+/// The disk, registered at SQLite under a name.
 pub struct Disk {
     pub name: String,
     state: Mutex<State>,
 }
 
-/// What stands behind SQLite's own part of an open file.
+/// Our part of an open file, in memory behind SQLite's part.
 struct Handle {
     disk: Arc<Disk>,
     path: PathBuf,
     /// SQLite's own functions for this kind of file.
     own: ffi::sqlite3_io_methods,
-    /// The same with ours among them.
+    /// The same, with some functions replaced by ours.
     methods: ffi::sqlite3_io_methods,
 }
 
-/// The layer that SQLite is given, with what its functions need.
+/// The VFS that is registered, with the data that its functions need.
 #[repr(C)]
 struct Layer {
     base: ffi::sqlite3_vfs,
     disk: Arc<Disk>,
 }
 
-/// SQLite's own layer, and how large its part of a file is.
+/// SQLite's default VFS, and the size of its part of a file.
 struct Original {
     layer: *mut ffi::sqlite3_vfs,
     file_size: usize,
@@ -93,7 +92,7 @@ fn original() -> &'static Original {
 }
 
 impl Disk {
-    /// A disk without faults, known to SQLite by a name of its own.
+    /// Registers a disk without faults under a new name.
     pub fn new() -> Arc<Self> {
         let name = format!("disk-{}", uuid::Uuid::new_v4());
         let state = Mutex::new(State { files: HashMap::new(), fault: Fault::None, calls: 0 });
@@ -105,7 +104,7 @@ impl Disk {
         base.pNext = std::ptr::null_mut();
         base.xOpen = Some(open);
         base.xDelete = Some(delete);
-        // Never freed: SQLite may look at its list of layers for as long as it lives.
+        // Never freed: SQLite may read its list of VFSs at any time.
         let layer = Box::into_raw(Box::new(Layer { base, disk: disk.clone() }));
         // SAFETY: it begins with what SQLite expects, and stays where it is.
         let registered = unsafe { ffi::sqlite3_vfs_register(layer.cast(), 0) };
@@ -113,7 +112,7 @@ impl Disk {
         disk
     }
 
-    /// From now on.
+    /// Sets the fault.
     pub fn set(&self, fault: Fault) {
         let mut state = self.state.lock();
         state.fault = fault;
@@ -125,9 +124,8 @@ impl Disk {
         self.state.lock().calls
     }
 
-    /// The power comes back: the files are what was synced, and of the rest whatever chance
-    /// has brought to the platters, in any order and torn at sectors. To be called when
-    /// SQLite has closed them.
+    /// The power comes back: the files contain all synced data, and a random part of the rest,
+    /// in any order and torn at sectors. To be called after SQLite has closed them.
     pub fn restore(&self, dice: &mut Dice) {
         let mut state = self.state.lock();
         for (path, image) in &mut state.files {
@@ -153,7 +151,7 @@ impl Disk {
         state.fault = Fault::None;
     }
 
-    /// The code with which a call fails, if it does.
+    /// The error code of a call, if it fails.
     fn refuses(&self, grows: bool, code: c_int) -> Option<c_int> {
         let mut state = self.state.lock();
         state.calls += 1;
@@ -178,7 +176,7 @@ fn put(file: &mut Vec<u8>, at: u64, bytes: &[u8]) {
     file[from..to].copy_from_slice(bytes);
 }
 
-/// Where the pointer to our part of a file stands.
+/// The place of the pointer to our part of a file.
 fn slot(file: *mut ffi::sqlite3_file) -> *mut *mut Handle {
     file.cast::<u8>().wrapping_add(original().file_size).cast()
 }
@@ -294,6 +292,6 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _flags: c_int) -> c_int 
             }
         }
     });
-    // The platters are in memory, so the real files need no sync.
+    // The synced data is kept in memory, so the real files need no sync.
     ffi::SQLITE_OK
 }

@@ -1,5 +1,5 @@
-//! The power is cut, the disk is full, a write fails: what was acknowledged is there, what
-//! was refused was not promised, and it goes on when the disk does.
+//! Power cuts, a full disk and failing writes: acknowledged changes survive, others get an
+//! error, and the server goes on when the disk works again.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,8 +16,8 @@ use super::model::{Ask, Life, Model};
 use super::{Dice, count, inside};
 
 async fn open(path: &Path, disk: &Disk) -> Arc<dyn Backend> {
-    // A test beside this one may be about to start a process, which holds the lock that it
-    // has inherited until it is another program.
+    // Another test may just be starting a process: between fork and exec it holds an inherited
+    // copy of the lock.
     for _ in 0..500 {
         match Sqlite::open_with_vfs(path, Some(&disk.name)).await {
             Err(error) if error.to_string().contains("another sessionwatch") => {
@@ -38,12 +38,12 @@ fn next(model: &Model, step: u64, dice: &mut Dice) -> Ask {
     }
 }
 
-/// Asks until the disk takes nothing any more; what it asked last may or may not be there.
+/// Requests changes until the disk fails; the last request may or may not be stored.
 async fn write(monitor: Arc<Monitor>, name: String, mut dice: Dice) -> HashMap<String, Vec<Model>> {
     let mut models: HashMap<String, Vec<Model>> = HashMap::new();
     for step in 0.. {
-        // Others from time to time: who has had all of its ids killed would hear 410 for
-        // ever, which needs no disk.
+        // New ids from time to time: when all ids are killed, every answer is 410, which needs
+        // no disk.
         let id = format!("{name}-{}", step / 32 * 4 + dice.below(4));
         let model = models.get(&id).map_or_else(Model::default, |known| known[0]);
         let ask = next(&model, step, &mut dice);
@@ -70,7 +70,7 @@ async fn check(monitor: &Monitor, id: &str, allowed: &[Model]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_a_power_cut() {
+async fn acknowledged_changes_survive_a_power_cut() {
     let (cuts, writers) = (count("POWER_CUTS", 25), count("POWER_WRITERS", 16));
     let mut dice = Dice::new();
     let folder = tempfile::tempdir().expect("a folder");
@@ -114,7 +114,7 @@ fn integrity(path: &Path) {
     assert_eq!(check, "ok");
 }
 
-/// Fails every single write and sync of a kill and of a removal, one after the other.
+/// Lets each write and sync of a kill and of a removal fail, one after the other.
 #[tokio::test]
 async fn whatever_step_of_a_commit_fails_the_answer_is_503_and_the_log_has_each_line_once() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -168,7 +168,7 @@ async fn a_full_disk_refuses_changes_and_reads_go_on_until_there_is_room() {
     let mut refused = 0;
     for id in &ids[1..] {
         let answer = inside::ask(&monitor, id, Ask::Register).await;
-        // The write-ahead log may have room left over from before.
+        // The WAL may still have room from before.
         assert!(answer == 201 || answer == 503, "{answer}");
         assert_eq!(inside::life(&monitor, id) == Life::Unknown, answer == 503, "only what is acknowledged is there");
         refused += usize::from(answer == 503);
@@ -187,10 +187,10 @@ async fn a_full_disk_refuses_changes_and_reads_go_on_until_there_is_room() {
     integrity(&path);
 }
 
-/// A file that is no database, and a database whose head is nonsense:
-/// a refusal in one sentence, and the file is left as it is.
+/// A file that is not a database, and a database with a damaged head: the start fails with a
+/// clear error, and the file is not changed.
 #[tokio::test]
-async fn a_damaged_file_is_refused_and_left_alone() {
+async fn a_damaged_file_is_refused_and_not_changed() {
     let folder = tempfile::tempdir().expect("a folder");
     let good = folder.path().join("good.db");
     let clock = Clock::system();

@@ -1,5 +1,5 @@
-//! Whatever comes in, nothing panics: frames, bodies, paths and filters that are nearly
-//! right, since what is wholly wrong is refused at the first byte.
+//! No input makes the server panic: frames, bodies, paths and filters that are almost valid,
+//! since completely invalid input is refused at the first byte.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -41,7 +41,7 @@ const REQUESTS: [(&str, &str); 14] = [
     ("POST /sessions/h1/end", r#"{"session_token":"x"}"#),
 ];
 
-/// Pieces that break what is nearly right.
+/// Pieces that make valid input invalid.
 const PIECES: [&str; 22] = [
     "null",
     "true",
@@ -72,7 +72,7 @@ impl Dice {
         &of[self.below(of.len() as u64) as usize]
     }
 
-    /// The text with some of it cut, doubled, moved or replaced.
+    /// The text with parts cut, doubled, moved or replaced.
     fn mangle(&mut self, text: &str) -> Vec<u8> {
         let mut bytes = text.as_bytes().to_vec();
         for _ in 0..self.below(4) {
@@ -94,7 +94,7 @@ impl Dice {
     }
 }
 
-/// All that comes back within a moment.
+/// Reads everything that arrives within a short time.
 async fn answer(stream: &mut TcpStream) -> usize {
     let mut buffer = vec![0; 65_536];
     let read = tokio::time::timeout(Duration::from_millis(200), stream.read(&mut buffer));
@@ -128,7 +128,7 @@ async fn socket(port: u16, dice: &mut Dice) {
     for _ in 0..20 {
         let known: &str = dice.one_of::<&str>(&FRAMES);
         let payload = dice.mangle(known);
-        // Mostly text; at times another opcode, reserved bits, or a length that lies.
+        // Mostly text; sometimes another opcode, reserved bits, or a wrong length.
         let first = if dice.below(8) == 0 { dice.next() as u8 } else { FIN | TEXT };
         let told = if dice.below(12) == 0 { dice.below(200_000) as usize } else { payload.len() };
         out.extend(claim(first, told as u64, true));
@@ -139,7 +139,7 @@ async fn socket(port: u16, dice: &mut Dice) {
 }
 
 #[tokio::test]
-async fn nothing_that_comes_in_panics_the_server() {
+async fn no_input_makes_the_server_panic() {
     let inputs = count("INPUTS", 300);
     let mut dice = Dice::new();
     let folder = tempfile::tempdir().expect("a folder");
@@ -159,7 +159,7 @@ async fn nothing_that_comes_in_panics_the_server() {
     let health = reqwest::get(format!("http://127.0.0.1:{port}/healthz"));
     let health = tokio::time::timeout(PATIENCE, health).await.expect("it answers in time").expect("it answers");
     assert!(health.status().is_success());
-    // A task that panics takes nobody with it, so the server's own words are looked at.
+    // A panic in a task does not end the server, so its log is searched for panics.
     let said = std::fs::read_to_string(&said).expect("its words");
     assert!(!said.contains("panicked"), "{said}");
     println!("{inputs} requests and sockets that were nearly right: no panic");

@@ -1,4 +1,4 @@
-//! The monitor asked from inside the process, in the model's words.
+//! The monitor in process, with the requests and answers of the model.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use sessionwatch::timing::Timing;
 
 use super::model::{Ask, Life, Log};
 
-/// A monitor without what happens by the clock, once it has restored everything.
+/// A monitor with a manual clock, after it has restored everything.
 pub async fn start(store: Arc<dyn Backend>, clock: &Clock) -> Arc<Monitor> {
-    // The clock stands still, so no rate would ever allow the next report.
+    // No rate limit, since the clock does not move.
     let timing = Timing { report_every: Duration::ZERO, ..Timing::default() };
     let monitor =
         Monitor::start(store, timing, clock.clone(), Limits::sessions(1_000_000)).await.expect("the store opens");
@@ -26,12 +26,12 @@ pub async fn start(store: Arc<dyn Backend>, clock: &Clock) -> Arc<Monitor> {
     monitor
 }
 
-/// An id from a text that is one.
+/// An id from a valid text.
 pub fn id(text: &str) -> SessionId {
     SessionId::parse(text).expect("an id")
 }
 
-/// A registration of whoever is trusted.
+/// A registration by a trusted caller.
 pub fn registration(id: &SessionId) -> Registration {
     Registration {
         id: id.clone(),
@@ -52,7 +52,7 @@ pub fn registration(id: &SessionId) -> Registration {
     }
 }
 
-/// Asks, and tells the HTTP status of the answer.
+/// Makes a request, and returns the HTTP status of the answer.
 pub async fn ask(monitor: &Monitor, id: &SessionId, ask: Ask) -> u16 {
     let done = match ask {
         Ask::Register => match monitor.register(registration(id)).await {
@@ -71,7 +71,7 @@ pub async fn ask(monitor: &Monitor, id: &SessionId, ask: Ask) -> u16 {
     done.map_or_else(|error| status_of(&error).as_u16(), |()| 200)
 }
 
-/// Whether it lives, as the monitor has it.
+/// The state of an id in the monitor.
 pub fn life(monitor: &Monitor, id: &SessionId) -> Life {
     match monitor.session(id.as_str()) {
         Ok(session) => {
@@ -83,7 +83,7 @@ pub fn life(monitor: &Monitor, id: &SessionId) -> Life {
     }
 }
 
-/// Its lines in the log, as the monitor tells them.
+/// The log entries of an id in the monitor.
 pub async fn log(monitor: &Monitor, id: &SessionId) -> Log {
     let query = Query { session_id: Some(id.to_string()), limit: 1_000_000, ..Query::default() };
     let lines = monitor.events(query).await.expect("the log");

@@ -1,5 +1,5 @@
-//! What is promised when things break, shown by breaking them. Each test runs short here;
-//! `script/torture` runs them long, by counts in the environment.
+//! Fault injection: tests of the promises under crashes, power cuts and races. The runs here
+//! are short; `script/torture` makes them long with counts in environment variables.
 
 #![allow(clippy::print_stdout, reason = "it tells its seed, and what it has done")]
 
@@ -15,7 +15,7 @@ mod properties;
 mod races;
 mod time;
 
-/// How often something is done: the short count, unless the environment says another.
+/// The number of repetitions: the short count, unless an environment variable sets another.
 fn count(name: &str, short: usize) -> usize {
     let name = variable(name);
     match std::env::var(&name) {
@@ -24,7 +24,7 @@ fn count(name: &str, short: usize) -> usize {
     }
 }
 
-/// Whether the environment says how often: a run that does nothing else meanwhile.
+/// Whether an environment variable sets the count: in such a long run nothing else is running.
 fn is_long(name: &str) -> bool {
     std::env::var_os(variable(name)).is_some()
 }
@@ -33,18 +33,18 @@ fn variable(name: &str) -> String {
     format!("SESSIONWATCH_TORTURE_{name}")
 }
 
-/// A source of chance that a failure can be repeated with: it prints its seed.
+/// A random generator that prints its seed, so that a failure can be repeated.
 struct Dice(u64);
 
 impl Dice {
-    /// From `SESSIONWATCH_TORTURE_SEED`, or by chance.
+    /// Seeded from `SESSIONWATCH_TORTURE_SEED`, or at random.
     fn new() -> Self {
         let seed = count("SEED", uuid::Uuid::new_v4().as_u64_pair().0 as usize >> 1) as u64;
         println!("SESSIONWATCH_TORTURE_SEED={seed}");
         Self(seed)
     }
 
-    /// Another one, that goes its own way.
+    /// A new generator, seeded from this one.
     fn fork(&mut self) -> Self {
         Self(self.next())
     }

@@ -1,9 +1,9 @@
-//! What the system does, without everything that makes it fast or durable. One session is
-//! a small state, and what is asked of it leads to the next one and to an answer.
+//! A model of the system: the same behaviour, without the parts that make it fast or durable.
+//! A session is a small state; each request gives the next state and an answer.
 
 use std::time::Duration;
 
-/// One id, as far as the outside can tell.
+/// An id as clients see it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Model {
     pub life: Life,
@@ -13,19 +13,19 @@ pub struct Model {
     pub since: Duration,
 }
 
-/// Whether it lives.
+/// The state of an id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Life {
-    /// Nobody registered it, or it ended otherwise than by a kill: it may register.
+    /// It is not registered, or ended but not by a kill: it may register.
     #[default]
     Unknown,
-    /// It does what it said last.
+    /// It is live, with its last report.
     Live { task: Option<u64>, asked_to_end: bool },
-    /// It was removed as killed and is not let in for a day.
+    /// It was removed as killed, and is refused for a day.
     Killed,
 }
 
-/// How many lines of each kind the log has for it.
+/// The number of its log entries of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Log {
     pub registered: u64,
@@ -34,28 +34,28 @@ pub struct Log {
     pub removed: u64,
 }
 
-/// What may be asked.
+/// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Register, or resume.
     Register,
-    /// Running, with this task.
+    /// Report `running` with this task.
     Status(u64),
-    /// A sign of life.
+    /// A heartbeat.
     Beat,
-    /// An administrator ends it.
+    /// An administrator requests a kill.
     Kill,
     /// It leaves.
     Delete,
 }
 
-/// Silence after which a session is removed.
+/// Time without a sign of life after which a session is removed.
 const EXPIRE_AFTER: Duration = Duration::from_secs(600);
 /// How long a killed id is refused.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 3_600);
 
 impl Model {
-    /// What comes of it, and the HTTP status that says so.
+    /// Applies a request; returns the HTTP status of the answer.
     pub fn after(mut self, ask: Ask) -> (Self, u16) {
         let answer = match (self.life, ask) {
             (Life::Killed, _) => 410,
@@ -89,7 +89,7 @@ impl Model {
         (self, answer)
     }
 
-    /// What comes of nobody's asking anything for a while.
+    /// Applies a time without requests.
     pub fn after_silence(mut self, time: Duration) -> Self {
         self.since += time;
         match self.life {
@@ -100,13 +100,13 @@ impl Model {
         self
     }
 
-    /// Whether, after so much more silence, its time will have been up for less than `slack`.
+    /// Whether, after this much more time, a deadline will have passed by less than `slack`.
     pub fn is_just_due_after(&self, silence: Duration, slack: Duration) -> bool {
         let over = (self.since + silence).checked_sub(EXPIRE_AFTER);
         matches!(self.life, Life::Live { .. }) && over.is_some_and(|over| over < slack)
     }
 
-    /// The server was away: everybody gets the full time anew, the killed stay as they are.
+    /// Applies a restart: all sessions get the full time again, killed ids stay refused.
     pub fn restarted(&mut self) {
         if let Life::Live { .. } = self.life {
             self.since = Duration::ZERO;
@@ -121,14 +121,14 @@ impl Model {
 }
 
 impl Log {
-    /// The lines of these kinds; what the server notes of its own accord is left out.
+    /// Counts the entries of these kinds; those of the server itself are left out.
     pub fn of<'a>(kinds: impl Iterator<Item = &'a str>) -> Self {
         let mut log = Self::default();
         kinds.for_each(|kind| log.add(kind));
         log
     }
 
-    /// One line more.
+    /// Adds an entry.
     pub fn add(&mut self, kind: &str) {
         match kind {
             "registered" => self.registered += 1,

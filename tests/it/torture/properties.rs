@@ -1,5 +1,5 @@
-//! The monitor beside the model, under whatever operations chance puts together: answers,
-//! lives and log are the model's, through restarts and days.
+//! Compares the monitor with the model, with random operations: answers, states and log are
+//! the same, over restarts and simulated days.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,14 @@ use super::model::{Ask, Model};
 use super::{count, inside};
 
 const IDS: usize = 4;
-/// How fine deadlines are cut: in the second in which its time is up a session may be there
-/// or not.
+/// The length of a deadline slot: within it, an expired session may be there or not.
 const RESOLUTION: Duration = Duration::from_secs(1);
 
-/// What may happen.
+/// An operation.
 #[derive(Clone, Debug)]
 enum Step {
     Ask(usize, Ask),
-    /// Time passes, and the server sees who is due.
+    /// Time passes, and the server handles the deadlines that are due.
     Pass(Duration),
     /// The server ends and another one starts on the same store.
     Restart,
@@ -65,7 +64,7 @@ async fn run(steps: &[Step]) -> Result<(), TestCaseError> {
                 models.iter_mut().for_each(|model| *model = model.after_silence(*time));
                 clock.advance(*time);
                 monitor.sweep().await;
-                // Who is found stale is looked at once more before it may go.
+                // A session that is found stale is checked once more before it is removed.
                 let mut more = Duration::from_secs(2);
                 while models.iter().any(|model| model.is_just_due_after(more, RESOLUTION)) {
                     more += RESOLUTION;
@@ -86,7 +85,7 @@ async fn run(steps: &[Step]) -> Result<(), TestCaseError> {
     }
     for (index, model) in models.iter().enumerate() {
         let mut log = inside::log(&monitor, &id(index)).await;
-        // Resuming may change a token, which is a line that the model leaves out.
+        // Resuming may change the token; the model does not have that log entry.
         log.status_changed = model.log.status_changed;
         prop_assert_eq!(log, model.log);
     }
@@ -94,10 +93,10 @@ async fn run(steps: &[Step]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A killed id stays killed for a day, whoever asks whatever of it; an expired one may
-/// come back; no kill and no removal stands in the log twice or not at all.
+/// A killed id is refused for a day, for all requests; an expired one may register again; each
+/// kill and each removal is in the log exactly once.
 #[test]
-fn the_monitor_is_its_model_through_restarts_and_days() {
+fn the_monitor_agrees_with_the_model_over_restarts_and_days() {
     let operations = count("OPERATIONS", 20_000);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let cases = u32::try_from(operations / 100).expect("a number of cases");

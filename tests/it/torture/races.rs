@@ -1,5 +1,5 @@
-//! Many at once on the same things: kills in races, a dashboard that reads nothing,
-//! connections that come and go.
+//! Races: kills of the same session, dashboards that lag or read nothing, connections that
+//! are opened and closed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use super::model::Ask;
 use super::{Dice, count, inside};
 use crate::support::{PATIENCE, Server, until};
 
-/// Every session is killed by several at once, while it reports and leaves: one kill
-/// wins, all learn its id, and the log has each step once.
+/// Several callers kill each session at once, while it reports and leaves: one kill counts,
+/// all callers get its id, and the log has each step once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_kills_in_a_race_one_counts_and_stands_once_in_the_log() {
+async fn of_concurrent_kills_one_counts_and_is_in_the_log_once() {
     const AT_ONCE: usize = 4;
     let races = count("RACES", 2_000);
     let monitor = inside::start(Arc::new(Memory::new()), &Clock::system()).await;
@@ -57,10 +57,10 @@ async fn of_kills_in_a_race_one_counts_and_stands_once_in_the_log() {
     monitor.shutdown().await;
 }
 
-/// A dashboard inside the process that skips frames until it lags, or leaves and comes
-/// back at its place.
+/// A dashboard in process that skips frames until it lags, or leaves and resumes at its
+/// position.
 #[tokio::test]
-async fn a_dashboard_that_lags_or_leaves_shows_in_the_end_the_live_view() {
+async fn a_dashboard_that_lags_or_leaves_converges_to_the_live_view() {
     let lags = count("LAGS", 300);
     let mut dice = Dice::new();
     let monitor = inside::start(Arc::new(Memory::new()), &Clock::system()).await;
@@ -71,7 +71,7 @@ async fn a_dashboard_that_lags_or_leaves_shows_in_the_end_the_live_view() {
     };
     let (mut screen, mut joined, mut lagged) = (Screen::default(), None, 0);
     for _ in 0..lags {
-        // At times it is away for longer than the feed waits for anybody.
+        // Sometimes it is away for longer than the feed waits.
         let long = dice.below(8) == 0;
         for _ in 0..if long { 300 } else { dice.below(50) } {
             let id = inside::id(&format!("s{}", dice.below(300)));
@@ -87,7 +87,7 @@ async fn a_dashboard_that_lags_or_leaves_shows_in_the_end_the_live_view() {
         }
         let mut receiver = match joined.take() {
             Some(receiver) if dice.below(3) > 0 => receiver,
-            // It left, and comes back.
+            // It left, and resumes.
             before => {
                 drop(before);
                 enter(&monitor, &dashboard, &mut screen, dice.below(4) > 0).await
@@ -107,7 +107,7 @@ async fn a_dashboard_that_lags_or_leaves_shows_in_the_end_the_live_view() {
         }
         joined = Some(receiver);
     }
-    // What was published while the last frames were read.
+    // Frames that were published while the last ones were read.
     until("the feed has told everything", async || is_told()).await;
     drop(enter(&monitor, &dashboard, &mut screen, true).await);
     let view = monitor.snapshot().view;
@@ -129,16 +129,16 @@ async fn enter(monitor: &Monitor, dashboard: &Subscription, screen: &mut Screen,
         Some(joined) => joined,
         None => dashboard.join().await,
     };
-    for text in joined.owed {
+    for text in joined.backlog {
         screen.take(&serde_json::from_str(&text).expect("JSON"));
     }
     joined.frames
 }
 
-/// One dashboard opens and never reads; the others are told everything all the same, and
-/// the server goes on taking changes.
+/// One dashboard never reads; the others get everything, and the server goes on committing
+/// changes.
 #[tokio::test]
-async fn a_dashboard_that_reads_nothing_harms_nobody() {
+async fn a_dashboard_that_reads_nothing_does_not_affect_others() {
     let server = Server::start(&[]).await;
     let meta: serde_json::Map<_, _> = (0..30).map(|key| (format!("k{key}"), json!("x".repeat(100)))).collect();
     server.post("/sessions", json!({ "app_name": "torture", "session_id": "s", "meta": meta })).await;
@@ -187,13 +187,13 @@ fn resident(server: &Server) -> u64 {
 }
 
 #[tokio::test]
-async fn connections_that_come_and_go_leave_nothing_behind() {
+async fn closed_connections_leave_no_resources_behind() {
     let connects = count("CONNECTS", 600);
     let server = Server::start(&[]).await;
     let round = async |from: usize, to: usize| {
         for index in from..to {
             match index % 3 {
-                // A session on a socket that leaves in good order.
+                // A session on a socket that ends properly.
                 0 => {
                     let mut socket = server.socket("/ws/client", &[]).await;
                     socket.send(json!({ "type": "register", "app_name": "torture" })).await;
@@ -201,9 +201,9 @@ async fn connections_that_come_and_go_leave_nothing_behind() {
                     socket.send(json!({ "type": "bye" })).await;
                     socket.0.close(None).await.expect("the close frame goes out");
                 }
-                // A dashboard that is simply gone.
+                // A dashboard that disconnects without a close.
                 1 => drop(server.socket("/ws", &[]).await),
-                // A connection that never says anything.
+                // A connection that sends nothing.
                 _ => drop(TcpStream::connect(("127.0.0.1", server.port)).await),
             }
         }
@@ -225,7 +225,7 @@ async fn connections_that_come_and_go_leave_nothing_behind() {
     round(warm, connects).await;
     let (still_open, memory_after) = settled().await;
     assert!(still_open <= open + 2, "{open} descriptors before, {still_open} after");
-    // The log's pages and the allocator's slack grow a little, connections do not add up.
+    // The log's pages and the allocator's slack grow a little; connections must not add to it.
     let grown = memory_after.saturating_sub(memory);
     assert!(grown < 4_096 + connects as u64 / 8, "{memory} KiB before, {memory_after} KiB after");
     assert_eq!(server.get("/sessions").await["total"], 0);

@@ -1,5 +1,5 @@
-//! Days that pass in seconds: nobody is stale early and nobody is removed late, whatever
-//! the clock on the wall does, over restarts, and when the server itself was stopped.
+//! Simulated days: no session is stale early and none is removed late, with jumps of the wall
+//! clock, over restarts, and after the server itself was stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use sessionwatch::session::SessionId;
 use super::{Dice, count, inside};
 use crate::support::{Server, until};
 
-/// How far the test moves the clock at once.
+/// The step of the simulated clock.
 const STEP: Duration = Duration::from_secs(5);
-/// A deadline is found at most one slot late, and who is found stale at a glance beyond
-/// both limits is looked at again a second later.
+/// A deadline is found at most one slot late. A session that is beyond both limits becomes
+/// stale first, and is checked again a second later.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// A client that beats every 30 s, and at times goes silent for a while.
+/// A client with a heartbeat every 30 s, which is silent for a while sometimes.
 struct Client {
     id: SessionId,
     last: Mono,
@@ -63,7 +63,7 @@ impl Client {
 }
 
 #[tokio::test]
-async fn nobody_is_stale_early_and_nobody_is_removed_late_in_a_day_of_clock_jumps() {
+async fn no_session_is_stale_early_or_removed_late_in_a_day_of_clock_jumps() {
     let (sessions, hours) = (count("SESSIONS", 200), count("HOURS", 24));
     let mut dice = Dice::new();
     let (store, clock) = (Arc::new(Memory::new()), Clock::manual());
@@ -77,7 +77,7 @@ async fn nobody_is_stale_early_and_nobody_is_removed_late_in_a_day_of_clock_jump
     let steps = hours as u64 * 3_600 / STEP.as_secs();
     for step in 0..steps {
         clock.advance(STEP);
-        // About once an hour somebody sets the clock on the wall, by up to a day.
+        // About once an hour the wall clock jumps by up to a day.
         if dice.below(720) == 0 {
             clock.jump_wall(dice.below(2 * 86_400_000) as i64 - 86_400_000);
         }
@@ -91,7 +91,7 @@ async fn nobody_is_stale_early_and_nobody_is_removed_late_in_a_day_of_clock_jump
         if step % (steps / 5) == steps / 5 - 1 {
             monitor.shutdown().await;
             monitor = inside::start(store.clone(), &clock).await;
-            // The time that the server was away was not theirs: all that are left begin anew.
+            // The time of the restart does not count: the remaining sessions get the full time again.
             let now = clock.now().mono;
             for client in clients.iter_mut().filter(|client| monitor.session(client.id.as_str()).is_ok()) {
                 client.last = now;
@@ -111,7 +111,7 @@ async fn nobody_is_stale_early_and_nobody_is_removed_late_in_a_day_of_clock_jump
 }
 
 #[tokio::test]
-async fn a_server_that_was_stopped_blames_nobody_for_it() {
+async fn after_a_stop_of_the_server_no_session_is_stale_because_of_it() {
     let short = ["--heartbeat-interval", "500ms", "--stale-after", "2s", "--expire-after", "3s"];
     let server = Server::start(&short).await;
     for index in 0..20 {
@@ -121,7 +121,7 @@ async fn a_server_that_was_stopped_blames_nobody_for_it() {
     tokio::time::sleep(Duration::from_secs(4)).await;
     server.signal(libc::SIGCONT);
     let woken = std::time::Instant::now();
-    // One of them beats on, as its client would; the others have died meanwhile.
+    // One client goes on with its heartbeats; the others have ended meanwhile.
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_millis(250)).await;
         let (beat, _) = server.ask(Method::POST, "/sessions/s0/heartbeat", None).await;
