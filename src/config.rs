@@ -24,6 +24,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 500ms, 30s, 2m, 24h or 30d"))
 }
 
+fn node_name(text: &str) -> Result<String, String> {
+    let is_name = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    is_name.then(|| text.to_owned()).ok_or_else(|| "a name has 1 to 64 characters and no control characters".to_owned())
+}
+
 fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not a size; write it like 500MB, 1GiB or a number of bytes");
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -69,7 +74,7 @@ pub struct Config {
     pub db: PathBuf,
     /// The name of this server among those that share a PostgreSQL database; the machine's name
     /// by default
-    #[arg(long, env = "SESSIONWATCH_NODE_NAME", value_name = "NAME")]
+    #[arg(long, env = "SESSIONWATCH_NODE_NAME", value_parser = node_name, value_name = "NAME")]
     pub node_name: Option<String>,
     /// The URL by which this server is reached, for the list of servers
     #[arg(long, env = "SESSIONWATCH_ADVERTISE_URL", value_name = "URL")]

@@ -17,6 +17,7 @@ pub mod deadlines;
 pub mod registry;
 pub mod stats;
 pub mod decide;
+pub mod nodes;
 pub mod backend;
 pub mod wire;
 pub mod metrics;

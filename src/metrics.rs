@@ -10,6 +10,8 @@ use prometheus::{
     exponential_buckets,
 };
 
+use crate::nodes::{Load, Server};
+
 /// The labels of a count of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AppStatus {
@@ -107,6 +109,8 @@ pub struct Gauges {
     pub snapshots: u64,
     /// Large snapshots in memory.
     pub snapshots_held: usize,
+    /// The servers that share the store.
+    pub servers: Vec<Server>,
 }
 
 impl Metrics {
@@ -148,11 +152,19 @@ impl Metrics {
         self.dashboards.fetch_add(by, Ordering::Relaxed);
     }
 
+    /// The open sockets and dashboards.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let count = |gauge: &AtomicI64| gauge.load(Ordering::Relaxed).max(0).unsigned_abs();
+        Load { sockets: count(&self.client_sockets), dashboards: count(&self.dashboards) }
+    }
+
     /// All metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self, gauges: &Gauges) -> String {
         let now = Registry::new();
         put_sessions(&now, gauges);
+        put_servers(&now, gauges);
         counter(&now, "heartbeats", "Heartbeats taken").inc_by(gauges.beats);
         counter(&now, "snapshots", "Snapshots encoded").inc_by(gauges.snapshots);
         gauge(&now, "dashboards", "Open dashboards", self.dashboards.load(Ordering::Relaxed));
@@ -177,6 +189,32 @@ fn put_sessions(registry: &Registry, gauges: &Gauges) {
     let sessions = put(registry, IntGaugeVec::new(sessions, &["app", "status"]));
     for ((app, status), count) in bounded(&gauges.sessions) {
         sessions.with_label_values(&[app, status]).set(count);
+    }
+}
+
+/// One label for each server that has not gone: its number too, since names may be equal.
+fn put_servers(registry: &Registry, gauges: &Gauges) {
+    let vector = |name: &str, help: &str| {
+        let options = Opts::new(format!("sessionwatch_node_{name}"), help);
+        put(registry, IntGaugeVec::new(options, &["node", "name"]))
+    };
+    let sockets = vector("sockets", "Open client sockets of each server");
+    let dashboards = vector("dashboards", "Open dashboards of each server");
+    let lag = vector("lag_events", "Events that the server has not applied yet");
+    let lag_ms = vector("lag_milliseconds", "How long the oldest of them has waited");
+    let keeper = vector("keeper", "1 for the server that is the keeper");
+    let seen = vector("seen_timestamp_seconds", "When the server was heard of last");
+    for server in gauges.servers.iter().filter(|server| !server.gone) {
+        let number = server.node.to_string();
+        let put = |vector: &IntGaugeVec, value: u64| {
+            vector.with_label_values(&[&*number, &*server.name]).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        put(&sockets, server.load.sockets);
+        put(&dashboards, server.load.dashboards);
+        let _ = server.lag.map(|events| put(&lag, events));
+        let _ = server.lag_ms.map(|millis| put(&lag_ms, millis));
+        put(&keeper, u64::from(server.keeper));
+        put(&seen, server.seen_at.0.max(0).unsigned_abs() / 1_000);
     }
 }
 

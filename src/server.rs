@@ -77,6 +77,7 @@ impl Server {
         let monitor = Monitor::start(backend, timing, Clock::system(), config.limits())
             .await
             .map_err(|error| error.to_string())?;
+        monitor.call(&config.node_name());
         let gate = Gate {
             port: address.port(),
             loopback: address.ip().is_loopback(),

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::clock::{Now, Timestamp};
+use crate::nodes::{Known, name_of};
 use crate::session::{Kill, Session, Visibility};
 
 /// The server's name and version, as in `hello`.
@@ -34,6 +35,8 @@ pub struct SessionJson<'a> {
     #[schema(value_type = String, format = DateTime)]
     status_since: Timestamp,
     connected: bool,
+    /// The name of the server that holds its socket, where several share the store.
+    node: Option<&'a str>,
     visibility: Option<&'static str>,
     #[schema(value_type = f64)]
     heartbeat_interval: Seconds,
@@ -48,7 +51,7 @@ pub struct SessionJson<'a> {
 impl<'a> SessionJson<'a> {
     /// The session at `now`.
     #[must_use]
-    pub fn new(session: &'a Session, now: Timestamp) -> Self {
+    pub fn new(session: &'a Session, now: Timestamp, known: &'a Known) -> Self {
         let meta = session.meta.as_deref().unwrap_or("{}");
         Self {
             session_id: session.id.as_str(),
@@ -65,6 +68,7 @@ impl<'a> SessionJson<'a> {
             task_started_at: session.task_started_at,
             status_since: session.status_since,
             connected: session.connected(),
+            node: name_of(session, known),
             visibility: session.visibility.map(Visibility::as_str),
             heartbeat_interval: Seconds(session.heartbeat_interval),
             client: session.client.as_deref(),
@@ -129,7 +133,8 @@ pub const FRAME_MAX: usize = 512 * 1_024;
 /// The most bytes that a session can take in a frame: every character may be escaped.
 #[must_use]
 pub fn weight(session: &Session) -> usize {
-    const FIELDS: usize = 800;
+    // The name of a server is short: see `Config::node_name`.
+    const FIELDS: usize = 950;
     let length = |text: &Option<std::sync::Arc<str>>| text.as_ref().map_or(0, |text| text.len());
     let kill = session.kill.as_deref();
     let texts = session.id.as_str().len()
@@ -155,6 +160,7 @@ pub fn changes<'a>(
     from: u64,
     seq: u64,
     now: Timestamp,
+    known: &Known,
     upserted: impl Iterator<Item = &'a Session>,
     removed: &[RemovedJson],
 ) -> String {
@@ -163,7 +169,7 @@ pub fn changes<'a>(
         if index > 0 {
             out.push(b',');
         }
-        append(&mut out, &SessionJson::new(session, now));
+        append(&mut out, &SessionJson::new(session, now, known));
     }
     out.extend_from_slice(br#"],"removed":"#);
     append(&mut out, &removed);
@@ -195,7 +201,12 @@ pub fn beats<'a>(now: Timestamp, moved: impl Iterator<Item = &'a Session>) -> St
 /// Encodes sessions at one position, in parts of at most [`PART_MAX`]
 /// bytes; at least one part.
 #[must_use]
-pub fn snapshot<'a>(seq: u64, sessions: impl Iterator<Item = &'a Arc<Session>>, now: Now) -> Vec<String> {
+pub fn snapshot<'a>(
+    seq: u64,
+    sessions: impl Iterator<Item = &'a Arc<Session>>,
+    now: Now,
+    known: &Known,
+) -> Vec<String> {
     // Bytes kept free at the start of each part: its head holds the number of parts, which
     // is known only at the end.
     const HEAD: usize = 128;
@@ -203,7 +214,7 @@ pub fn snapshot<'a>(seq: u64, sessions: impl Iterator<Item = &'a Arc<Session>>, 
     let mut one = Vec::with_capacity(1_024);
     for session in sessions {
         one.clear();
-        append(&mut one, &SessionJson::new(session, now.wall));
+        append(&mut one, &SessionJson::new(session, now.wall, known));
         let fits = bodies.last().is_some_and(|body| HEAD + body.len() + one.len() < PART_MAX);
         if !fits {
             bodies.push(Vec::with_capacity(PART_MAX));

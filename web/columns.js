@@ -24,6 +24,7 @@ const iso = time => (time ? new Date(time).toISOString() : '');
  * @property {boolean} [down] whether the first press sorts largest first
  * @property {boolean} [ticks] whether the text changes with time alone
  * @property {boolean} [beats] whether a heartbeat can move the row
+ * @property {boolean} [several] whether it is shown only where several servers share the store
  * @property {string} [filter] the qualifier of the filter that selects the cell's value
  */
 
@@ -139,6 +140,15 @@ export const COLUMNS = {
     text: row => (row.connected ? 'open' : 'none'),
     value: row => row.connected,
   },
+  node: {
+    title: 'Server',
+    track: '104px',
+    several: true,
+    compare: byText(row => row.node),
+    filter: 'node',
+    missing: row => row.node === '',
+    text: row => row.node,
+  },
   client: {
     title: 'Client',
     track: '104px',
@@ -171,7 +181,18 @@ export const COLUMNS = {
   },
 };
 
-export const DEFAULT_COLUMNS = ['state', 'app', 'user', 'task', 'elapsed', 'beats', 'beat', 'age'];
+export const DEFAULT_COLUMNS = ['state', 'app', 'user', 'task', 'elapsed', 'beats', 'beat', 'age', 'node'];
+
+/**
+ * The columns that are shown of those that were chosen.
+ * @param {string[]} chosen
+ * @param {boolean} several whether several servers share the store
+ */
+export function shownColumns(chosen, several) {
+  const shown = several ? chosen : chosen.filter(key => !COLUMNS[key].several);
+  return shown.length > 0 ? shown : shownColumns(DEFAULT_COLUMNS, several);
+}
+
 export const DEFAULT_SORT = [{ key: 'state', down: false }];
 
 /** How many of the last beats were missed. Beats that are overdue now are not counted. */

@@ -58,6 +58,8 @@ export const messageApp = (app, { text, level, by }) =>
   request('POST', `./apps/${part(app)}/message`, given({ text, level, by }));
 export const timeline = id => request('GET', `./sessions/${part(id)}/timeline`);
 export const stats = minutes => request('GET', `./stats?minutes=${minutes}`);
+/** The servers that share the store. */
+export const nodes = () => request('GET', './nodes');
 export const login = token => request('POST', './login', { token });
 
 /** @param {{ kind?: string, session_id?: string, app_name?: string, before?: number, limit?: number }} query */

@@ -1,7 +1,7 @@
 // The state of the page without its DOM: the store and all that is derived from it, the view, the selection, and the
 // state of the connection. Views read it and call its methods.
 
-import { comparator, movesWithBeats } from './columns.js';
+import { comparator, movesWithBeats, shownColumns } from './columns.js';
 import { ALL, Facets } from './facets.js';
 import { sessionFilter } from './fields.js';
 import { GROUPINGS, linesOf } from './grouping.js';
@@ -23,6 +23,8 @@ export class Dashboard extends EventTarget {
   #linesVersion = -1;
   #linesAfter = 0;
   #filteredAt = 0;
+  /** The names of servers that rows have had. */
+  #nodes = new Set();
 
   /** @param {{ view: ReturnType<import('./address.js').read> }} start */
   constructor({ view }) {
@@ -51,6 +53,9 @@ export class Dashboard extends EventTarget {
     /** How long the last change took from the server to this page, in ms, null before the first. */
     this.delay = null;
     this.freshest = 0;
+    /** Whether several servers share the store: only then it matters which one holds a session's socket. */
+    this.several = false;
+    this.columns = shownColumns(view.columns, false);
     this.#compile();
   }
 
@@ -148,6 +153,7 @@ export class Dashboard extends EventTarget {
     const { changed, beaten } = this.store.drain();
     if (changed.length > 0 || beaten.length > 0) this.dataVersion += 1;
     if (changed.length > 0) {
+      this.#meet(changed);
       for (const row of changed) {
         this.facets.update(row, this.#filter.mask(row, now));
         if (row.ended && this.selection.delete(row.id)) this.selectionVersion += 1;
@@ -162,6 +168,19 @@ export class Dashboard extends EventTarget {
     this.#regroup();
     // A slot may be reused only when neither the order nor the lines refer to it any more.
     if (this.ordering.settled && this.#linesVersion === this.ordering.version) this.store.recycle();
+  }
+
+  /** Tells when rows name a server for the first time. */
+  #meet(rows) {
+    const known = this.#nodes.size;
+    for (const { node } of rows) if (node !== '') this.#nodes.add(node);
+    if (this.#nodes.size > known) this.dispatchEvent(new Event('nodes'));
+  }
+
+  setSeveral(several) {
+    if (this.several === several) return;
+    this.several = several;
+    this.show({});
   }
 
   #regroup() {
@@ -207,6 +226,7 @@ export class Dashboard extends EventTarget {
     const leaves = Object.hasOwn(patch, 'page') && patch.page !== before.page;
     this.view = { ...before, ...(leaves && { session: null }), ...patch };
     this.viewVersion += 1;
+    this.columns = shownColumns(this.view.columns, this.several);
     const changes = key => Object.hasOwn(patch, key) && JSON.stringify(before[key]) !== JSON.stringify(this.view[key]);
     if (changes('query') || changes('sort') || changes('group')) {
       if (changes('group')) this.folded.clear();

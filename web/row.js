@@ -61,6 +61,8 @@ export class Row {
     this.reported = '';
     this.stale = false;
     this.connected = false;
+    /** The name of the server that holds its socket, where several share the store; else empty. */
+    this.node = '';
     this.visibility = null;
     this.client = null;
     this.addr = null;
@@ -130,6 +132,7 @@ export class Row {
     this.reported = shared(session.reported_status);
     this.stale = session.is_stale;
     this.connected = session.connected;
+    this.node = shared(session.node ?? '');
     this.visibility = shared(session.visibility ?? null);
     this.client = shared(session.client ?? null);
     this.addr = shared(session.remote_addr ?? null);
@@ -196,6 +199,7 @@ export class Row {
       task_started_at: iso(this.taskStart),
       status_since: iso(this.statusSince),
       connected: this.connected,
+      node: this.node || null,
       visibility: this.visibility,
       heartbeat_interval: this.interval / 1000,
       client: this.client,

@@ -20,6 +20,7 @@ use crate::change::{Event, Tombstone};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::log::{Entry, Query};
+use crate::nodes::{Load, Names, Server};
 use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
 
@@ -101,6 +102,22 @@ pub trait Backend: Send + Sync + 'static {
     /// their sockets are closed.
     fn gone(&self) -> Vec<Node> {
         Vec::new()
+    }
+
+    /// Takes what this server tells the others of itself. Called once a second.
+    fn tell(&self, load: Load) {
+        let _ = load;
+    }
+
+    /// The servers that share the store, as they told last: from memory. `own` is this server as
+    /// it is now.
+    fn servers(&self, own: Server) -> Vec<Server> {
+        vec![own]
+    }
+
+    /// The names of the servers that share the store; in a store of one server there are none.
+    fn names(&self) -> Arc<Names> {
+        Arc::default()
     }
 
     /// Begins a turn of a server that has applied everything up to `position`.

@@ -155,6 +155,14 @@ impl Api {
         self.send(self.request(Method::GET, &["sessions"], query)?, None).await
     }
 
+    /// `GET /nodes`: the servers that share the store.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn nodes(&self) -> Result<Value, CliError> {
+        self.send(self.request(Method::GET, &["nodes"], &[])?, None).await
+    }
+
     /// `GET /events`: one page of the event log.
     ///
     /// # Errors

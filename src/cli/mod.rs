@@ -14,6 +14,7 @@ pub mod feed;
 pub mod filter;
 mod kill;
 mod ls;
+mod nodes;
 mod output;
 mod run;
 pub mod server;
@@ -35,6 +36,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// List the live sessions
     Ls(ls::LsArgs),
+    /// List the servers that share the database
+    Nodes(nodes::NodesArgs),
     /// Watch the live sessions in the terminal
     Watch(watch::WatchArgs),
     /// Ask sessions to end, and see whether they do
@@ -51,6 +54,7 @@ pub async fn execute(command: Command) -> ExitCode {
     let outcome = match command {
         Command::Run(args) => Box::pin(run::run(args)).await,
         Command::Ls(args) => ls::ls(args).await,
+        Command::Nodes(args) => nodes::nodes(args).await,
         Command::Watch(args) => Box::pin(watch::watch(args)).await,
         Command::Kill(args) => Box::pin(kill::kill(args)).await,
         Command::Tail(args) => Box::pin(tail::tail(args)).await,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::ring::{Missed, Touched};
 use super::{BEATS_AT_ONCE, Feed, Published};
 use crate::clock::{Now, Timestamp};
+use crate::nodes::Known;
 use crate::registry::View;
 use crate::scope::Scope;
 use crate::session::Session;
@@ -238,9 +239,10 @@ impl Feed {
         let seq = view.seq;
         self.snapshots.encoded.fetch_add(1, Ordering::Relaxed);
         let made = Instant::now();
+        let known = self.names.now();
         let encode = move || {
             let sessions = view.sessions().filter(|session| scope.allows(&session.app));
-            wire::snapshot(seq, sessions, now).into_iter().map(Utf8Bytes::from).collect::<Vec<_>>()
+            wire::snapshot(seq, sessions, now, &known).into_iter().map(Utf8Bytes::from).collect::<Vec<_>>()
         };
         let parts = tokio::task::spawn_blocking(encode).await.unwrap_or_default();
         let mut snapshot = Snapshot { seq, now, made, parts, _place: place };
@@ -278,7 +280,10 @@ impl Feed {
         let (frames, conflated) = match missed {
             Missed::Unknown => return None,
             Missed::Frames(frames) => (frames, None),
-            Missed::Conflated(touched) => (Vec::new(), Some(Conflated { view, touched, sent: 0, from: seq })),
+            Missed::Conflated(touched) => {
+                let known = self.names.now();
+                (Vec::new(), Some(Conflated { view, known, touched, sent: 0, from: seq }))
+            }
         };
         let backlog = Backlog {
             snapshot: None,
@@ -297,6 +302,7 @@ impl Feed {
 /// so a dashboard that breaks off there resumes with the later frames only.
 struct Conflated {
     view: View,
+    known: Arc<Known>,
     /// The sessions, ordered by position.
     touched: Vec<(u64, Touched)>,
     /// How many of them were sent.
@@ -330,7 +336,7 @@ impl Conflated {
             weight += more;
             self.sent += together.len();
         }
-        let frame = wire::changes(self.from, reached, now, part.upserted.into_iter(), &part.removed);
+        let frame = wire::changes(self.from, reached, now, &self.known, part.upserted.into_iter(), &part.removed);
         self.from = reached;
         Some(frame.into())
     }

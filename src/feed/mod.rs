@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use crate::change::{Event, Kind};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::Metrics;
+use crate::nodes::Names;
 use crate::registry::View;
 use crate::session::{Session, SessionId};
 use crate::timing::Timing;
@@ -79,12 +80,14 @@ pub struct Feed {
     snapshots: Snapshots,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// The names of the servers that hold sockets.
+    names: Arc<Names>,
 }
 
 impl Feed {
     /// Makes an empty feed.
     #[must_use]
-    pub fn new(clock: Clock, metrics: Arc<Metrics>) -> Self {
+    pub fn new(clock: Clock, metrics: Arc<Metrics>, names: Arc<Names>) -> Self {
         let published = watch::channel(0).0;
         let state = State {
             view: View::default(),
@@ -100,6 +103,7 @@ impl Feed {
             snapshots: Snapshots::default(),
             clock,
             metrics,
+            names,
         }
     }
 
@@ -185,8 +189,11 @@ impl Feed {
             }
         }
         let watched = self.watchers() > 0;
-        let text: Utf8Bytes =
-            if watched { wire::changes(from, seq, now, upserted.into_iter(), &removed).into() } else { "".into() };
+        let text: Utf8Bytes = if watched {
+            wire::changes(from, seq, now, &self.names.now(), upserted.into_iter(), &removed).into()
+        } else {
+            "".into()
+        };
         state.ring.remember(Frame { from, seq, at: now, text: text.clone(), touched });
         if watched {
             let _ = self.sender.send(Published::Changes(text));

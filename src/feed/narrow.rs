@@ -13,6 +13,7 @@ use super::join::Backlog;
 use super::{Feed, removed_json};
 use crate::change::{Event, Kind};
 use crate::clock::Timestamp;
+use crate::nodes::Names;
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::wire::{self, RemovedJson};
@@ -63,14 +64,15 @@ pub struct JoinedWithin {
 /// The frames of one limited dashboard.
 pub struct Frames {
     scope: Scope,
+    names: Arc<Names>,
     /// The position after the last frame.
     seq: u64,
     receiver: broadcast::Receiver<Arc<Raw>>,
 }
 
 impl Frames {
-    pub(super) fn new(scope: Scope, seq: u64, receiver: broadcast::Receiver<Arc<Raw>>) -> Self {
-        Self { scope, seq, receiver }
+    pub(super) fn new(scope: Scope, names: Arc<Names>, seq: u64, receiver: broadcast::Receiver<Arc<Raw>>) -> Self {
+        Self { scope, names, seq, receiver }
     }
 
     /// Waits for the next frame with a change in its apps. It is cancel-safe: no frame is lost
@@ -115,7 +117,7 @@ impl Frames {
                     return None;
                 }
                 let from = std::mem::replace(&mut self.seq, *seq);
-                Some(wire::changes(from, *seq, *at, upserted.into_iter(), &removed).into())
+                Some(wire::changes(from, *seq, *at, &self.names.now(), upserted.into_iter(), &removed).into())
             }
             Raw::Beats { at, moved } => {
                 let ours: Vec<&Session> =
@@ -140,7 +142,7 @@ impl Feed {
         let snapshot = self.encode(view, scope.clone(), place).await;
         JoinedWithin {
             backlog: Backlog::snapshot(Arc::new(snapshot)),
-            frames: Frames::new(scope.clone(), seq, receiver),
+            frames: Frames::new(scope.clone(), self.names.clone(), seq, receiver),
             seq,
         }
     }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use crate::clock::Timestamp;
+use crate::nodes::{Known, name_of};
 use crate::session::{Session, Visibility};
 
-const HEAD: [&str; 21] = [
+const HEAD: [&str; 22] = [
     "session_id",
     "app_name",
     "user_id",
@@ -27,22 +28,28 @@ const HEAD: [&str; 21] = [
     "kill_id",
     "kill_requested_by",
     "kill_reason",
+    "node",
 ];
 
 /// Lines of the table, after the head line if they are the first; lines end with CR LF.
-pub(super) fn sessions<'a>(sessions: impl Iterator<Item = &'a Session>, now: Timestamp, first: bool) -> String {
+pub(super) fn sessions<'a>(
+    sessions: impl Iterator<Item = &'a Session>,
+    now: Timestamp,
+    known: &Known,
+    first: bool,
+) -> String {
     let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     // Writing into a Vec does not fail, and every line has the cells of the head.
     if first {
         let _ = table.write_record(HEAD);
     }
     for session in sessions {
-        let _ = table.write_record(line(session, now).iter().map(|cell| guarded(cell).into_owned()));
+        let _ = table.write_record(line(session, now, known).iter().map(|cell| guarded(cell).into_owned()));
     }
     String::from_utf8(table.into_inner().unwrap_or_default()).unwrap_or_default()
 }
 
-fn line(session: &Session, now: Timestamp) -> [Cow<'_, str>; 21] {
+fn line<'a>(session: &'a Session, now: Timestamp, known: &'a Known) -> [Cow<'a, str>; 22] {
     let kill = session.kill.as_deref();
     let text = |text: Option<&'_ std::sync::Arc<str>>| text.map(ToString::to_string).unwrap_or_default().into();
     [
@@ -67,6 +74,7 @@ fn line(session: &Session, now: Timestamp) -> [Cow<'_, str>; 21] {
         text(kill.map(|kill| &kill.kill_id)),
         text(kill.map(|kill| &kill.requested_by)),
         text(kill.and_then(|kill| kill.reason.as_ref())),
+        name_of(session, known).unwrap_or_default().into(),
     ]
 }
 

@@ -45,12 +45,14 @@ pub(crate) async fn list(
     let Snapshot { view, epoch, now } = app.monitor.snapshot();
     let format = if as_csv { Format::Csv } else { Format::Json };
     let scope = caller.scope();
-    Ok(Listing { view, scope, query, after, now, epoch, format }.answer(place).await)
+    let known = app.monitor.names();
+    Ok(Listing { view, scope, query, after, now, epoch, format, known }.answer(place).await)
 }
 
 /// `GET /sessions/{id}`
 #[utoipa::path(get, path = "/sessions/{id}", tag = "administrators", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "the session", body = SessionJson), Refusals))]
 pub(crate) async fn one(State(app): State<Shared>, Path(id): Path<String>, caller: Caller) -> Answer {
     let session = caller.session(&app, &id)?;
-    Ok(axum::Json(SessionJson::new(&session, app.monitor.now())).into_response())
+    let known = app.monitor.names();
+    Ok(axum::Json(SessionJson::new(&session, app.monitor.now(), &known)).into_response())
 }

@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use super::csv;
 use super::filter::ListQuery;
 use crate::clock::Timestamp;
+use crate::nodes::Known;
 use crate::registry::View;
 use crate::scope::Scope;
 use crate::session::{Session, SessionId};
@@ -43,6 +44,8 @@ pub(super) struct Listing {
     pub(super) now: Timestamp,
     pub(super) epoch: Arc<str>,
     pub(super) format: Format,
+    /// The names of the servers that hold sockets.
+    pub(super) known: Arc<Known>,
 }
 
 /// The answer as the API documents it; it is written in pieces.
@@ -149,7 +152,7 @@ impl Progress {
         let next = (more_exist && !more).then_some(self.last.as_deref()).flatten().map(cursor);
         let now = self.listing.now;
         let bytes = match self.listing.format {
-            Format::Csv => csv::sessions(rows.iter().map(|session| &**session), now, first).into(),
+            Format::Csv => csv::sessions(rows.iter().map(|session| &**session), now, &self.listing.known, first).into(),
             Format::Json => self.json(&rows, first, (!more).then_some(next)),
         };
         (bytes, more)
@@ -164,7 +167,7 @@ impl Progress {
             if index > 0 || !first {
                 out.push(b',');
             }
-            let _ = serde_json::to_writer(&mut out, &SessionJson::new(session, self.listing.now));
+            let _ = serde_json::to_writer(&mut out, &SessionJson::new(session, self.listing.now, &self.listing.known));
         }
         if let Some(next) = end {
             out.push(b']');

@@ -11,6 +11,7 @@ pub(crate) mod list;
 mod listing;
 pub(crate) mod login;
 pub(crate) mod messages;
+pub(crate) mod nodes;
 pub(crate) mod pages;
 pub(crate) mod ping;
 mod refusals;

@@ -46,6 +46,7 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut flush = Flush::default();
             while monitor.next(&mut ticks).await {
+                monitor.backend.tell(monitor.load());
                 flush.take(&monitor);
                 flush.exchange(&monitor).await;
                 if flush.since.elapsed() >= monitor.timing().flush_interval {

@@ -14,7 +14,7 @@ mod supervisor;
 mod verbs;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -63,6 +63,7 @@ pub struct Monitor {
     supervisor: Supervisor,
     probe: probe::Probe,
     started_at: Timestamp,
+    name: OnceLock<Arc<str>>,
 }
 
 /// A change that waits for the writer.
@@ -100,7 +101,7 @@ impl Monitor {
         let stats = Arc::new(Stats::new(now.wall));
         let metrics = Arc::new(Metrics::default());
         let hub = Arc::new(Hub::new(backend.node()));
-        let feed = Arc::new(Feed::new(clock.clone(), metrics.clone()));
+        let feed = Arc::new(Feed::new(clock.clone(), metrics.clone(), backend.names()));
         let (jobs, queued) = queue();
         let (to_feed, batches) = mpsc::channel(FEED_QUEUE);
         let writer = Writer {
@@ -131,6 +132,7 @@ impl Monitor {
             supervisor: Supervisor::default(),
             probe: probe::Probe::default(),
             started_at: now.wall,
+            name: OnceLock::new(),
         });
         let (restored, restore) = oneshot::channel();
         let restoring = monitor.clone();

@@ -11,9 +11,10 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::log::{Entry, Query};
 use crate::metrics::{self, AppStatus, Gauges};
+use crate::nodes::{Known, Load, Server};
 use crate::registry::{Counts, View};
 use crate::scope::Scope;
-use crate::session::{Session, SessionId};
+use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
 use crate::timing::Timing;
 
@@ -106,6 +107,47 @@ impl Monitor {
         Snapshot { view: self.registry.view(), epoch: self.registry.epoch(), now: self.now() }
     }
 
+    /// The names of the servers that hold sockets, as of now.
+    #[must_use]
+    pub fn names(&self) -> Arc<Known> {
+        self.backend.names().now()
+    }
+
+    /// Names this server, for the list of servers; the first name stays.
+    pub fn call(&self, name: &str) {
+        let _ = self.name.set(name.into());
+    }
+
+    /// The servers that share the store, this one alone in most. From memory; the others as they told
+    /// last.
+    #[must_use]
+    pub fn servers(&self) -> Vec<Server> {
+        self.backend.servers(Server {
+            node: self.node(),
+            name: self.name.get().cloned().unwrap_or_default(),
+            url: None,
+            version: env!("CARGO_PKG_VERSION").into(),
+            started_at: self.started_at,
+            seen_at: self.now(),
+            load: self.load(),
+            lag: Some(0),
+            lag_ms: Some(0),
+            keeper: self.backend.is_keeper(),
+            gone: false,
+        })
+    }
+
+    /// The number of this server among those that share the store.
+    #[must_use]
+    pub fn node(&self) -> Node {
+        self.backend.node()
+    }
+
+    /// What this server tells the others of itself.
+    pub(super) fn load(&self) -> Load {
+        self.metrics.load()
+    }
+
     /// Reads the audit log.
     ///
     /// # Errors
@@ -174,6 +216,7 @@ impl Monitor {
             beats: self.registry.beats(),
             snapshots: self.feed.snapshots_encoded(),
             snapshots_held: self.feed.snapshots_held(),
+            servers: self.servers(),
         }
     }
 }

@@ -7,7 +7,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::openapi;
 use crate::edge::Shared;
 use crate::edge::gate::Access;
-use crate::http::{events, health, kills, list, login, messages, pages, ping, sessions, sse};
+use crate::http::{events, health, kills, list, login, messages, nodes, pages, ping, sessions, sse};
 use crate::ws;
 
 /// The path of a heartbeat, by far the most frequent request.
@@ -62,6 +62,7 @@ pub fn table() -> Vec<Route> {
         route(get.clone(), "/sessions/{id}/timeline", View, events::timeline),
         route(get.clone(), "/events", View, events::log),
         route(get.clone(), "/stats", View, events::stats),
+        route(get.clone(), "/nodes", View, nodes::list),
         route(get.clone(), "/ws", View, ws::dashboard::upgrade),
         route(post.clone(), "/sessions/{id}/kill", Admin, kills::one),
         route(post.clone(), "/apps/{app_name}/kill-all", Admin, kills::app),

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::postgres::{self, Cluster};
 use crate::support::{PATIENCE, Server, until};
 
-async fn servers(count: usize) -> Vec<Server> {
+pub(crate) async fn servers(count: usize) -> Vec<Server> {
     servers_on(&postgres::database().await, count).await
 }
 

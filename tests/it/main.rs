@@ -18,6 +18,7 @@ mod contract;
 mod documents;
 mod import;
 mod cluster;
+mod cluster_nodes;
 mod layers;
 mod gate;
 mod lifetime;

@@ -18,6 +18,7 @@ export function session(id, fields = {}) {
     reported_status: 'idle',
     task_started_at: null,
     connected: true,
+    node: null,
     visibility: 'visible',
     heartbeat_interval: 30,
     client: 'js/0.1.0',

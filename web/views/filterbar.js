@@ -127,7 +127,8 @@ export class FilterBarView {
 
   #columns() {
     const dashboard = this.#dashboard;
-    const items = Object.entries(COLUMNS).map(([key, { title }]) => ({
+    const offered = Object.entries(COLUMNS).filter(([, { several }]) => dashboard.several || !several);
+    const items = offered.map(([key, { title }]) => ({
       text: title,
       checked: dashboard.view.columns.includes(key),
       act: () => {

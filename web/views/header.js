@@ -30,6 +30,7 @@ export class HeaderView {
   #pause;
   #theme;
   #role;
+  #servers;
   #pages;
   #shown = '';
   #paused = null;
@@ -51,6 +52,14 @@ export class HeaderView {
       on: { click: () => this.togglePause() },
     });
     this.#theme = el('button', { type: 'button', class: 'tool', on: { click: () => this.nextTheme() } });
+    this.#servers = el('button', {
+      type: 'button',
+      class: 'tool servers',
+      text: 'Servers',
+      title: 'The servers that share the database',
+      hidden: true,
+      on: { click: () => page.servers() },
+    });
     this.#role = el('span', { class: 'role', hidden: true });
     this.#pages = [
       ['live', 'Live'],
@@ -71,6 +80,7 @@ export class HeaderView {
       el('h1', {}, el('span', { class: 'mark', 'aria-hidden': 'true' }), el('span', { text: 'sessionwatch' })),
       el('nav', { class: 'tabs', 'aria-label': 'Pages' }, ...this.#pages),
       el('span', { class: 'grow' }),
+      this.#servers,
       this.#badge,
       this.#pause,
       this.#theme,
@@ -131,6 +141,7 @@ export class HeaderView {
     }
     setAttribute(this.#pause, 'aria-pressed', String(dashboard.paused));
     setAttribute(this.#pause, 'aria-label', dashboard.paused ? 'Go on' : 'Pause');
+    this.#servers.hidden = !dashboard.several;
     this.#role.hidden = dashboard.server.epoch === null;
     setText(this.#role, dashboard.server.role);
     for (const tab of this.#pages)

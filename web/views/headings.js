@@ -32,7 +32,8 @@ export class Headings {
   }
 
   render() {
-    const { columns, sort, wall } = this.#dashboard.view;
+    const { columns } = this.#dashboard;
+    const { sort, wall } = this.#dashboard.view;
     // Made again only when they differ: a heading that is replaced between press and release gets no click.
     const wanted = JSON.stringify([columns, sort, wall]);
     if (wanted === this.#shown) return;

@@ -6,6 +6,7 @@ import { History } from '../history.js';
 import { csv } from '../lib/csv.js';
 import { download, el, isTyping } from '../lib/dom.js';
 import { count } from '../lib/format.js';
+import { Servers } from '../servers.js';
 import { Stats } from '../stats.js';
 import { Announcer } from './announcer.js';
 import { BandView } from './band.js';
@@ -13,6 +14,7 @@ import { BulkView } from './bulk.js';
 import { showHelp } from './dialogs/help.js';
 import { askKill } from './dialogs/kill.js';
 import { askMessage } from './dialogs/message.js';
+import { showServers } from './dialogs/servers.js';
 import { DrawerView } from './drawer.js';
 import { EmptyView } from './empty.js';
 import { FacetsView } from './facets.js';
@@ -33,6 +35,7 @@ export class Page {
   #dashboard;
   #stats;
   #history = new History();
+  #servers = new Servers();
   #second = -1;
   #counted = { at: -COUNTS_EVERY, key: '', timer: 0 };
   #changed;
@@ -53,6 +56,7 @@ export class Page {
       retry: wires.retry,
       say,
       help: () => showHelp(page),
+      servers: () => showServers(dashboard, this.#servers),
       open: id => dashboard.show({ session: id }),
       focusRow: id => dashboard.view.page === 'live' && this.table.focusRow(id),
       killMany: target => askKill(dashboard, target, page),
@@ -102,7 +106,12 @@ export class Page {
     );
 
     this.#stats.addEventListener('change', wires.changed);
-    dashboard.addEventListener('whole', () => this.#stats.refresh());
+    this.#servers.addEventListener('change', () => dashboard.setSeveral(this.#servers.several));
+    dashboard.addEventListener('whole', () => {
+      this.#stats.refresh();
+      this.#servers.refresh();
+    });
+    dashboard.addEventListener('nodes', () => this.#servers.refresh());
     for (const news of ['selection', 'kills', 'hold']) dashboard.addEventListener(news, wires.changed);
     document.addEventListener('keydown', event => this.#key(event));
   }
@@ -163,7 +172,7 @@ export class Page {
     const stamp = new Date(now).toISOString().slice(0, 19).replaceAll(':', '');
     const { page } = dashboard.view;
     if (page === 'live') {
-      const { columns } = dashboard.view;
+      const { columns } = dashboard;
       const { order, length } = dashboard.ordering;
       const rows = Array.from(order.subarray(0, length), slot => dashboard.store.slots[slot]);
       download(

@@ -10,7 +10,7 @@ import { menu } from './menu.js';
 /** Copies a row as it is shown, its cells between tabs. */
 export function copyRow(dashboard, row, say) {
   const now = dashboard.now();
-  copy(tabbed(dashboard.view.columns.map(key => cellValue(COLUMNS[key], row, now))));
+  copy(tabbed(dashboard.columns.map(key => cellValue(COLUMNS[key], row, now))));
   say('Row copied');
 }
 
@@ -33,7 +33,7 @@ export function rowMenu(dashboard, row, { key, place, back, arm }, page) {
   const mayAct = dashboard.mayAct && !row.ended;
   const items = [
     { text: 'Open details', keys: 'Enter', act: () => page.open(row.id) },
-    ...(column ? [column] : dashboard.view.columns.map(each => COLUMNS[each])).map(each => ({
+    ...(column ? [column] : dashboard.columns.map(each => COLUMNS[each])).map(each => ({
       text: `Copy ${each.title.toLowerCase()}`,
       act: () => {
         copy(printable(String(cellValue(each, row, now))));

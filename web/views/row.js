@@ -59,7 +59,7 @@ export class RowView {
   fill(row) {
     const dashboard = this.#dashboard;
     const now = dashboard.now();
-    if (this.#columns !== dashboard.view.columns) this.#build(dashboard.view.columns);
+    if (this.#columns !== dashboard.columns) this.#build(dashboard.columns);
     if (this.#armed && (this.#armed.row !== row || row.ended || row.state === 'ending')) this.disarm(false);
     const { element } = this;
     const selected = dashboard.selection.has(row.id);

@@ -5,6 +5,7 @@
 mod body;
 mod connect;
 mod follow;
+mod members;
 mod presence;
 mod rows;
 mod schema;
@@ -28,9 +29,11 @@ use crate::change::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::log::{Entry, Query};
+use crate::nodes::{Load, Names, Server};
 use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
 use connect::{Target, explain};
+use members::Members;
 use turn::{Link, away};
 
 /// How long a read of the database may take.
@@ -66,6 +69,7 @@ struct Shared {
     tick: AtomicI64,
     /// The last beats taken of each server.
     ticks: Mutex<HashMap<Node, i64>>,
+    members: Members,
 }
 
 /// The history that this server knows is not the database's.
@@ -110,6 +114,7 @@ impl Postgres {
             told_gone: Mutex::default(),
             tick: AtomicI64::new(0),
             ticks: Mutex::default(),
+            members: Members::default(),
         });
         shared.be_seen().await.map_err(|error| error.to_string())?;
         let tasks = vec![tokio::spawn(follow::listen(shared.clone())), tokio::spawn(presence::stay(shared.clone()))];
@@ -178,16 +183,37 @@ impl Backend for Postgres {
         std::mem::take(&mut *self.shared.gone.lock())
     }
 
+    fn tell(&self, load: Load) {
+        self.shared.members.tell(load);
+    }
+
+    fn servers(&self, own: Server) -> Vec<Server> {
+        self.shared.members.list(own)
+    }
+
+    fn names(&self) -> Arc<Names> {
+        self.shared.members.names()
+    }
+
     fn begin(&self, position: u64) -> BoxFuture<'_, Result<Box<dyn Turn + '_>>> {
         async move {
-            let turn: Box<dyn Turn> = Box::new(turn::begin(self.shared.clone(), position).await?);
+            self.shared.members.applied(position);
+            let turn = turn::begin(self.shared.clone(), position).await?;
+            self.shared.meet(&turn.missed).await;
+            let turn: Box<dyn Turn> = Box::new(turn);
             Ok(turn)
         }
         .boxed()
     }
 
     fn follow(&self, position: u64) -> BoxFuture<'_, Result<Vec<Event>>> {
-        follow::after(&self.shared, position).boxed()
+        async move {
+            self.shared.members.applied(position);
+            let events = follow::after(&self.shared, position).await?;
+            self.shared.meet(&events).await;
+            Ok(events)
+        }
+        .boxed()
     }
 
     fn exchange<'a>(&'a self, moved: &'a [Arc<Session>]) -> BoxFuture<'a, Result<Vec<(SessionId, Timestamp)>>> {
@@ -198,7 +224,10 @@ impl Backend for Postgres {
         async move {
             // A connection of its own: it reads one state of all tables.
             let mut client = self.shared.target.connect(None).await.map_err(|why| away(&why))?;
-            rows::load(&mut client, now).await.map_err(|error| away(&explain(&error)))
+            let stored = rows::load(&mut client, now).await.map_err(|error| away(&explain(&error)))?;
+            // A server may have come since this one asked for the names.
+            self.shared.know().await;
+            Ok(stored)
         }
         .boxed()
     }

@@ -71,12 +71,7 @@ impl Shared {
         let asked = Instant::now();
         let (seen, keeper, gone, living) = self
             .read(SEEN_WITHIN, async |client| {
-                let seen = client
-                    .execute(
-                        "UPDATE nodes SET seen_at = clock_timestamp() WHERE node = $1 AND boot = $2 AND NOT gone",
-                        &[&node, &self.boot],
-                    )
-                    .await?;
+                let seen = self.members.put(&client, node, &self.boot).await?;
                 let keeper = seen > 0
                     && client
                         .execute(
@@ -96,9 +91,9 @@ impl Shared {
                         )
                         .await?;
                 }
-                let known = client.query("SELECT node, gone FROM nodes", &[]).await?;
+                let known = self.members.get(&client).await?;
                 let (gone, living): (Vec<_>, Vec<_>) =
-                    known.iter().map(|row| (number(row.get(0)), row.get::<_, bool>(1))).partition(|(_, gone)| *gone);
+                    known.into_iter().map(|server| (server.node, server.gone)).partition(|(_, gone)| *gone);
                 let numbers = |of: Vec<(Node, bool)>| of.into_iter().map(|(node, _)| node).collect::<Vec<Node>>();
                 Ok((seen > 0, keeper, numbers(gone), numbers(living)))
             })
@@ -187,6 +182,6 @@ fn stored(node: Node) -> i32 {
     i32::try_from(node).unwrap_or(i32::MAX)
 }
 
-fn number(node: i32) -> Node {
+pub(super) fn number(node: i32) -> Node {
     Node::try_from(node).unwrap_or(0)
 }

@@ -26,6 +26,7 @@ const STEPS: [&str; 1] = ["
     CREATE SEQUENCE node_numbers MAXVALUE 16777215;
     CREATE TABLE nodes (node int PRIMARY KEY, boot text NOT NULL, name text NOT NULL, url text, version text NOT NULL,
         started_at timestamptz NOT NULL DEFAULT clock_timestamp(), seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        seq bigint, lag bigint, lag_ms bigint, sockets bigint NOT NULL DEFAULT 0, dashboards bigint NOT NULL DEFAULT 0,
         gone boolean NOT NULL DEFAULT false);
     CREATE UNLOGGED TABLE beats (node int NOT NULL, tick bigint NOT NULL, body bytea NOT NULL, PRIMARY KEY (node, tick));
     CREATE UNLOGGED TABLE last_beats (session_id text COLLATE \"C\" PRIMARY KEY, at bigint NOT NULL) WITH (fillfactor = 50);

@@ -70,7 +70,7 @@ pub(super) struct PostgresTurn {
     shared: Arc<Shared>,
     /// Empty once the turn is over.
     link: Option<OwnedMutexGuard<Option<Link>>>,
-    missed: Vec<Event>,
+    pub(super) missed: Vec<Event>,
     is_keeper: bool,
 }
 

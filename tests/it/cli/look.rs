@@ -152,3 +152,16 @@ async fn a_reader_that_goes_away_is_no_error() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stderr(&output), "");
 }
+
+#[tokio::test]
+async fn nodes_lists_the_server_as_a_table_and_as_json() {
+    let server = Server::start_with(&["--node-name", "alone"]).await;
+    let output = server.done(&["nodes", "--json"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let told: Value = serde_json::from_str(stdout(&output).trim()).expect("one line of JSON");
+    assert_eq!((&told["name"], &told["keeper"], &told["lag"]), (&json!("alone"), &json!(true), &json!(0)));
+    let table = stdout(&server.done(&["nodes"]).await);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("SERVER") && lines[0].contains("DASHBOARDS"), "{table}");
+    assert!(lines[1].starts_with("alone") && lines[1].contains("keeper") && lines.len() == 2, "{table}");
+}

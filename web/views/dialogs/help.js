@@ -27,6 +27,7 @@ const WORDS = [
   ['busy:>10m', 'task running longer than'],
   ['age:1h..2h', 'session that old'],
   ['started:2026-11-22T14:00..', 'started from then on'],
+  ['node:server-1', 'socket held by this server, where there are several'],
   ['-app:demo', 'not this'],
   ['words', 'anywhere in the row'],
 ];

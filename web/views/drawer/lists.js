@@ -38,7 +38,7 @@ export function factsOf(row, end, error, now) {
       facts.push(['Task', `${row.task}${row.taskStart ? `, for ${elapsed(now - row.taskStart)}` : ''}`]);
     facts.push([
       'Socket',
-      row.connected ? 'open' : `none, ${row.due ? `a beat each ${row.due / 1000} s` : 'it pings'}`,
+      row.connected ? `open${row.node && ` at ${row.node}`}` : `none, ${row.due ? `a beat each ${row.due / 1000} s` : 'it pings'}`,
     ]);
     if (row.visibility) facts.push(['Visibility', row.visibility]);
     if (row.client) facts.push(['Client', row.client]);
