@@ -47,7 +47,7 @@ struct NodeJson {
 }
 
 impl NodeJson {
-    fn new(server: Server, all_apps: bool) -> Self {
+    fn new(server: &Server, all_apps: bool) -> Self {
         let of_all_apps = |count: u64| all_apps.then_some(count);
         Self {
             node: server.node,
@@ -71,6 +71,6 @@ impl NodeJson {
 pub(crate) async fn list(State(app): State<Shared>, caller: Caller) -> Answer {
     let all_apps = caller.scope().is_all();
     let servers = app.monitor.servers();
-    let nodes = servers.into_iter().map(|server| NodeJson::new(server, all_apps)).collect();
+    let nodes = servers.iter().map(|server| NodeJson::new(server, all_apps)).collect();
     Ok(axum::Json(Nodes { nodes, answered_by: app.monitor.node() }).into_response())
 }

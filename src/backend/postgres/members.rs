@@ -46,9 +46,10 @@ impl Members {
     /// All that are known, with what is newer of this server itself.
     pub(super) fn list(&self, own: Server) -> Vec<Server> {
         let mut list = self.list.lock().clone();
-        if let Some(told) = list.iter_mut().find(|server| server.node == own.node) {
-            told.load = own.load;
-            told.keeper = own.keeper;
+        match list.iter_mut().find(|server| server.node == own.node) {
+            Some(told) => (told.load, told.keeper) = (own.load, own.keeper),
+            // Its row is gone: the database's history went back, and this server is about to end.
+            None => list.push(own),
         }
         list
     }
