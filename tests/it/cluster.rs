@@ -130,7 +130,7 @@ async fn while_the_database_is_away_reads_and_beats_go_on_and_nothing_acknowledg
         servers[number % 2].post("/sessions", json!({ "app_name": "risk", "session_id": id })).await;
     }
     for server in &servers {
-        until("both have all", async || server.get("/sessions").await["total"] == 20).await;
+        until("it has them", async || server.get("/sessions").await["total"] == 20).await;
     }
     cluster.kill9();
     let (status, refused) =
