@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::log::{Entry, Query};
 use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
+use crate::tokens::{Kept, TokenStore};
 
 /// What a start loads from the store.
 #[derive(Default)]
@@ -101,6 +102,15 @@ pub trait Backend: Send + Sync + 'static {
     /// their sockets are closed.
     fn gone(&self) -> Vec<Node> {
         Vec::new()
+    }
+
+    /// The tokens that all servers of the store share, and what is kept of them now; `None`
+    /// where the server has a file of its own.
+    ///
+    /// # Errors
+    /// A sentence: they cannot be read.
+    fn tokens(&self) -> BoxFuture<'_, std::result::Result<Option<(Arc<dyn TokenStore>, Kept)>, String>> {
+        futures_util::future::ready(Ok(None)).boxed()
     }
 
     /// Begins a turn of a server that has applied everything up to `position`.

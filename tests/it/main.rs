@@ -18,6 +18,7 @@ mod contract;
 mod documents;
 mod import;
 mod cluster;
+mod cluster_tokens;
 mod layers;
 mod gate;
 mod lifetime;

@@ -8,6 +8,7 @@ mod follow;
 mod presence;
 mod rows;
 mod schema;
+mod tokens;
 mod turn;
 
 use std::collections::{HashMap, HashSet};
@@ -30,7 +31,9 @@ use crate::error::{Error, Result};
 use crate::log::{Entry, Query};
 use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
+use crate::tokens::{Kept, TokenStore};
 use connect::{Target, explain};
+pub use tokens::TokenBook;
 use turn::{Link, away};
 
 /// How long a read of the database may take.
@@ -176,6 +179,15 @@ impl Backend for Postgres {
 
     fn gone(&self) -> Vec<Node> {
         std::mem::take(&mut *self.shared.gone.lock())
+    }
+
+    fn tokens(&self) -> BoxFuture<'_, std::result::Result<Option<(Arc<dyn TokenStore>, Kept)>, String>> {
+        async {
+            let (tokens, kept) = tokens::SharedTokens::open(self.shared.clone()).await?;
+            let tokens: Arc<dyn TokenStore> = Arc::new(tokens);
+            Ok(Some((tokens, kept)))
+        }
+        .boxed()
     }
 
     fn begin(&self, position: u64) -> BoxFuture<'_, Result<Box<dyn Turn + '_>>> {

@@ -183,7 +183,7 @@ impl Shared {
     }
 }
 
-fn stored(node: Node) -> i32 {
+pub(super) fn stored(node: Node) -> i32 {
     i32::try_from(node).unwrap_or(i32::MAX)
 }
 
