@@ -211,7 +211,7 @@ async fn what_is_rotated_revoked_or_expired_is_void_at_every_server() {
     let changes = text(&token(&url, &["list", "--changes"]).await.stdout);
     assert!(changes.contains("ingest revoked by ") && changes.contains(": it was in a page"), "{changes}");
     let listed = text(&token(&url, &["list"]).await.stdout);
-    assert!(listed.contains("guest   view    -  until ") && listed.contains("app \"a\""), "{listed}");
+    assert!(listed.contains("guest  view    -  until ") && listed.contains("app \"a\""), "{listed}");
     assert_eq!(status(&servers[0], &admin).await, 200);
     let again = token(&url, &["revoke", "ingest"]).await;
     assert!(text(&again.stderr).contains("there is no token ingest"), "{}", text(&again.stderr));
