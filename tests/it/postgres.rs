@@ -229,6 +229,9 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if !matches!(self.postmaster.try_wait(), Ok(None)) {
+            return;
+        }
         let _ = Command::new("kill").args(["-QUIT", &self.postmaster.id().to_string()]).status();
         let _ = self.postmaster.wait();
     }

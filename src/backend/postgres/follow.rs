@@ -68,6 +68,8 @@ impl Shared {
 
 /// Waits for what others commit behind this position.
 pub(super) async fn after(shared: &Shared, position: u64) -> Result<Vec<Event>> {
+    // A history that goes back behind what is applied here is noticed by the next look.
+    shared.heard(position);
     let (mut head, mut ended) = (shared.head.subscribe(), shared.lost.subscribe());
     loop {
         tokio::select! {

@@ -83,7 +83,9 @@ async fn a_change_leaves_owner_group_and_mode_as_they_were() {
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(&file, Some(65_534), Some(12_345)).expect("root may");
     }
-    let before = std::fs::metadata(&file).expect("there");
+    // Held open, so that its inode number is not used again.
+    let held = std::fs::File::open(&file).expect("there");
+    let before = held.metadata().expect("there");
     for args in [&["rotate", "admin"][..], &["revoke", "view"], &["add", "ana", "--role", "view"]] {
         let done = token(&db, args).await;
         assert!(done.status.success(), "{}", text(&done.stderr));
