@@ -8,7 +8,13 @@ use crate::fields;
 use crate::secret;
 use crate::tokens::{Changed, File, Line, Role};
 
-pub(super) fn add(file: &mut File, name: &str, role: Role, limits: &Limits, reason: Option<&str>) -> Result<(), String> {
+pub(super) fn add(
+    file: &mut File,
+    name: &str,
+    role: Role,
+    limits: &Limits,
+    reason: Option<&str>,
+) -> Result<(), String> {
     fields::text("the name", name, fields::CLIENT_MAX).map_err(|error| error.to_string())?;
     if file.tokens.iter().any(|line| line.name == name) {
         return Err(format!("there is already a token {name}; rotate or revoke it, or choose another name"));

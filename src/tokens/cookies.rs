@@ -159,9 +159,8 @@ mod tests {
         let ana = cookies.log_in(identity("ana"), Fresh::new(), now);
         let many = identity("many");
         let first = cookies.log_in(many.clone(), Fresh::new(), now);
-        let last = (0..1_030)
-            .map(|n| cookies.log_in(many.clone(), Fresh::new(), now + Duration::from_millis(n)))
-            .last();
+        let last =
+            (0..1_030).map(|n| cookies.log_in(many.clone(), Fresh::new(), now + Duration::from_millis(n))).last();
         let later = now + Duration::from_secs(2);
         let knows = |who: &LoggedIn, page: &str| {
             cookies.identify(&secret::digest(&who.cookie), &secret::digest(page), later).is_some()

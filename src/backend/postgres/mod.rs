@@ -62,6 +62,8 @@ struct Shared {
     lost: watch::Sender<Option<String>>,
     /// Until when this server is the keeper; none while it is not.
     keeper_until: Mutex<Option<Instant>>,
+    /// Since when this server reaches the database without a break.
+    seeing_since: Mutex<Option<Instant>>,
     /// Servers that have gone, of which the keeper was not told yet.
     gone: Mutex<Vec<Node>>,
     /// All of which it was told.
@@ -109,6 +111,7 @@ impl Postgres {
             head: watch::channel(0).0,
             lost: watch::channel(None).0,
             keeper_until: Mutex::default(),
+            seeing_since: Mutex::default(),
             gone: Mutex::default(),
             told_gone: Mutex::default(),
             tick: AtomicI64::new(0),

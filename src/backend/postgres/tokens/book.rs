@@ -12,6 +12,8 @@ use crate::tokens::{File, Taken};
 
 /// How long the database may take for one step.
 const STEP_WITHIN: Duration = Duration::from_secs(10);
+/// How long it waits for servers of which none says that it lives.
+const BACK_WITHIN: Duration = Duration::from_secs(3);
 /// Longest time that the command waits for the servers.
 const TAKEN_WITHIN: Duration = Duration::from_secs(8);
 
@@ -35,8 +37,7 @@ impl TokenBook {
     /// A sentence: it cannot be reached, or no server has made its tables yet.
     pub async fn open(url: &str) -> Result<Self, String> {
         let target = Target::parse(url).map_err(|why| format!("cannot use --db: {why}"))?;
-        let client =
-            target.connect(None).await.map_err(|why| format!("the database cannot be reached: {why}"))?;
+        let client = target.connect(None).await.map_err(|why| format!("the database cannot be reached: {why}"))?;
         step(schema::check(&client)).await.map_err(|why| format!("cannot use the database: {why}"))?;
         let version = step(async { rows::version(&client).await.map_err(told) }).await?;
         if version == 0 {
@@ -64,10 +65,7 @@ impl TokenBook {
     ///
     /// # Errors
     /// The error of `change`, or a sentence: the database refuses, or does not answer.
-    pub async fn update(
-        &self,
-        change: impl FnOnce(&mut File) -> Result<(), String>,
-    ) -> Result<(File, i64), String> {
+    pub async fn update(&self, change: impl FnOnce(&mut File) -> Result<(), String>) -> Result<(File, i64), String> {
         let mut client = self.client.lock().await;
         step(async {
             let step = client.transaction().await.map_err(told)?;
@@ -93,15 +91,18 @@ impl TokenBook {
         let client = self.client.lock().await;
         let begun = Instant::now();
         loop {
-            let ask = "SELECT count(*), count(*) FILTER (WHERE reader.version >= $1), min(coalesce(nodes.url, reader.url))
-                 FROM nodes LEFT JOIN token_readers AS reader USING (node)
-                 WHERE NOT nodes.gone AND nodes.seen_at > clock_timestamp() - interval '4 s'";
+            let ask = "SELECT count(*) FILTER (WHERE lives), count(*) FILTER (WHERE lives AND version >= $1),
+                     min(url) FILTER (WHERE lives), count(*)
+                 FROM (SELECT nodes.seen_at > clock_timestamp() - interval '4 s' AS lives, reader.version,
+                     coalesce(nodes.url, reader.url) AS url
+                     FROM nodes LEFT JOIN token_readers AS reader USING (node) WHERE NOT nodes.gone) AS known";
             let row = step(async { client.query_one(ask, &[&version]).await.map_err(told) }).await?;
-            let (running, taken): (i64, i64) = (row.get(0), row.get(1));
-            if running == 0 {
+            let (running, taken, known): (i64, i64, i64) = (row.get(0), row.get(1), row.get(3));
+            // After the database was away, servers need a moment to say that they live.
+            if running == 0 && (known == 0 || begun.elapsed() > BACK_WITHIN) {
                 return Ok(Taken::NobodyRuns);
             }
-            if let Some(url) = row.get::<_, Option<String>>(2).filter(|_| running == taken) {
+            if let Some(url) = row.get::<_, Option<String>>(2).filter(|_| running == taken && running > 0) {
                 return Ok(Taken::By(url));
             }
             if begun.elapsed() > TAKEN_WITHIN {

@@ -100,8 +100,7 @@ pub(super) async fn file(client: &impl GenericClient) -> Result<File, Error> {
 
 /// The changes behind this number, and the last one's.
 pub(super) async fn changes(client: &impl GenericClient, behind: i64) -> Result<(Vec<Changed>, i64), Error> {
-    let sql =
-        "SELECT number, at, what, name, by, origin, reason FROM token_changes WHERE number > $1 ORDER BY number";
+    let sql = "SELECT number, at, what, name, by, origin, reason FROM token_changes WHERE number > $1 ORDER BY number";
     let rows = client.query(sql, &[&behind]).await?;
     let last = rows.last().map_or(behind, |row| row.get(0));
     let change = |row: &Row| Changed {
