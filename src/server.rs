@@ -71,7 +71,7 @@ impl Server {
         }
         // On a local server too: requests that a proxy forwards need a token there as well.
         let tokens = match backend.tokens().await? {
-            Some((store, kept)) => Tokens::of(store, kept),
+            Some(shared) => shared,
             None => Tokens::open(&config.token_path())?,
         };
         let tokens = Arc::new(tokens);

@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::log::{Entry, Query};
 use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
-use crate::tokens::{Kept, TokenStore};
+use crate::tokens::Tokens;
 
 /// What a start loads from the store.
 #[derive(Default)]
@@ -104,12 +104,12 @@ pub trait Backend: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// The tokens that all servers of the store share, and what is kept of them now; `None`
-    /// where the server has a file of its own.
+    /// The tokens that all servers of the store share; `None` where the server has a file of
+    /// its own.
     ///
     /// # Errors
     /// A sentence: they cannot be read.
-    fn tokens(&self) -> BoxFuture<'_, std::result::Result<Option<(Arc<dyn TokenStore>, Kept)>, String>> {
+    fn tokens(&self) -> BoxFuture<'_, std::result::Result<Option<Tokens>, String>> {
         futures_util::future::ready(Ok(None)).boxed()
     }
 

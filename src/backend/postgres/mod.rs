@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::log::{Entry, Query};
 use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
-use crate::tokens::{Kept, TokenStore};
+use crate::tokens::Tokens;
 use connect::{Target, explain};
 pub use tokens::TokenBook;
 use turn::{Link, away};
@@ -184,11 +184,10 @@ impl Backend for Postgres {
         std::mem::take(&mut *self.shared.gone.lock())
     }
 
-    fn tokens(&self) -> BoxFuture<'_, std::result::Result<Option<(Arc<dyn TokenStore>, Kept)>, String>> {
+    fn tokens(&self) -> BoxFuture<'_, std::result::Result<Option<Tokens>, String>> {
         async {
             let (tokens, kept) = tokens::SharedTokens::open(self.shared.clone()).await?;
-            let tokens: Arc<dyn TokenStore> = Arc::new(tokens);
-            Ok(Some((tokens, kept)))
+            Ok(Some(Tokens::of(Arc::new(tokens), kept)))
         }
         .boxed()
     }

@@ -22,6 +22,7 @@ pub struct TokenBook {
     client: tokio::sync::Mutex<Client>,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn told(error: tokio_postgres::Error) -> String {
     format!("the database refuses: {}", explain(&error))
 }
