@@ -126,6 +126,9 @@ async fn while_the_database_is_away_reads_and_beats_go_on_and_nothing_acknowledg
         let id = format!("s{number}");
         servers[number % 2].post("/sessions", json!({ "app_name": "risk", "session_id": id })).await;
     }
+    for server in &servers {
+        until("it has them", async || server.get("/sessions").await["total"] == 20).await;
+    }
     cluster.kill9();
     let (status, refused) =
         servers[0].ask(Method::POST, "/sessions", Some(json!({ "app_name": "risk", "session_id": "late" }))).await;
