@@ -139,7 +139,8 @@ pub struct Config {
     /// network to this port and is not named by --trust-proxy
     #[arg(long, env = "SESSIONWATCH_STRICT")]
     pub strict: bool,
-    /// The token file, created when it is first needed; by default it is beside the database
+    /// The token file, created when it is first needed; by default it is beside the database file.
+    /// The tokens of --db postgres://… are in the database
     #[arg(long, env = "SESSIONWATCH_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Certificate chain (PEM) to serve HTTPS with
@@ -179,14 +180,22 @@ pub fn database_url(db: &Path) -> Option<&str> {
     db.to_str().filter(|text| text.starts_with("postgres://") || text.starts_with("postgresql://"))
 }
 
+/// Checks that no token file is named where the tokens are in a database.
+///
+/// # Errors
+/// A sentence that says where they are.
+pub fn check_token_file(named: Option<&Path>, db: &Path) -> Result<(), String> {
+    if named.is_some() && database_url(db).is_some() {
+        return Err("with --db postgres://… the tokens are in the database, so leave --token-file and SESSIONWATCH_TOKEN_FILE out; `sessionwatch token list --db …` shows them".to_owned());
+    }
+    Ok(())
+}
+
 /// The token file: the one that is named, else the systemd credential, else the one beside
-/// the database file, or in the folder where the server starts.
+/// the database file.
 #[must_use]
 pub fn token_path(named: Option<&Path>, db: &Path) -> PathBuf {
     let beside = || {
-        if database_url(db).is_some() {
-            return PathBuf::from("sessionwatch.tokens");
-        }
         let mut name = db.as_os_str().to_owned();
         name.push(".tokens");
         PathBuf::from(name)

@@ -11,7 +11,7 @@ use sessionwatch::backend::Backend;
 use sessionwatch::backend::postgres::Postgres;
 use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::cli;
-use sessionwatch::config::{Config, database_url};
+use sessionwatch::config::{Config, check_token_file, database_url};
 use sessionwatch::demo::{DemoArgs, populate};
 use sessionwatch::edge::gate::people::People;
 use sessionwatch::import_command::{self, ImportCommand};
@@ -69,7 +69,7 @@ async fn main() -> ExitCode {
             }
             Err(why) => fail(&why),
         },
-        Some(Command::Token(command)) => match token_command::run(&command) {
+        Some(Command::Token(command)) => match token_command::run(&command).await {
             Ok(done) => {
                 tell(&done.text);
                 let _ = write!(std::io::stderr(), "{}", done.note);
@@ -125,6 +125,7 @@ async fn start(config: &Config) -> Result<Server, String> {
     config.base()?;
     config.allowed_origins()?;
     config.check_exposure()?;
+    check_token_file(config.token_file.as_deref(), &config.db)?;
     People::new(config)?;
     let store: Arc<dyn Backend> = match database_url(&config.db) {
         Some(url) => Arc::new(Postgres::open(url, &config.node_name(), config.advertise_url.as_deref()).await?),

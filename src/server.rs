@@ -36,8 +36,8 @@ use crate::tokens::Tokens;
 
 /// Largest head of a request, in bytes; the limit of hyper's buffer.
 const HEAD_MAX: usize = 16 * 1_024;
-/// How often the token file is checked: a rotated token closes its sockets within 1 s.
-const TOKENS_EVERY: Duration = Duration::from_millis(500);
+/// Longest wait for the expiry of a token, so that a clock that is set meanwhile is noticed soon.
+const EXPIRY_EVERY: Duration = Duration::from_secs(1);
 
 /// A server that listens but does not serve yet.
 pub struct Server {
@@ -70,10 +70,17 @@ impl Server {
             tracing::warn!("listening on the network without TLS: everybody on the way can read tokens and sessions");
         }
         // On a local server too: requests that a proxy forwards need a token there as well.
-        let tokens = Arc::new(Tokens::open(&config.token_path())?);
-        let token_link = if needs_tokens { tokens.issue_once() } else { None };
+        let tokens = match backend.tokens().await? {
+            Some(shared) => shared,
+            None => Tokens::open(&config.token_path())?,
+        };
+        let tokens = Arc::new(tokens);
+        let token_link = match needs_tokens {
+            true => tokens.issue_once().await.map_err(|error| error.to_string())?,
+            false => None,
+        };
         let public = config.public_url(address, &base);
-        tokens.acknowledge(&public);
+        tokens.acknowledge(&public).await;
         let monitor = Monitor::start(backend, timing, Clock::system(), config.limits())
             .await
             .map_err(|error| error.to_string())?;
@@ -277,21 +284,26 @@ where
     let _ = connection.await;
 }
 
-/// Removes expired tokens, and reads the token file again when it changes.
+/// Removes expired tokens, and takes changes of the tokens. Neither waits for the other one.
 async fn watch_tokens(tokens: Arc<Tokens>, mut ending: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(TOKENS_EVERY);
-    loop {
-        // The wait is short, so that a clock that is set meanwhile is noticed soon.
-        let expiry = tokens.next_expiry().map_or(TOKENS_EVERY * 2, |left| left.min(TOKENS_EVERY * 2));
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = tokio::time::sleep(expiry) => {}
-            () = ended(&mut ending) => return,
+    let expire = async {
+        loop {
+            tokio::time::sleep(tokens.next_expiry().map_or(EXPIRY_EVERY, |left| left.min(EXPIRY_EVERY))).await;
+            tokens.expire();
         }
-        tokens.expire();
-        if tokens.reload() {
-            tracing::info!("the tokens have changed; who came with an old one is sent away");
+    };
+    let reload = async {
+        loop {
+            tokens.due().await;
+            if tokens.reload().await {
+                tracing::info!("the tokens have changed; who came with an old one is sent away");
+            }
         }
+    };
+    tokio::select! {
+        () = expire => {}
+        () = reload => {}
+        () = ended(&mut ending) => {}
     }
 }
 

@@ -23,6 +23,7 @@ use crate::log::{Entry, Query};
 use crate::nodes::{Load, Names, Server};
 use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
+use crate::tokens::Tokens;
 
 /// What a start loads from the store.
 #[derive(Default)]
@@ -118,6 +119,15 @@ pub trait Backend: Send + Sync + 'static {
     /// The names of the servers that share the store; in a store of one server there are none.
     fn names(&self) -> Arc<Names> {
         Arc::default()
+    }
+
+    /// The tokens that all servers of the store share; `None` where the server has a file of
+    /// its own.
+    ///
+    /// # Errors
+    /// A sentence: they cannot be read.
+    fn tokens(&self) -> BoxFuture<'_, std::result::Result<Option<Tokens>, String>> {
+        futures_util::future::ready(Ok(None)).boxed()
     }
 
     /// Begins a turn of a server that has applied everything up to `position`.

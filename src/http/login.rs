@@ -34,7 +34,7 @@ pub(crate) async fn log_in(
     Json(body): Json<LoginBody>,
 ) -> Answer {
     let tokens = &app.gate.tokens;
-    let Some(LoggedIn { cookie, page, identity }) = tokens.exchange(&body.token) else {
+    let Some(LoggedIn { cookie, page, identity }) = tokens.exchange(&body.token).await? else {
         tokens.refused(caller.from, "POST /login");
         return Err(Problem::new(
             StatusCode::UNAUTHORIZED,
@@ -45,7 +45,8 @@ pub(crate) async fn log_in(
     // No login without its line in the audit log.
     let actor = Actor { by: Some(identity.name.clone()), ..caller.address() };
     if let Err(error) = app.monitor.logged_in(actor).await {
-        tokens.log_out(&identity);
+        // Nobody knows the cookie's value, so it does no harm where this fails.
+        let _ = tokens.log_out(&identity).await;
         return Err(error.into());
     }
     tracing::info!(name = &*identity.name, from = %caller.from, "logged in");
@@ -58,7 +59,7 @@ pub(crate) async fn log_in(
 pub(crate) async fn log_out(State(app): State<Shared>, caller: Caller, Base(base): Base, headers: HeaderMap) -> Answer {
     // The gate has found the identity of the cookie.
     if let Some(identity) = &caller.identity {
-        app.gate.tokens.log_out(identity);
+        app.gate.tokens.log_out(identity).await?;
     }
     let set = cookie::set(&headers, caller.secure, &base, "").ok_or_else(unset)?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set)]).into_response())

@@ -1,5 +1,6 @@
 //! Logged-in browsers: one-time login links, and the cookies that a link or a token is
-//! exchanged for. All of it is in memory only.
+//! exchanged for. Requests are compared with what is here, in memory; servers that share a
+//! database keep the same links and cookies there.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,16 +8,17 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 
 use super::Identity;
+use super::store::{KeptCookie, KeptLink};
 use crate::secret;
 use crate::session::Digest;
 
 /// How long a browser stays logged in.
 pub const COOKIE_LIFE: Duration = Duration::from_secs(12 * 3_600);
 /// How long a one-time link is valid.
-pub(super) const LINK_LIFE: Duration = Duration::from_secs(15 * 60);
+pub const LINK_LIFE: Duration = Duration::from_secs(15 * 60);
 /// Most logged-in browsers per token. One more logs out the oldest browser of the same
 /// token; browsers of other tokens stay logged in.
-const PER_TOKEN: usize = 128;
+pub const PER_TOKEN: usize = 128;
 
 struct Cookie {
     identity: Identity,
@@ -41,16 +43,31 @@ pub struct LoggedIn {
     pub identity: Identity,
 }
 
-/// All valid cookies, and the one-time link.
+/// The secrets of a browser that logs in, and their digests.
+pub(super) struct Fresh {
+    cookie: String,
+    page: String,
+    pub(super) digest: Digest,
+    pub(super) page_digest: Digest,
+}
+
+impl Fresh {
+    pub(super) fn new() -> Self {
+        let ((cookie, digest), (page, page_digest)) = (secret::fresh(), secret::fresh());
+        Self { cookie, page, digest, page_digest }
+    }
+}
+
+/// All valid cookies and one-time links.
 #[derive(Default)]
 pub(super) struct Cookies {
     cookies: HashMap<Digest, Cookie>,
-    link: Option<Link>,
+    links: Vec<Link>,
 }
 
 impl Cookies {
     /// Logs a browser in.
-    pub(super) fn log_in(&mut self, identity: Identity, now: Instant) -> LoggedIn {
+    pub(super) fn log_in(&mut self, identity: Identity, fresh: Fresh, now: Instant) -> LoggedIn {
         self.cookies.retain(|_, cookie| cookie.expires > now);
         let of_token = self.cookies.iter().filter(|(_, cookie)| cookie.identity.token == identity.token);
         if of_token.clone().count() >= PER_TOKEN
@@ -58,7 +75,7 @@ impl Cookies {
         {
             self.cookies.remove(&oldest);
         }
-        let ((cookie, digest), (page, page_digest)) = (secret::fresh(), secret::fresh());
+        let Fresh { cookie, page, digest, page_digest } = fresh;
         let kept = Cookie { identity: identity.clone(), page: page_digest, expires: now + COOKIE_LIFE };
         self.cookies.insert(digest, kept);
         LoggedIn { cookie, page, identity: Identity { cookie: Some(digest), ..identity } }
@@ -84,20 +101,43 @@ impl Cookies {
         self.cookies.retain(|_, cookie| valid(&cookie.identity));
     }
 
-    /// Sets the one-time link; the one before is no longer valid.
-    pub(super) fn link(&mut self, digest: Digest, identity: Identity, now: Instant) {
-        self.link = Some(Link { digest, identity, expires: now + LINK_LIFE });
+    /// Takes the cookies that are kept elsewhere, for the tokens in `known`. Returns whether one
+    /// of those from before is no longer valid.
+    pub(super) fn take(&mut self, kept: &[KeptCookie], known: &[Identity], now: Instant) -> bool {
+        let by_token: HashMap<&Digest, &Identity> = known.iter().map(|identity| (&identity.token, identity)).collect();
+        let cookie = |kept: &KeptCookie| {
+            let identity = (*by_token.get(&kept.token)?).clone();
+            Some((kept.digest, Cookie { identity, page: kept.page, expires: now + kept.left }))
+        };
+        let before = std::mem::replace(&mut self.cookies, kept.iter().filter_map(cookie).collect());
+        before.keys().any(|digest| !self.cookies.contains_key(digest))
     }
 
-    pub(super) fn void_link(&mut self) {
-        self.link = None;
+    /// Takes the one-time links that are kept elsewhere, for the tokens in `known`; those from
+    /// before are no longer valid.
+    pub(super) fn take_links(&mut self, kept: &[KeptLink], known: &[Identity], now: Instant) {
+        self.links.clear();
+        for KeptLink { digest, token, left } in kept {
+            if let Some(identity) = known.iter().find(|identity| identity.token == *token) {
+                self.link(*digest, identity.clone(), now + *left);
+            }
+        }
     }
 
-    /// Uses up the one-time link with this secret; returns the identity that it logs in.
-    pub(super) fn redeem(&mut self, digest: &Digest, now: Instant) -> Option<Identity> {
-        let fits = self.link.as_ref().is_some_and(|link| link.digest.ct_eq(digest).into());
-        let link = if fits { self.link.take() } else { None };
-        link.filter(|link| link.expires > now).map(|link| link.identity)
+    /// Adds a one-time link.
+    pub(super) fn link(&mut self, digest: Digest, identity: Identity, expires: Instant) {
+        self.links.push(Link { digest, identity, expires });
+    }
+
+    /// The identity that the one-time link with this secret logs in.
+    pub(super) fn linked(&self, digest: &Digest, now: Instant) -> Option<&Identity> {
+        let link = self.links.iter().find(|link| link.digest.ct_eq(digest).into());
+        link.filter(|link| link.expires > now).map(|link| &link.identity)
+    }
+
+    /// Deletes the one-time link with this secret: it is used up.
+    pub(super) fn use_up(&mut self, digest: &Digest) {
+        self.links.retain(|link| link.digest != *digest);
     }
 }
 
@@ -116,10 +156,11 @@ mod tests {
     fn many_logins_with_one_token_log_out_no_browser_of_another() {
         let now = Instant::now();
         let mut cookies = Cookies::default();
-        let ana = cookies.log_in(identity("ana"), now);
+        let ana = cookies.log_in(identity("ana"), Fresh::new(), now);
         let many = identity("many");
-        let first = cookies.log_in(many.clone(), now);
-        let last = (0..1_030).map(|n| cookies.log_in(many.clone(), now + Duration::from_millis(n))).last();
+        let first = cookies.log_in(many.clone(), Fresh::new(), now);
+        let last =
+            (0..1_030).map(|n| cookies.log_in(many.clone(), Fresh::new(), now + Duration::from_millis(n))).last();
         let later = now + Duration::from_secs(2);
         let knows = |who: &LoggedIn, page: &str| {
             cookies.identify(&secret::digest(&who.cookie), &secret::digest(page), later).is_some()
@@ -135,12 +176,13 @@ mod tests {
         let now = Instant::now();
         let (_, digest) = secret::fresh();
         let mut cookies = Cookies::default();
-        cookies.link(digest, identity("admin"), now);
+        cookies.link(digest, identity("admin"), now + LINK_LIFE);
         let almost = now + LINK_LIFE.saturating_sub(Duration::from_millis(1));
-        assert!(cookies.redeem(&secret::digest("another"), almost).is_none());
-        assert!(cookies.redeem(&digest, almost).is_some());
-        assert!(cookies.redeem(&digest, almost).is_none());
-        cookies.link(digest, identity("admin"), now);
-        assert!(cookies.redeem(&digest, now + LINK_LIFE).is_none());
+        assert!(cookies.linked(&secret::digest("another"), almost).is_none());
+        assert!(cookies.linked(&digest, almost).is_some());
+        cookies.use_up(&digest);
+        assert!(cookies.linked(&digest, almost).is_none());
+        cookies.link(digest, identity("admin"), now + LINK_LIFE);
+        assert!(cookies.linked(&digest, now + LINK_LIFE).is_none());
     }
 }

@@ -1,32 +1,36 @@
 //! Authentication of remote callers: named tokens with roles, one-time login links, and the
 //! cookies that these are exchanged for. The token file holds the secrets, so that an
-//! administrator can give them out; in memory there are only digests.
+//! administrator can give them out; in memory, and in a database, there are only digests.
 
 mod ack;
 mod cookies;
 mod file;
+mod file_store;
 mod refusals;
+mod store;
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Timestamp};
+use crate::error::Result;
 use crate::scope::Scope;
 use crate::secret;
 use crate::session::Digest;
-use ack::AckFile;
 pub use ack::{Taken, wait};
-use cookies::Cookies;
-pub use cookies::{COOKIE_LIFE, LoggedIn};
+pub use cookies::{COOKIE_LIFE, LINK_LIFE, LoggedIn, PER_TOKEN};
+use cookies::{Cookies, Fresh};
 pub use file::{Changed, File, Line, Link, hex, read, update, write};
+use file_store::FileStore;
 use refusals::Refusals;
+pub use store::{Kept, KeptCookie, KeptLink, Login, TokenStore};
 
 /// The role of a token. `Admin` may do what the other two may; `View` may not register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -95,140 +99,88 @@ impl Identity {
     }
 }
 
-/// The state of the token file when it was read last.
-#[derive(Default)]
-struct Seen {
-    /// The digest of the file in use; `None` before the first read and when it was not valid.
-    digest: Option<String>,
-    /// Why it was not valid.
-    why: Option<String>,
-    /// The number of its changes that have been logged.
-    logged: usize,
-    link: Option<Link>,
-}
-
 /// All valid tokens, cookies and links.
 pub struct Tokens {
-    path: Option<PathBuf>,
+    store: Arc<dyn TokenStore>,
+    /// Held while the store is asked and its answer is taken: an older answer never replaces
+    /// a newer one.
+    turn: tokio::sync::Mutex<()>,
     known: RwLock<Vec<Identity>>,
     cookies: RwLock<Cookies>,
     changed: watch::Sender<u64>,
-    seen: Mutex<Seen>,
-    ack: Mutex<Option<AckFile>>,
     refusals: Refusals,
     clock: Clock,
 }
 
 impl Tokens {
-    /// No tokens: for a server that only this machine can reach.
-    #[must_use]
-    pub fn none() -> Self {
-        Self {
-            path: None,
-            known: RwLock::default(),
-            cookies: RwLock::default(),
-            changed: watch::channel(0).0,
-            seen: Mutex::default(),
-            ack: Mutex::default(),
-            refusals: Refusals::default(),
-            clock: Clock::system(),
-        }
-    }
-
-    /// Reads the tokens of a file; makes the file, if it is missing, with one token for each
-    /// role.
+    /// The tokens of a file; makes the file, if it is missing, with one token for each role.
     ///
     /// # Errors
     /// The file cannot be read or written, or other users could read or write it.
-    pub fn open(path: &Path) -> Result<Self, String> {
-        if !path.exists() {
-            file::make(path)?;
-        }
-        let (file, digest) = file::read_own(path)?;
-        let tokens = Self { path: Some(path.to_owned()), ..Self::none() };
-        *tokens.known.write() = tokens.unexpired(&file);
-        *tokens.seen.lock() = Seen { digest: Some(digest), why: None, logged: file.changes.len(), link: file.link };
-        Ok(tokens)
+    pub fn open(path: &Path) -> std::result::Result<Self, String> {
+        let (store, kept) = FileStore::open(path)?;
+        Ok(Self::of(Arc::new(store), kept))
     }
 
-    /// The tokens of a file that have not expired.
-    fn unexpired(&self, file: &File) -> Vec<Identity> {
-        file.tokens.iter().map(Identity::of).filter(|identity| !self.is_over(identity)).collect()
+    /// The tokens of a store, and what it keeps now.
+    #[must_use]
+    pub fn of(store: Arc<dyn TokenStore>, kept: Kept) -> Self {
+        let tokens = Self {
+            store,
+            turn: tokio::sync::Mutex::default(),
+            known: RwLock::default(),
+            cookies: RwLock::default(),
+            changed: watch::channel(0).0,
+            refusals: Refusals::default(),
+            clock: Clock::system(),
+        };
+        tokens.take(kept);
+        tokens
     }
 
-    /// Starts to tell `sessionwatch token` which version of the file the server uses, and its
-    /// URL for browsers.
-    pub fn acknowledge(&self, url: &str) {
-        let Some(path) = &self.path else { return };
-        match AckFile::open(path, url) {
-            Ok(ack) => *self.ack.lock() = Some(ack),
-            Err(error) => {
-                tracing::warn!(%error, "`sessionwatch token` cannot learn whether this server has taken a change");
+    /// Starts to tell `sessionwatch token` what the server uses, and its URL for browsers.
+    pub async fn acknowledge(&self, url: &str) {
+        self.store.acknowledge(url).await;
+    }
+
+    /// Waits until it is time for [`Self::reload`].
+    pub async fn due(&self) {
+        self.store.due().await;
+    }
+
+    /// Takes what the store keeps now; returns whether the tokens have changed. When a token
+    /// file is missing, not valid or not private, no token is valid; when a shared database is
+    /// away, those that are known stay valid.
+    pub async fn reload(&self) -> bool {
+        let _turn = self.turn.lock().await;
+        let Some(kept) = self.store.look().await else { return false };
+        let changed = self.take(kept);
+        self.store.taken().await;
+        changed
+    }
+
+    /// Replaces the tokens and links, and the cookies where the store keeps them. Connections
+    /// with others are closed. Returns whether the tokens have changed.
+    fn take(&self, kept: Kept) -> bool {
+        let Kept { tokens, links, cookies } = kept;
+        let known: Vec<Identity> = tokens.into_iter().filter(|identity| !self.is_over(identity)).collect();
+        // The tokens first: a cookie is valid only together with its token.
+        let changed = std::mem::replace(&mut *self.known.write(), known.clone()) != known;
+        let now = Instant::now();
+        let mut held = self.cookies.write();
+        held.take_links(&links, &known, now);
+        let gone = match cookies {
+            Some(cookies) => held.take(&cookies, &known, now),
+            None => {
+                held.retain(|identity| known.contains(identity));
+                false
             }
+        };
+        drop(held);
+        if changed || gone {
+            self.changed.send_modify(|generation| *generation += 1);
         }
-        self.write_ack();
-    }
-
-    fn write_ack(&self) {
-        let taken = self.seen.lock().digest.clone();
-        if let Some(ack) = &mut *self.ack.lock()
-            && let Err(error) = ack.write(taken.as_deref())
-        {
-            tracing::warn!(%error, "`sessionwatch token` cannot learn whether this server has taken a change");
-        }
-    }
-
-    /// Reads the file again; returns whether the tokens have changed. When the file is
-    /// missing, not valid or not private, no token is valid.
-    pub fn reload(&self) -> bool {
-        let Some(path) = &self.path else { return false };
-        match file::read_own(path) {
-            Ok((file, digest)) => {
-                if self.seen.lock().digest.as_ref() == Some(&digest) {
-                    return false;
-                }
-                self.take(file, digest);
-            }
-            Err(why) => {
-                let mut seen = self.seen.lock();
-                if seen.why.as_ref() == Some(&why) {
-                    return false;
-                }
-                tracing::error!(why, "no token is valid until the token file is repaired");
-                (seen.digest, seen.why) = (None, Some(why));
-                drop(seen);
-                self.replace(Vec::new());
-            }
-        }
-        self.write_ack();
-        true
-    }
-
-    fn take(&self, file: File, digest: String) {
-        self.replace(self.unexpired(&file));
-        let mut seen = self.seen.lock();
-        let link = file.link.filter(|link| seen.link.as_ref() != Some(link));
-        for Changed { what, name, by, from, reason, .. } in file.changes.iter().skip(seen.logged) {
-            tracing::info!(what, name, by, from, reason, "a token was changed");
-        }
-        if let Some(link) = &link
-            && let Some(identity) = self.known.read().iter().find(|known| *known.name == *link.name)
-            && let Some(secret) = unhex(&link.digest)
-        {
-            self.cookies.write().link(secret, identity.clone(), Instant::now());
-        }
-        *seen = Seen { digest: Some(digest), why: None, logged: file.changes.len(), link: link.or(seen.link.take()) };
-    }
-
-    /// Replaces the valid tokens. Connections with other tokens are closed, and the one-time
-    /// link is no longer valid.
-    fn replace(&self, known: Vec<Identity>) {
-        let mut cookies = self.cookies.write();
-        cookies.void_link();
-        cookies.retain(|identity| known.contains(identity));
-        drop(cookies);
-        *self.known.write() = known;
-        self.changed.send_modify(|generation| *generation += 1);
+        changed
     }
 
     /// The time until the next token expires.
@@ -306,35 +258,56 @@ impl Tokens {
         }
     }
 
-    /// Makes a one-time secret for the link that is printed at the start; an earlier one is no
-    /// longer valid. `None` where there is no admin token for all apps.
-    #[must_use]
-    pub fn issue_once(&self) -> Option<String> {
-        let known = self.known.read();
-        let first = known.iter().find(|identity| identity.role == Role::Admin && identity.scope.is_all())?;
+    /// Makes a one-time secret for the link that is printed at the start. `None` where there is
+    /// no admin token for all apps.
+    ///
+    /// # Errors
+    /// The store cannot be written now.
+    pub async fn issue_once(&self) -> Result<Option<String>> {
+        let _turn = self.turn.lock().await;
+        let is_first = |identity: &&Identity| identity.role == Role::Admin && identity.scope.is_all();
+        let Some(first) = self.known.read().iter().find(is_first).cloned() else { return Ok(None) };
         let (text, digest) = secret::fresh();
-        self.cookies.write().link(digest, first.clone(), Instant::now());
-        Some(text)
+        self.store.add_link(digest, first.token).await?;
+        self.cookies.write().link(digest, first, Instant::now() + LINK_LIFE);
+        Ok(Some(text))
     }
 
     /// Logs a browser in: exchanges a one-time secret, or a view or admin token, for a cookie
-    /// and the page's secret. A one-time secret is used up.
-    #[must_use]
-    pub fn exchange(&self, text: &str) -> Option<LoggedIn> {
+    /// and the page's secret. A one-time secret is used up. What this server does not know is
+    /// refused without asking the store, so that guesses do not keep a database busy.
+    ///
+    /// # Errors
+    /// The store cannot be written now.
+    pub async fn exchange(&self, text: &str) -> Result<Option<LoggedIn>> {
         let digest = secret::digest(text);
-        let by_token = || self.identify(&digest).filter(|identity| identity.role >= Role::View);
+        let _turn = self.turn.lock().await;
         let now = Instant::now();
-        let by_link = self.cookies.write().redeem(&digest, now).filter(|identity| self.still_valid(identity));
-        let identity = by_link.or_else(by_token)?;
-        Some(self.cookies.write().log_in(identity, now))
+        let by_link = self.cookies.read().linked(&digest, now).cloned();
+        let link = by_link.is_some().then_some(digest);
+        let by_link = by_link.filter(|identity| self.still_valid(identity));
+        let by_token = || self.identify(&digest).filter(|identity| identity.role >= Role::View);
+        let Some(identity) = by_link.or_else(by_token) else { return Ok(None) };
+        let fresh = Fresh::new();
+        let login = Login { link, token: identity.token, cookie: fresh.digest, page: fresh.page_digest };
+        let accepted = self.store.log_in(login).await?;
+        let mut cookies = self.cookies.write();
+        cookies.use_up(&digest);
+        Ok(accepted.then(|| cookies.log_in(identity, fresh, now)))
     }
 
     /// Deletes a cookie; the dashboards that use it are closed.
-    pub fn log_out(&self, identity: &Identity) {
-        let Some(cookie) = identity.cookie else { return };
+    ///
+    /// # Errors
+    /// The store cannot be written now; the cookie stays valid.
+    pub async fn log_out(&self, identity: &Identity) -> Result<()> {
+        let Some(cookie) = identity.cookie else { return Ok(()) };
+        let _turn = self.turn.lock().await;
+        self.store.log_out(cookie).await?;
         if self.cookies.write().log_out(&cookie) {
             self.changed.send_modify(|generation| *generation += 1);
         }
+        Ok(())
     }
 
     /// Logs that a secret was refused, at a limited rate.
@@ -345,7 +318,9 @@ impl Tokens {
     }
 }
 
-fn unhex(text: &str) -> Option<Digest> {
+/// The digest that a hexadecimal text stands for.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Digest> {
     let mut digest = Digest::default();
     if text.len() != digest.len() * 2 || !text.is_ascii() {
         return None;
@@ -366,8 +341,8 @@ mod tests {
         tokens.identify_cookie(&secret::digest(&browser.cookie), &secret::digest(&browser.page)).is_some()
     }
 
-    #[test]
-    fn the_file_is_made_once_with_mode_0600_and_rotation_is_seen() {
+    #[tokio::test]
+    async fn the_file_is_made_once_with_mode_0600_and_rotation_is_seen() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("tokens.json");
         let tokens = Tokens::open(&path).expect("made");
@@ -380,52 +355,52 @@ mod tests {
         let admin = tokens.identify(&secret::digest(&lines[2].token)).expect("known");
         assert_eq!(admin.role, Role::Admin);
 
-        let browser = tokens.exchange(&lines[2].token).expect("an admin may log in");
+        let browser = tokens.exchange(&lines[2].token).await.expect("kept").expect("an admin may log in");
         assert!(knows(&tokens, &browser));
-        assert!(tokens.exchange(&lines[0].token).is_none(), "ingest may not");
-        let link = tokens.issue_once().expect("there is an administrator");
+        assert!(tokens.exchange(&lines[0].token).await.expect("kept").is_none(), "ingest may not");
+        let link = tokens.issue_once().await.expect("kept").expect("there is an administrator");
 
         lines[1] = Line::fresh("view", Role::View);
         write(&path, &file).expect("written");
-        assert!(tokens.reload() && !tokens.reload());
-        assert!(tokens.exchange(&link).is_none(), "the link is void after any change");
+        assert!(tokens.reload().await && !tokens.reload().await);
+        assert!(tokens.exchange(&link).await.expect("kept").is_none(), "the link is void after any change");
         assert!(tokens.still_valid(&admin) && knows(&tokens, &browser));
 
         file.tokens[2] = Line::fresh("admin", Role::Admin);
         write(&path, &file).expect("written");
-        assert!(tokens.reload());
+        assert!(tokens.reload().await);
         assert!(!tokens.still_valid(&admin));
         assert!(!knows(&tokens, &browser), "its cookies go with it");
     }
 
-    #[test]
-    fn a_file_that_is_missing_broken_or_open_to_others_means_no_token() {
+    #[tokio::test]
+    async fn a_file_that_is_missing_broken_or_open_to_others_means_no_token() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("t");
         let tokens = Tokens::open(&path).expect("made");
         let file = read(&path).expect("readable");
         let admin = secret::digest(&file.tokens[2].token);
-        let mend = || {
+        let mend = async || {
             write(&path, &file).expect("written");
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
-            assert!(tokens.reload());
+            assert!(tokens.reload().await);
             assert!(tokens.identify(&admin).is_some());
         };
         std::fs::remove_file(&path).expect("it was there");
-        assert!(tokens.reload() && !tokens.reload(), "told once");
+        assert!(tokens.reload().await && !tokens.reload().await, "told once");
         assert!(tokens.identify(&admin).is_none());
-        mend();
+        mend().await;
         std::fs::write(&path, "{").expect("written");
-        assert!(tokens.reload() && tokens.identify(&admin).is_none());
-        mend();
+        assert!(tokens.reload().await && tokens.identify(&admin).is_none());
+        mend().await;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
-        assert!(tokens.reload() && tokens.identify(&admin).is_none());
+        assert!(tokens.reload().await && tokens.identify(&admin).is_none());
         assert!(Tokens::open(&path).is_err_and(|why| why.contains("chmod 600")));
-        mend();
+        mend().await;
     }
 
-    #[test]
-    fn an_expired_token_is_invalid_and_so_are_its_cookies() {
+    #[tokio::test]
+    async fn an_expired_token_is_invalid_and_so_are_its_cookies() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("t");
         let mut file = File::first();
@@ -437,7 +412,7 @@ mod tests {
         let passed = Clock::system().now().wall.since(tokens.clock.now().wall);
         tokens.clock.jump_wall(passed);
         let admin = tokens.identify(&secret::digest(&file.tokens[2].token)).expect("not yet");
-        let browser = tokens.exchange(&file.tokens[1].token).expect("not yet");
+        let browser = tokens.exchange(&file.tokens[1].token).await.expect("kept").expect("not yet");
         assert!(knows(&tokens, &browser) && tokens.next_expiry().is_some_and(|next| next.as_secs() <= 3_600));
         tokens.clock.jump_wall(3_600_500);
         assert!(!knows(&tokens, &browser), "from that moment on");

@@ -23,10 +23,7 @@ async fn servers_on(url: &str, count: usize) -> Vec<Server> {
 }
 
 async fn server(url: &str, number: usize) -> Server {
-    let folder = tempfile::tempdir().expect("a folder").keep();
-    let tokens = folder.join("tokens");
-    let args = ["--node-name", &format!("n{number}"), "--token-file", tokens.to_str().expect("text")];
-    Server::start_on(Path::new(url), "127.0.0.1:0", &args).await
+    Server::start_on(Path::new(url), "127.0.0.1:0", &["--node-name", &format!("n{number}")]).await
 }
 
 #[tokio::test]

@@ -120,6 +120,16 @@ impl Cluster {
         String::from_utf8_lossy(&asked.stdout).trim().to_owned()
     }
 
+    /// All that a database has, as SQL.
+    pub fn dump(&self, database: &str) -> String {
+        let dumped = Command::new(program("pg_dump"))
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-d", database])
+            .output()
+            .expect("pg_dump runs");
+        assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+        String::from_utf8_lossy(&dumped.stdout).into_owned()
+    }
+
     fn run(folder: &Path, port: u16, more: &[&str]) -> std::process::Child {
         let log = std::fs::File::create(folder.join("log")).expect("a log");
         as_postgres("postgres")

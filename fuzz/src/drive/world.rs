@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -45,7 +46,9 @@ fn secrets() -> &'static Secrets {
         let lines = tokens::read(&path).expect("readable").tokens;
         let token = |role: Role| lines.iter().find(|line| line.role == role).expect("there").token.clone();
         let admin = token(Role::Admin);
-        let browser = tokens.exchange(&admin).expect("an administrator may log in");
+        // A token file keeps no cookies, so nothing is waited for.
+        let logged_in = std::pin::pin!(tokens.exchange(&admin)).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Ok(Some(browser))) = logged_in else { panic!("an administrator may log in") };
         let words = vec![
             ("$ingest", token(Role::Ingest)),
             ("$view", token(Role::View)),

@@ -9,6 +9,7 @@ mod members;
 mod presence;
 mod rows;
 mod schema;
+mod tokens;
 mod turn;
 
 use std::collections::{HashMap, HashSet};
@@ -32,8 +33,10 @@ use crate::log::{Entry, Query};
 use crate::nodes::{Load, Names, Server};
 use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
+use crate::tokens::Tokens;
 use connect::{Target, explain};
 use members::Members;
+pub use tokens::TokenBook;
 use turn::{Link, away};
 
 /// How long a read of the database may take.
@@ -62,6 +65,8 @@ struct Shared {
     lost: watch::Sender<Option<String>>,
     /// Until when this server is the keeper; none while it is not.
     keeper_until: Mutex<Option<Instant>>,
+    /// Since when this server reaches the database without a break.
+    seeing_since: Mutex<Option<Instant>>,
     /// Servers that have gone, of which the keeper was not told yet.
     gone: Mutex<Vec<Node>>,
     /// All of which it was told.
@@ -110,6 +115,7 @@ impl Postgres {
             head: watch::channel(0).0,
             lost: watch::channel(None).0,
             keeper_until: Mutex::default(),
+            seeing_since: Mutex::default(),
             gone: Mutex::default(),
             told_gone: Mutex::default(),
             tick: AtomicI64::new(0),
@@ -193,6 +199,14 @@ impl Backend for Postgres {
 
     fn names(&self) -> Arc<Names> {
         self.shared.members.names()
+    }
+
+    fn tokens(&self) -> BoxFuture<'_, std::result::Result<Option<Tokens>, String>> {
+        async {
+            let (tokens, kept) = tokens::SharedTokens::open(self.shared.clone()).await?;
+            Ok(Some(Tokens::of(Arc::new(tokens), kept)))
+        }
+        .boxed()
     }
 
     fn begin(&self, position: u64) -> BoxFuture<'_, Result<Box<dyn Turn + '_>>> {

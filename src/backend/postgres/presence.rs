@@ -19,6 +19,9 @@ const SEEN_WITHIN: Duration = Duration::from_secs(2);
 /// How long a server counts itself as the keeper after it was confirmed: less than the lease
 /// of five seconds that the database holds.
 const KEEPER_FOR: Duration = Duration::from_secs(4);
+/// How long a server reaches the database without a break before it counts others as gone: after
+/// the database was away, they need a moment to say that they live.
+const SEEING_FOR: Duration = Duration::from_secs(5);
 /// How long an exchange of heartbeats may take.
 const EXCHANGE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -58,6 +61,7 @@ pub(super) async fn stay(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         if let Err(error) = shared.be_seen().await {
+            *shared.seeing_since.lock() = None;
             tracing::warn!(%error, "the other servers cannot be told that this one lives");
         }
     }
@@ -69,6 +73,7 @@ impl Shared {
     pub(super) async fn be_seen(&self) -> Result<()> {
         let node = stored(self.node);
         let asked = Instant::now();
+        let may_count = self.seeing_since.lock().get_or_insert(asked).elapsed() > SEEING_FOR;
         let (seen, keeper, gone, living) = self
             .read(SEEN_WITHIN, async |client| {
                 let seen = self.members.put(&client, node, &self.boot).await?;
@@ -82,7 +87,7 @@ impl Shared {
                         )
                         .await?
                         > 0;
-                if keeper {
+                if keeper && may_count {
                     client
                         .execute(
                             "UPDATE nodes SET gone = true
@@ -178,7 +183,7 @@ impl Shared {
     }
 }
 
-fn stored(node: Node) -> i32 {
+pub(super) fn stored(node: Node) -> i32 {
     i32::try_from(node).unwrap_or(i32::MAX)
 }
 

@@ -30,6 +30,19 @@ const STEPS: [&str; 1] = ["
         gone boolean NOT NULL DEFAULT false);
     CREATE UNLOGGED TABLE beats (node int NOT NULL, tick bigint NOT NULL, body bytea NOT NULL, PRIMARY KEY (node, tick));
     CREATE UNLOGGED TABLE last_beats (session_id text COLLATE \"C\" PRIMARY KEY, at bigint NOT NULL) WITH (fillfactor = 50);
+    CREATE TABLE token_state (one boolean PRIMARY KEY DEFAULT true CHECK (one), version bigint NOT NULL);
+    INSERT INTO token_state (version) VALUES (0);
+    CREATE TABLE tokens (name text COLLATE \"C\" PRIMARY KEY, place bigserial, role text NOT NULL, apps text[],
+        expires bigint, digest bytea NOT NULL UNIQUE);
+    CREATE TABLE token_changes (number bigserial PRIMARY KEY, at text NOT NULL, what text NOT NULL, name text NOT NULL,
+        by text NOT NULL, origin text NOT NULL, reason text);
+    CREATE TABLE login_links (digest bytea PRIMARY KEY, expires timestamptz NOT NULL,
+        token bytea NOT NULL REFERENCES tokens (digest) ON DELETE CASCADE);
+    CREATE TABLE cookies (digest bytea PRIMARY KEY, page bytea NOT NULL, expires timestamptz NOT NULL,
+        token bytea NOT NULL REFERENCES tokens (digest) ON DELETE CASCADE);
+    CREATE INDEX cookies_of_token ON cookies (token, expires);
+    CREATE TABLE token_readers (node int PRIMARY KEY REFERENCES nodes ON DELETE CASCADE, url text NOT NULL,
+        version bigint NOT NULL);
 "];
 
 /// Any number that no other program takes for its own lock on the same database.
@@ -48,9 +61,7 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), String> {
     let known = STEPS.len() as i32;
     let version: i32 = found.as_ref().map_or(0, |row| row.get(0));
     if version > known {
-        return Err(format!(
-            "its tables are of version {version}, and this program knows up to {known}: start a newer sessionwatch"
-        ));
+        return Err(newer(version));
     }
     for sql in STEPS.iter().skip(version as usize) {
         step.batch_execute(sql).await.map_err(told)?;
@@ -61,4 +72,27 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), String> {
         step.execute("UPDATE schema_version SET version = $1", &[&known]).await.map_err(told)?;
     }
     step.commit().await.map_err(told)
+}
+
+fn newer(version: i32) -> String {
+    let known = STEPS.len();
+    format!("its tables are of version {version}, and this program knows up to {known}: start a newer sessionwatch")
+}
+
+/// Checks that the tables are there and of this program's version, without a change.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub(super) async fn check(client: &Client) -> Result<(), String> {
+    let told = |error: tokio_postgres::Error| super::connect::explain(&error);
+    let there = client.query_one("SELECT to_regclass('schema_version') IS NOT NULL", &[]).await.map_err(told)?;
+    if !there.get::<_, bool>(0) {
+        return Err("it has no tables of sessionwatch yet; start a server, which makes them".to_owned());
+    }
+    let version: i32 = client.query_one("SELECT version FROM schema_version", &[]).await.map_err(told)?.get(0);
+    match version.cmp(&(STEPS.len() as i32)) {
+        std::cmp::Ordering::Greater => Err(newer(version)),
+        std::cmp::Ordering::Less => Err("its tables are of an older version; start a server of this one".to_owned()),
+        std::cmp::Ordering::Equal => Ok(()),
+    }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use futures_util::FutureExt;
 use sessionwatch::edge::gate::Gate;
 use sessionwatch::edge::gate::proxies::Proxies;
 use sessionwatch::routes::table;
@@ -66,7 +67,9 @@ fn bench(mode: Mode) -> Bench {
     let tokens = Tokens::open(&path).expect("made");
     let lines = tokens::read(&path).expect("readable").tokens;
     let token = |role: Role| lines.iter().find(|line| line.role == role).expect("there").token.clone();
-    let cookie = |role: Role| tokens.exchange(&token(role)).expect("it may log in");
+    // A token file keeps no cookies, so nothing is waited for.
+    let logged_in = |role: Role| tokens.exchange(&token(role)).now_or_never().expect("at once").expect("kept");
+    let cookie = |role: Role| logged_in(role).expect("it may log in");
     let cookie = |role: Role| {
         let browser = cookie(role);
         Browser { cookie: browser.cookie, page: browser.page }
