@@ -1,4 +1,4 @@
-//! Connections: to the host that takes writes, each host tried alone and within a bound,
+//! Connections: to the host that takes writes. Each host is tried by itself and within a bound,
 //! since one that is frozen accepts a connection and never answers.
 
 use std::str::FromStr;
@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{AsyncMessage, Client, Config, Notification};
@@ -64,26 +66,40 @@ impl Target {
         Ok(Self { hosts, tls, timeline: AtomicU32::new(0) })
     }
 
-    /// A connection to the host that takes writes. What the database sends unasked goes to
-    /// `heard`.
+    /// A connection to the host that takes writes. All hosts are tried at once, each by itself: a
+    /// frozen one would use up the time of those behind it. What the database sends unasked goes
+    /// to `heard`.
     ///
     /// # Errors
     /// A sentence with what each host said.
     pub(super) async fn connect(&self, heard: Option<mpsc::UnboundedSender<Notification>>) -> Result<Client, String> {
+        let mut attempts: FuturesUnordered<_> =
+            self.hosts.iter().map(|config| self.try_within(config, heard.clone())).collect();
         let mut refusals = Vec::new();
-        for config in &self.hosts {
-            let name = match config.get_hosts().first() {
-                Some(Host::Tcp(name)) => name.clone(),
-                Some(Host::Unix(path)) => path.display().to_string(),
-                None => String::new(),
-            };
-            match tokio::time::timeout(HOST_WITHIN, self.try_host(config, heard.clone())).await {
-                Ok(Ok(client)) => return Ok(client),
-                Ok(Err(why)) => refusals.push(format!("{name}: {why}")),
-                Err(_) => refusals.push(format!("{name}: no answer within {} s", HOST_WITHIN.as_secs())),
+        while let Some(attempt) = attempts.next().await {
+            match attempt {
+                Ok(client) => return Ok(client),
+                Err(why) => refusals.push(why),
             }
         }
         Err(refusals.join("; "))
+    }
+
+    async fn try_within(
+        &self,
+        config: &Config,
+        heard: Option<mpsc::UnboundedSender<Notification>>,
+    ) -> Result<Client, String> {
+        let name = match config.get_hosts().first() {
+            Some(Host::Tcp(name)) => name.clone(),
+            Some(Host::Unix(path)) => path.display().to_string(),
+            None => String::new(),
+        };
+        match tokio::time::timeout(HOST_WITHIN, self.try_host(config, heard)).await {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(why)) => Err(format!("{name}: {why}")),
+            Err(_) => Err(format!("{name}: no answer within {} s", HOST_WITHIN.as_secs())),
+        }
     }
 
     async fn try_host(

@@ -38,9 +38,11 @@ pub(super) async fn listen(shared: Arc<Shared>) {
                         None => break,
                     },
                     _ = ticks.tick() => {
+                        // Before the look: what becomes known while it is under way is newer than its answer.
+                        let known = *shared.head.borrow();
                         let look = client.query_one("SELECT seq FROM head", &[]);
                         let Ok(Ok(row)) = timeout(LOOK_WITHIN, look).await else { break };
-                        let (seq, known) = (restored(row.get(0)), *shared.head.borrow());
+                        let seq = restored(row.get(0));
                         if seq < known {
                             let again = format!("{NEW_EPOCH} WHERE cluster = $1 AND seq < $2");
                             let _ = client.execute(&again, &[&shared.cluster, &stored(known)]).await;
