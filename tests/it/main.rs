@@ -19,6 +19,7 @@ mod documents;
 mod import;
 mod cluster;
 mod cluster_nodes;
+mod cluster_tls;
 mod cluster_tokens;
 mod layers;
 mod gate;

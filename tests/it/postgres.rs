@@ -104,6 +104,23 @@ impl Cluster {
         self.psql("SELECT pg_reload_conf()");
     }
 
+    /// Takes connections over TLS too, with this certificate.
+    pub fn use_tls(&self, certificate: &Path, key: &Path) {
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = self.folder.path().join("data").join(name);
+            std::fs::copy(from, &to).expect("there is room");
+            std::fs::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("it is ours");
+            own(&to);
+        }
+        self.psql("ALTER SYSTEM SET ssl = on");
+        self.psql("SELECT pg_reload_conf()");
+        let begun = Instant::now();
+        while self.psql("SHOW ssl") != "on" {
+            assert!(begun.elapsed() < Duration::from_secs(10), "TLS does not begin");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// What psql prints.
     pub fn psql(&self, sql: &str) -> String {
         self.psql_in("postgres", sql)
