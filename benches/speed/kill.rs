@@ -28,7 +28,7 @@ pub async fn to_close_frame(bench: &Bench) -> Vec<Row> {
         let folder = bench.folder();
         let ours = Process::sessionwatch(folder.path(), &[]);
         let kills = KILLS.min(count / 2);
-        let (frames, closes) = measure(ours.port, count, kills).await;
+        let (frames, closes) = measure(ours.port, ours.port, count, kills).await;
         let at = |values: &[f64], share| percentile(values, share) * 1e3;
         let p99 = at(&closes, 0.99);
         rows.push(
@@ -48,7 +48,9 @@ pub async fn to_close_frame(bench: &Bench) -> Vec<Row> {
     rows
 }
 
-async fn measure(port: u16, count: usize, kills: usize) -> (Vec<f64>, Vec<f64>) {
+/// Seconds from each kill to its frame and to its close: the sockets are at one server, the
+/// kills are asked of another, or of the same.
+pub async fn measure(port: u16, asked_port: u16, count: usize, kills: usize) -> (Vec<f64>, Vec<f64>) {
     let mut waiting = HashMap::new();
     let (ids, mut registered) = mpsc::unbounded_channel();
     // Few at a time: the speed of registrations is not measured here.
@@ -60,13 +62,13 @@ async fn measure(port: u16, count: usize, kills: usize) -> (Vec<f64>, Vec<f64>) 
         waiting.insert(id.clone(), seen);
         let _ = ids.send(id);
     }
-    let mut connection = Connection::open(port).await.expect("the server accepts");
+    let mut connection = Connection::open(asked_port).await.expect("the server accepts");
     let (mut frames, mut closes) = (Vec::new(), Vec::new());
     tokio::time::sleep(Duration::from_millis(500)).await;
     for _ in 0..kills {
         let id = registered.recv().await.expect("there are as many");
         let seen = waiting.remove(&id).expect("it lives");
-        let kill = request("POST", &format!("/sessions/{id}/kill"), port, Some(r#"{"reason":"maintenance"}"#));
+        let kill = request("POST", &format!("/sessions/{id}/kill"), asked_port, Some(r#"{"reason":"maintenance"}"#));
         let asked = Instant::now();
         connection.must(&kill).await;
         let (frame, close, code) = seen.await.expect("its socket is closed");

@@ -14,6 +14,7 @@
 )]
 
 mod bare;
+mod cluster;
 mod crowd;
 mod fanout;
 mod heartbeats;
@@ -58,7 +59,7 @@ impl Bench {
 }
 
 /// The measures, by their names on the command line.
-const MEASURES: [&str; 11] = [
+const MEASURES: [&str; 12] = [
     "heartbeats",
     "sockets",
     "registrations",
@@ -70,6 +71,7 @@ const MEASURES: [&str; 11] = [
     "returning",
     "sweep",
     "restart",
+    "cluster",
 ];
 
 async fn measure(name: &str, bench: &Bench) -> Vec<Row> {
@@ -85,6 +87,7 @@ async fn measure(name: &str, bench: &Bench) -> Vec<Row> {
         "returning" => crowd::returning(bench).await,
         "sweep" => crowd::sweep(bench).await,
         "restart" => crowd::restart(bench).await,
+        "cluster" => cluster::several(bench).await,
         _ => Vec::new(),
     }
 }
