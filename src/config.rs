@@ -103,6 +103,10 @@ pub struct Config {
     /// How long a client may clean up before its socket is closed
     #[arg(long, env = "SESSIONWATCH_KILL_GRACE", default_value = "2s", value_parser = duration, value_name = "TIME")]
     pub kill_grace: Duration,
+    /// Time over which sockets are closed when the server is told to end, so that their clients do
+    /// not come back to other servers all at once
+    #[arg(long, env = "SESSIONWATCH_DRAIN", default_value = "0s", value_parser = duration, value_name = "TIME")]
+    pub drain: Duration,
     /// Most live sessions; more are refused with 503
     #[arg(long, env = "SESSIONWATCH_MAX_SESSIONS", default_value_t = 100_000, value_name = "N")]
     pub max_sessions: usize,

@@ -27,7 +27,7 @@ use crate::edge::gate::people::People;
 use crate::edge::gate::proxies::Proxies;
 use crate::edge::{App, Shared};
 use crate::heads::{HEAD_WITHIN, Heads, IDLE_WITHIN, Turns};
-use crate::monitor::{Monitor, ended};
+use crate::monitor::{Ending, Monitor, ended};
 use crate::per_address::{AddressPlace, PerAddress};
 use crate::places::{Placed, Places};
 use crate::routes::Front;
@@ -49,6 +49,7 @@ pub struct Server {
     token_link: Option<String>,
     connections: PerAddress,
     trusts_local_programs: bool,
+    drain: Duration,
 }
 
 impl Server {
@@ -105,7 +106,17 @@ impl Server {
         });
         let connections = PerAddress::new(config.max_per_address);
         let trusts_local_programs = config.trusts_local_programs();
-        Ok(Self { listener, app, base, tls, public, token_link, connections, trusts_local_programs })
+        Ok(Self {
+            listener,
+            app,
+            base,
+            tls,
+            public,
+            token_link,
+            connections,
+            trusts_local_programs,
+            drain: config.drain,
+        })
     }
 
     /// The server's address, with the real port.
@@ -140,7 +151,7 @@ impl Server {
     /// # Errors
     /// A task that has to run as long as the server has ended: the server cannot go on.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
-        let Self { listener, app, base, tls, connections: by_address, .. } = self;
+        let Self { listener, app, base, tls, connections: by_address, drain, .. } = self;
         app.monitor.keep();
         let supervisor = app.monitor.supervisor();
         let watching = watch_tokens(app.gate.tokens.clone(), app.monitor.ending());
@@ -168,6 +179,10 @@ impl Server {
             }
         };
         drop(listener);
+        if served.is_ok() && !drain.is_zero() {
+            app.monitor.drain(drain);
+            tokio::time::sleep(drain).await;
+        }
         app.monitor.end();
         let finish = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(Timing::SHUTDOWN_WITHIN / 2, finish).await;
@@ -229,7 +244,7 @@ async fn connection(
     place: AddressPlace,
     tls: Option<TlsAcceptor>,
     front: Front,
-    ending: watch::Receiver<bool>,
+    ending: watch::Receiver<Ending>,
 ) {
     match tls {
         None => serve(stream, peer, place, front, ending).await,
@@ -248,8 +263,13 @@ async fn connection(
 
 /// Serves one connection until it ends; when `ending` becomes true, it finishes the running request
 /// only. A connection that becomes a WebSocket frees its place: sockets have their own.
-pub async fn serve<S>(stream: S, peer: SocketAddr, place: AddressPlace, front: Front, mut ending: watch::Receiver<bool>)
-where
+pub async fn serve<S>(
+    stream: S,
+    peer: SocketAddr,
+    place: AddressPlace,
+    front: Front,
+    mut ending: watch::Receiver<Ending>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let front = Arc::new(front);
@@ -285,7 +305,7 @@ where
 }
 
 /// Removes expired tokens, and takes changes of the tokens. Neither waits for the other one.
-async fn watch_tokens(tokens: Arc<Tokens>, mut ending: watch::Receiver<bool>) {
+async fn watch_tokens(tokens: Arc<Tokens>, mut ending: watch::Receiver<Ending>) {
     let expire = async {
         loop {
             tokio::time::sleep(tokens.next_expiry().map_or(EXPIRY_EVERY, |left| left.min(EXPIRY_EVERY))).await;

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::refusals::Refusals;
 use crate::edge::Shared;
 use crate::edge::gate::Caller;
+use crate::monitor::Ending;
 
 /// 503 with one word, which reveals nothing to strangers.
 fn not_ready(word: &'static str) -> Response {
@@ -23,7 +24,7 @@ pub(crate) async fn alive() -> &'static str {
 #[utoipa::path(get, path = "/readyz", tag = "server", responses((status = 200, description = "`ok`: it takes changes", body = String, content_type = "text/plain"), (status = 503, description = "`ending`, `restoring` or `busy`", body = String, content_type = "text/plain")))]
 pub(crate) async fn ready(State(app): State<Shared>) -> Response {
     match () {
-        () if *app.monitor.ending().borrow() => not_ready("ending"),
+        () if *app.monitor.ending().borrow() != Ending::No => not_ready("ending"),
         () if !app.monitor.is_restored() => not_ready("restoring"),
         () if !app.monitor.answers().await => not_ready("busy"),
         () => "ok".into_response(),

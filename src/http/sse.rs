@@ -18,7 +18,7 @@ use crate::edge::gate::Caller;
 use crate::edge::limits::take_place;
 use crate::edge::owner::own;
 use crate::edge::problem::Answer;
-use crate::monitor::{Push, ended};
+use crate::monitor::{Push, must_close};
 
 /// `GET /sessions/{id}/events`
 #[utoipa::path(get, path = "/sessions/{id}/events", tag = "apps", params(("id" = String, Path, description = "The session")), responses((status = 200, description = "server-sent events: kill, message, removed", body = String, content_type = "text/event-stream"), Refusals))]
@@ -30,7 +30,7 @@ pub(crate) async fn events(State(app): State<Shared>, Path(id): Path<String>, ca
     let (tokens, identity) = (app.gate.tokens.clone(), caller.identity);
     let until = async move {
         tokio::select! {
-            () = ended(&mut ending) => {}
+            () = must_close(&mut ending) => {}
             () = tokens.voided(identity.as_ref()) => {}
         }
     };

@@ -2,6 +2,7 @@
 //! callers change is in `verbs`, what they read in `reads`, dashboards in `subscription`, client
 //! sockets in `sockets`.
 
+mod ending;
 mod hub;
 mod keeper;
 mod probe;
@@ -15,11 +16,13 @@ mod verbs;
 mod writer;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+pub use ending::{Ending, ended, moment_within, must_close};
 pub use hub::Push;
 pub use reads::{Day, Snapshot};
 pub use sockets::ClientSocket;
@@ -57,7 +60,7 @@ pub struct Monitor {
     jobs: Mutex<Option<Sender>>,
     reports: Arc<Reports>,
     restored: watch::Sender<bool>,
-    ending: watch::Sender<bool>,
+    ending: watch::Sender<Ending>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     keepers: Mutex<Vec<JoinHandle<()>>>,
     supervisor: Supervisor,
@@ -126,7 +129,7 @@ impl Monitor {
             jobs: Mutex::new(Some(jobs)),
             reports: Arc::default(),
             restored: watch::channel(false).0,
-            ending: watch::channel(false).0,
+            ending: watch::channel(Ending::No).0,
             tasks: Mutex::default(),
             keepers: Mutex::default(),
             supervisor: Supervisor::default(),
@@ -207,7 +210,7 @@ impl Monitor {
 
     /// Refuses new changes, finishes those that are queued, writes the heartbeats, closes the store.
     pub async fn shutdown(&self) {
-        self.ending.send_replace(true);
+        self.end();
         let keepers = std::mem::take(&mut *self.keepers.lock());
         for keeper in keepers {
             let _ = keeper.await;
@@ -265,15 +268,20 @@ impl Monitor {
         Pending(pending).done().await
     }
 
-    /// A value that becomes true when the server ends.
+    /// How far the end of the server is.
     #[must_use]
-    pub fn ending(&self) -> watch::Receiver<bool> {
+    pub fn ending(&self) -> watch::Receiver<Ending> {
         self.ending.subscribe()
+    }
+
+    /// Begins to close the sockets, spread over this time.
+    pub fn drain(&self, over: Duration) {
+        self.ending.send_replace(Ending::Draining(over));
     }
 
     /// Tells all tasks and sockets that the server ends.
     pub fn end(&self) {
-        self.ending.send_replace(true);
+        self.ending.send_replace(Ending::Now);
     }
 
     /// The supervisor of the tasks that run as long as the server.
@@ -281,12 +289,6 @@ impl Monitor {
     pub fn supervisor(&self) -> &Supervisor {
         &self.supervisor
     }
-}
-
-/// Waits until the server ends.
-pub async fn ended(ending: &mut watch::Receiver<bool>) {
-    // An error means that the monitor is gone, which is the end as well.
-    let _ = ending.wait_for(|ending| *ending).await;
 }
 
 /// A fresh id for a kill request or a message.

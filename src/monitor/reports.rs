@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::queue::{Job, Sender};
-use super::{Monitor, ended};
+use super::{Ending, Monitor, ended};
 use crate::change::{Authority, Change, Proof, Report};
 use crate::clock::Now;
 use crate::decide::Outcome;
@@ -119,7 +119,7 @@ impl Reports {
 }
 
 /// Checks the merged reports regularly, while there are any, until the monitor ends.
-pub(super) async fn pass_on(reports: Arc<Reports>, monitor: Weak<Monitor>, mut ending: watch::Receiver<bool>) {
+pub(super) async fn pass_on(reports: Arc<Reports>, monitor: Weak<Monitor>, mut ending: watch::Receiver<Ending>) {
     let looking = async {
         loop {
             while reports.count.load(Ordering::Acquire) == 0 {

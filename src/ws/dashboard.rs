@@ -18,7 +18,7 @@ use crate::edge::extract::{Query, QueryFields};
 use crate::edge::gate::Caller;
 use crate::edge::limits::take_place;
 use crate::edge::problem::{Answer, Problem};
-use crate::monitor::{Frames, Joined, Snapshot, Subscription, ended};
+use crate::monitor::{Frames, Joined, Snapshot, Subscription, must_close};
 use crate::per_address::AddressPlace;
 use crate::timing::Timing;
 use crate::tokens::Role;
@@ -55,7 +55,7 @@ async fn watch(app: Shared, caller: Caller, position: Position, mut socket: WebS
     // These end the socket at once, even while a frame is being sent.
     let end = tokio::select! {
         end = run(&app, &caller, &subscription, &position, &mut socket) => end,
-        () = ended(&mut ending) => Ok(Some((CloseCode::Restart, "the server restarts"))),
+        () = must_close(&mut ending) => Ok(Some((CloseCode::Restart, "the server restarts"))),
         () = app.gate.tokens.voided(caller.identity.as_ref()) => {
             Ok(Some((CloseCode::Unauthorized, "you are no longer logged in; log in again")))
         }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tokio::process::Command;
@@ -139,6 +140,31 @@ async fn sigterm_closes_every_socket_with_1012_and_ends_with_0() {
     for close in [one, other] {
         assert_eq!(u16::from(close.expect("a close frame").code), 1012);
     }
+}
+
+/// Their clients would otherwise come back to the other servers at the same moment.
+#[tokio::test]
+async fn with_a_drain_sockets_are_closed_one_after_the_other_and_requests_answered_meanwhile() {
+    let mut server = Server::start(&["--drain", "4s"]).await;
+    let mut clients = Vec::new();
+    for number in 0..12 {
+        let mut client = server.socket("/ws/client", &[]).await;
+        client.send(json!({ "type": "register", "app_name": "a", "session_id": format!("s{number}") })).await;
+        client.next_of("registered").await;
+        clients.push(client);
+    }
+    // A connection that is open already.
+    assert_eq!(server.get("/sessions").await["total"], 12);
+    server.signal(libc::SIGTERM);
+    let (first, _, mut others) = futures_util::future::select_all(
+        clients.into_iter().map(|mut client| Box::pin(async move { client.closed().await })),
+    )
+    .await;
+    assert_eq!(u16::from(first.expect("a close frame").code), 1012);
+    let closed = others.iter_mut().filter_map(|other| other.now_or_never()).count();
+    assert!(closed < 11, "all others have closed at the same moment");
+    assert_eq!(server.get("/sessions").await["total"], 12);
+    assert_eq!(server.stop().await, 0);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use crate::edge::Shared;
 use crate::edge::gate::Caller;
 use crate::edge::limits::take_place;
 use crate::edge::problem::Answer;
-use crate::monitor::{ClientSocket, ended};
+use crate::monitor::{ClientSocket, Ending, moment_within};
 use crate::per_address::AddressPlace;
 use crate::timing::Timing;
 use state::{Client, End, Step};
@@ -62,6 +62,8 @@ impl Client {
         let mut heard = begun;
         let mut ping_at = begun + ping_every;
         let mut ending = self.app.monitor.ending();
+        // The server may be ending already.
+        ending.mark_changed();
         let mut tokens = self.app.gate.tokens.changed();
         loop {
             let wake = self.wake_at(begun, ping_at);
@@ -77,12 +79,21 @@ impl Client {
                     Some(push) => Box::pin(self.push(socket, push)).await?,
                     None => Some((CloseCode::Lagging, "too much waited for this socket; resume")),
                 },
-                () = ended(&mut ending) => Some((CloseCode::Restart, "the server restarts")),
+                _ = ending.changed() => match *ending.borrow_and_update() {
+                    Ending::Draining(over) => {
+                        self.drained_at = Some(Instant::now() + moment_within(over));
+                        None
+                    }
+                    Ending::No => None,
+                    Ending::Now => Some((CloseCode::Restart, "the server restarts")),
+                },
                 Ok(()) = tokens.changed() => self.token_changed(),
                 () = sleep_until(wake) => {
                     let now = Instant::now();
                     self.read_at = self.read_at.filter(|read_at| *read_at > now);
-                    if now.duration_since(heard) > silence {
+                    if self.drained_at.is_some_and(|at| at <= now) {
+                        Some((CloseCode::Restart, "the server restarts"))
+                    } else if now.duration_since(heard) > silence {
                         Some((CloseCode::Silent, "no sign of life"))
                     } else if self.must_register(begun, now) {
                         self.late = true;
@@ -128,7 +139,7 @@ impl Client {
         let register_by = (!self.registered && !self.late).then(|| begun + Timing::REGISTER_WITHIN);
         let own = self.own.as_ref().and_then(|id| self.held.get(id));
         let close_at = own.and_then(|held| held.kill.as_ref()?.close_at);
-        [register_by, close_at, self.read_at].into_iter().flatten().fold(ping_at, Instant::min)
+        [register_by, close_at, self.read_at, self.drained_at].into_iter().flatten().fold(ping_at, Instant::min)
     }
 
     /// Whether the next frame may be read now.

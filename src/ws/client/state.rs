@@ -70,6 +70,8 @@ pub(super) struct Client {
     pub(super) late: bool,
     /// Nothing is read before this moment: the client reports faster than its rate allows.
     pub(super) read_at: Option<Instant>,
+    /// The server ends, and this is when the socket is closed.
+    pub(super) drained_at: Option<Instant>,
     /// The client is a page: its script cannot see pings, so it gets `tick` frames.
     pub(super) ticks: bool,
     /// The page was closed, or the user went to another page.
@@ -89,6 +91,7 @@ impl Client {
             registered: false,
             late: false,
             read_at: None,
+            drained_at: None,
             ticks: false,
             gone: false,
         }
