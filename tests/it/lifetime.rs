@@ -161,7 +161,7 @@ async fn with_a_drain_sockets_are_closed_one_after_the_other_and_requests_answer
     )
     .await;
     assert_eq!(u16::from(first.expect("a close frame").code), 1012);
-    let closed = others.iter_mut().filter_map(|other| other.now_or_never()).count();
+    let closed = others.iter_mut().filter_map(FutureExt::now_or_never).count();
     assert!(closed < 11, "all others have closed at the same moment");
     assert_eq!(server.get("/sessions").await["total"], 12);
     assert_eq!(server.stop().await, 0);
