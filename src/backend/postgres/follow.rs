@@ -1,5 +1,5 @@
-//! Following the log: a connection that is told of commits and looks now and then itself,
-//! since one that listens can be deaf for long after a failover.
+//! Following the log: a task listens for the notifications of commits, and also reads the head
+//! every 250 ms, since a connection that listens can be deaf for long after a failover.
 
 use std::sync::Arc;
 use std::time::Duration;

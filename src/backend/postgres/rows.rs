@@ -66,8 +66,8 @@ pub(super) async fn load(client: &mut Client, now: Timestamp) -> Asked<Stored> {
     Ok(stored)
 }
 
-/// A session, with its last heartbeat. Its socket counts on a server that is known; that one
-/// has gone is told by the keeper, to all in the same place of the order.
+/// A session, with its last heartbeat. Its socket counts if its server is in `nodes`, gone or not:
+/// that a server has gone is an event of the keeper's, so all servers see it at the same position.
 fn session(row: &Row, known: &[Node]) -> Option<Session> {
     let mut session = body::session_of_text(row.get(0))?;
     if let Some(at) = row.get::<_, Option<i64>>(1) {

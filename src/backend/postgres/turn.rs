@@ -21,7 +21,8 @@ use crate::session::SessionId;
 
 /// How long the database may take for one flight.
 const FLIGHT_WITHIN: Duration = Duration::from_secs(5);
-/// How long a commit whose outcome is unknown is asked about, before who waits for it is told so.
+/// How long the server asks about a commit with an unknown outcome, before it answers that the
+/// outcome is unknown.
 const UNKNOWN_WITHIN: Duration = Duration::from_secs(10);
 
 /// The connection that writes.
