@@ -56,7 +56,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const start = name => startServer(['--node-name', name, '--token-file', join(folder, `${name}.tokens`)], { db: url });
+const start = name => startServer(['--node-name', name], { db: url });
 
 /** Opens the socket of a session, which stays open until the test closes it. */
 async function holdSession(server, id) {

@@ -346,3 +346,20 @@ async fn a_page_that_goes_away_ends_its_session_unless_it_may_come_back() {
     }
     assert_eq!(server.get("/sessions/page/timeline").await["events"][1]["cause"], "ended");
 }
+
+/// Chromium closes the socket of a frozen page with that code when the page goes on.
+#[tokio::test]
+async fn a_page_that_comes_back_at_once_after_going_away_is_the_same_session() {
+    let server = Server::start(&[]).await;
+    let (mut socket, registered) = register(&server, json!({ "client": "js/0.1.0" })).await;
+    let id = registered["session_id"].as_str().expect("an id").to_owned();
+    socket.0.close(Some(CloseFrame { code: 1001.into(), reason: "".into() })).await.expect("it closes");
+    let again = json!({ "client": "js/0.1.0", "session_id": id, "session_token": registered["session_token"] });
+    let (mut socket, _) = register(&server, again).await;
+    // Longer than a page that goes away has to come back.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(server.get(&format!("/sessions/{id}")).await["connected"], true);
+    assert_eq!(kinds(&server, &id).await, ["registered"]);
+    socket.send(json!({ "type": "bye" })).await;
+    until("it has ended", async || server.ask(Method::GET, &format!("/sessions/{id}"), None).await.0 == 404).await;
+}

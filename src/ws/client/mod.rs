@@ -19,11 +19,13 @@ use crate::edge::Shared;
 use crate::edge::gate::Caller;
 use crate::edge::limits::take_place;
 use crate::edge::problem::Answer;
-use crate::monitor::{ClientSocket, Ending, moment_within};
+use crate::monitor::{ClientSocket, Ending, moment_within, must_close};
 use crate::per_address::AddressPlace;
 use crate::timing::Timing;
 use state::{Client, End, Step};
 
+/// How long a page that has closed its socket with "going away" has to come back on another one.
+const COMES_BACK_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// Changes that may wait for the writer before the next frame is read.
 const IN_FLIGHT: usize = 64;
 /// The same before the first registration is accepted: there is no session yet whose rate could
@@ -171,17 +173,30 @@ impl Client {
     /// Settles the sessions of a closed socket. A session with a kill request on a socket of its
     /// own ends with it; the others have only lost their socket.
     async fn leave(&mut self, killed: bool) {
+        let mut gone = Vec::new();
         for (id, held) in std::mem::take(&mut self.held) {
             let told = held.kill.is_some();
             let change = if (killed || told) && !self.shared {
                 self.removal(id, Cause::Killed)
             } else if self.gone && !held.suspended {
-                self.removal(id, Cause::Ended)
+                gone.push(id);
+                continue;
             } else {
                 Change::Disconnect(id, self.socket)
             };
             // No one waits for the answer, but the change must not be lost.
             let _ = self.app.monitor.submit(change).await;
+        }
+        if gone.is_empty() {
+            return;
+        }
+        // Chromium closes the socket of a frozen page with the same code when the page goes on; the
+        // page then resumes on a new socket, and the removal below no longer applies.
+        let mut ending = self.app.monitor.ending();
+        let _ = tokio::time::timeout(COMES_BACK_WITHIN, must_close(&mut ending)).await;
+        for id in gone {
+            let removal = self.removal(id, Cause::Ended);
+            let _ = self.app.monitor.submit(removal).await;
         }
     }
 }
