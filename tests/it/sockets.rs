@@ -357,7 +357,7 @@ async fn a_page_that_comes_back_at_once_after_going_away_is_the_same_session() {
     let again = json!({ "client": "js/0.1.0", "session_id": id, "session_token": registered["session_token"] });
     let (mut socket, _) = register(&server, again).await;
     // Longer than a page that goes away has to come back.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
     assert_eq!(server.get(&format!("/sessions/{id}")).await["connected"], true);
     assert_eq!(kinds(&server, &id).await, ["registered"]);
     socket.send(json!({ "type": "bye" })).await;
