@@ -93,6 +93,8 @@ def test_a_message_is_shown_and_only_then_delivered(shared_monitor, served, brow
 def test_a_kill_closes_the_page_for_good(shared_monitor, served, browser):
     with Page(browser, served.url) as page, Page(browser, served.url) as bystander:
         rows = eventually(lambda: len(rows := shared_monitor.sessions("panel")) == 2 and rows)
+        # Bokeh keeps the session of an earlier test's page for a while.
+        eventually(lambda: len(served.table()) == 2, 60, "only these two pages in Bokeh's table")
         page.click("Report")
         target = eventually(lambda: next((r for r in shared_monitor.sessions("panel") if r["current_task"]), None))
         before = served.output().count("CALLBACK"), served.output().count("DESTROYED")
