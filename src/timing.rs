@@ -46,6 +46,12 @@ impl Default for Timing {
     }
 }
 
+/// A random part of a time, so that many do not do the same at one moment.
+#[must_use]
+pub fn random_part(of: Duration) -> Duration {
+    of.mul_f64((uuid::Uuid::new_v4().as_u128() % 1_000) as f64 / 999.0)
+}
+
 impl Timing {
     /// How long a start waits for the store before it serves what is loaded so far.
     pub const RESTORE_AT_ONCE: Duration = Duration::from_millis(300);

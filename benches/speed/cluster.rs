@@ -66,8 +66,7 @@ async fn registrations(bench: &Bench, ports: &[u16]) -> Row {
     let folder = bench.folder();
     let alone = Process::sessionwatch(folder.path(), &[]);
     let sqlite = load(alone.port).await;
-    let mut latencies = [one.latencies.as_slice(), &two.latencies, &three.latencies].concat();
-    latencies.sort_unstable_by(f64::total_cmp);
+    let latencies = [one.latencies.as_slice(), &two.latencies, &three.latencies].concat();
     Row::new(
         format!("durable registrations/s, 3 servers × {writers} writers on PostgreSQL"),
         "",

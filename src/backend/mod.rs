@@ -11,6 +11,7 @@ pub mod memory;
 pub mod postgres;
 pub mod sqlite;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -47,6 +48,23 @@ pub struct Stored {
 /// does not have (a socket opens) take a number too, which is not stored.
 pub(crate) fn fresh_epoch() -> Arc<str> {
     uuid::Uuid::new_v4().to_string().into()
+}
+
+/// A count as a database stores it.
+fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A count that a database has stored.
+fn restored(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// The last of these events for each session that they change.
+fn last_versions<'a>(events: impl Iterator<Item = &'a Event>) -> impl Iterator<Item = &'a Event> {
+    let mut last: HashMap<&SessionId, &Event> = HashMap::new();
+    last.extend(events.filter(|event| event.kind.changes_session()).map(|event| (&event.session.id, event)));
+    last.into_values()
 }
 
 /// The limits of what the store keeps; the rest is deleted.

@@ -11,6 +11,7 @@ use super::{
     error::CliError,
     wire::{DashboardFrame, Position},
 };
+use crate::timing::random_part;
 
 /// How often we send a ping.
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -192,8 +193,7 @@ fn closed(api: &Api, close: Option<CloseFrame>) -> CliError {
 /// connect at the same moment.
 pub(crate) fn pause(failures: u32) -> Duration {
     let longest = Duration::from_millis(250).saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
-    let spread = uuid::Uuid::new_v4().as_u128() % 1_000;
-    longest.mul_f64(0.5 + spread as f64 / 2_000.0)
+    longest / 2 + random_part(longest / 2)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::timing::random_part;
+
 /// How far the end is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ending {
@@ -23,17 +25,10 @@ pub async fn ended(ending: &mut watch::Receiver<Ending>) {
     let _ = ending.wait_for(|ending| *ending == Ending::Now).await;
 }
 
-/// A random part of the time over which sockets are closed: when one of them is.
-#[must_use]
-pub fn moment_within(over: Duration) -> Duration {
-    let [first, second, ..] = *uuid::Uuid::new_v4().as_bytes();
-    over.mul_f64(f64::from(u16::from_be_bytes([first, second])) / f64::from(u16::MAX))
-}
-
 /// Waits until one socket has to close: at its moment of a drain, or when the server ends.
 pub async fn must_close(ending: &mut watch::Receiver<Ending>) {
     let draining = ending.wait_for(|ending| *ending != Ending::No).await.map(|ending| *ending);
     if let Ok(Ending::Draining(over)) = draining {
-        let _ = tokio::time::timeout(moment_within(over), ended(ending)).await;
+        let _ = tokio::time::timeout(random_part(over), ended(ending)).await;
     }
 }

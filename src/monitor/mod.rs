@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub use ending::{Ending, ended, moment_within, must_close};
+pub use ending::{Ending, ended, must_close};
 pub use hub::Push;
 pub use reads::{Day, Snapshot};
 pub use sockets::ClientSocket;

@@ -124,11 +124,7 @@ impl Writer {
         };
         let delay = CommitDelay { callers: batch.len() + jobs.len(), delay: (begun.elapsed() / 2).min(DELAY_MAX) };
         let now = batch.last().map(|job| job.now).unwrap_or_default();
-        let superseded = self.superseded(&events);
         self.apply(events.clone(), now).await;
-        for (socket, id) in superseded {
-            self.hub.supersede(socket, id);
-        }
         for (job, outcome) in batch.drain(..).zip(outcomes) {
             if let Some(reply) = job.reply {
                 let _ = reply.send(outcome);
@@ -199,11 +195,7 @@ impl Writer {
         }
         let now = self.clock.now();
         let events = Arc::new(self.registry.foreign(missed, now));
-        let superseded = self.superseded(&events);
         self.apply(events.clone(), now).await;
-        for (socket, id) in superseded {
-            self.hub.supersede(socket, id);
-        }
         events.iter().for_each(|event| self.hub.notify(event));
     }
 
@@ -220,15 +212,19 @@ impl Writer {
         superseded
     }
 
-    /// Applies committed events and hands them to the feed.
+    /// Applies committed events, hands them to the feed, and tells the sockets that newer ones replace.
     async fn apply(&self, events: Arc<Vec<Event>>, now: Now) {
         if events.is_empty() {
             return;
         }
+        let superseded = self.superseded(&events);
         self.registry.apply(&events, now);
         self.stats.count(&events, self.registry.counts());
         let batch = Batch { events, view: self.registry.view(), applied_at: Instant::now() };
         let _ = self.feed.send(batch).await;
+        for (socket, id) in superseded {
+            self.hub.supersede(socket, id);
+        }
     }
 
     /// Pushes applied events to the sockets that they concern.

@@ -4,11 +4,10 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { LONGEST_WAIT, openDashboard } from './dashboard-support.mjs';
-import { launchBrowser, startServer } from './support.mjs';
+import { freePort, launchBrowser, startServer } from './support.mjs';
 import WebSocket from 'ws';
 
 const BIN = '/usr/lib/postgresql/15/bin';
@@ -19,15 +18,6 @@ let folder;
 let postgres;
 let url;
 let browser;
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 const skip = existsSync(join(BIN, 'postgres')) ? false : 'postgresql-15 is not installed';
 

@@ -272,6 +272,17 @@ async fn a_log_that_is_too_large_loses_its_oldest_lines_and_kills_last(backend: 
     assert_eq!(kills[0].seq, 20_000);
 }
 
+async fn a_query_with_a_nul_finds_nothing(backend: &dyn Backend) {
+    commit(backend, vec![event(1, Kind::Registered, session("a"))]).await;
+    let nul = Some("a\0".to_owned());
+    for query in [
+        Query { session_id: nul.clone(), limit: 9, ..Query::default() },
+        Query { app_name: nul, limit: 9, ..Query::default() },
+    ] {
+        assert!(backend.events(query).await.expect("an answer").is_empty());
+    }
+}
+
 /// Runs every test for every backend.
 macro_rules! contract {
     ($($promise:ident),* $(,)?) => {
@@ -296,6 +307,7 @@ macro_rules! contract {
 }
 
 contract!(
+    a_query_with_a_nul_finds_nothing,
     an_empty_store_is_at_zero,
     a_session_comes_back_as_it_was_but_for_its_socket,
     of_several_versions_in_one_batch_the_last_one_counts,

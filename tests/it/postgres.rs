@@ -65,7 +65,7 @@ impl Cluster {
             .expect("initdb runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let port = free_port();
-        let postmaster = Self::run(folder.path(), port, &[]);
+        let postmaster = Self::run(folder.path(), port);
         let cluster = Self { folder, port, postmaster, databases: AtomicUsize::new(0) };
         cluster.wait();
         cluster
@@ -83,7 +83,7 @@ impl Cluster {
             .expect("pg_basebackup runs");
         assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
         let port = free_port();
-        let postmaster = Self::run(folder.path(), port, &[]);
+        let postmaster = Self::run(folder.path(), port);
         let standby =
             Self { folder, port, postmaster, databases: AtomicUsize::new(self.databases.load(Ordering::Relaxed)) };
         standby.wait();
@@ -147,14 +147,13 @@ impl Cluster {
         String::from_utf8_lossy(&dumped.stdout).into_owned()
     }
 
-    fn run(folder: &Path, port: u16, more: &[&str]) -> std::process::Child {
+    fn run(folder: &Path, port: u16) -> std::process::Child {
         let log = std::fs::File::create(folder.join("log")).expect("a log");
         as_postgres("postgres")
             .arg("-D")
             .arg(folder.join("data"))
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300", "-c", "shared_buffers=64MB"])
             .args(["-c", &format!("port={port}"), "-c", &format!("unix_socket_directories={}", folder.display())])
-            .args(more)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -233,7 +232,7 @@ impl Cluster {
         let begun = Instant::now();
         // The children of the one that was killed leave the shared memory a moment later.
         loop {
-            self.postmaster = Self::run(self.folder.path(), self.port, &[]);
+            self.postmaster = Self::run(self.folder.path(), self.port);
             std::thread::sleep(Duration::from_millis(200));
             if matches!(self.postmaster.try_wait(), Ok(None)) {
                 break;

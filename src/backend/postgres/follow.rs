@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::turn::{MISSED, NEW_EPOCH, restored, stored, without_gap};
+use super::turn::{MISSED, NEW_EPOCH, without_gap};
 use super::{Shared, lost};
+use crate::backend::{restored, stored};
 use crate::change::Event;
 use crate::error::Result;
 

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 use super::Shared;
 use super::presence::number;
-use super::turn::{restored, stored};
+use crate::backend::{restored, stored};
 use crate::change::Event;
 use crate::clock::Timestamp;
 use crate::nodes::{Known, Load, Names, Server};
@@ -58,7 +58,6 @@ impl Members {
     pub(super) async fn put(&self, client: &Client, node: i32, boot: &str) -> Asked<u64> {
         let load = *self.load.lock();
         let applied = self.applied.lock().map(stored);
-        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         client
             .execute(
                 "UPDATE nodes SET seen_at = clock_timestamp(), sockets = $4, dashboards = $5, seq = $3::bigint,
@@ -67,7 +66,7 @@ impl Members {
                         SELECT greatest(extract(epoch FROM clock_timestamp() - at) * 1000, 0)::bigint
                         FROM feed WHERE last_seq > $3::bigint ORDER BY last_seq LIMIT 1), 0) END
                  WHERE node = $1 AND boot = $2 AND NOT gone",
-                &[&node, &boot, &applied, &count(load.sockets), &count(load.dashboards)],
+                &[&node, &boot, &applied, &stored(load.sockets), &stored(load.dashboards)],
             )
             .await
     }

@@ -14,7 +14,7 @@ mod turn;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -33,6 +33,7 @@ use crate::log::{Entry, Query};
 use crate::nodes::{Load, Names, Server};
 use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
+use crate::timing::random_part;
 use crate::tokens::Tokens;
 use connect::{Target, explain};
 use members::Members;
@@ -71,6 +72,7 @@ struct Shared {
     gone: Mutex<Vec<Node>>,
     /// All of which it was told.
     told_gone: Mutex<HashSet<Node>>,
+    /// The number of this server's last row of beats.
     tick: AtomicI64,
     /// The last beats taken of each server.
     ticks: Mutex<HashMap<Node, i64>>,
@@ -98,8 +100,7 @@ impl Postgres {
                 Err(why) => tracing::warn!(%why, "the database cannot be reached; trying again"),
             }
             // Not all servers at once, when it comes back.
-            let jitter = Duration::from_millis(u64::from(uuid::Uuid::new_v4().as_bytes()[0]));
-            tokio::time::sleep(wait + jitter).await;
+            tokio::time::sleep(wait + random_part(AGAIN_AFTER)).await;
             wait = (wait * 2).min(Duration::from_secs(5));
         };
         schema::migrate(&mut client).await.map_err(|why| format!("cannot use the database: {why}"))?;
@@ -259,7 +260,9 @@ impl Backend for Postgres {
     }
 
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>> {
-        if query.scope.apps().is_some_and(<[_]>::is_empty) {
+        // PostgreSQL takes no NUL in a text, and no session or app has one.
+        let has_nul = [&query.session_id, &query.app_name].into_iter().flatten().any(|text| text.contains('\0'));
+        if has_nul || query.scope.apps().is_some_and(<[_]>::is_empty) {
             return ready(Ok(Vec::new())).boxed();
         }
         self.shared.read(READ_WITHIN, async move |client| rows::events(&client, &query).await).boxed()
@@ -277,12 +280,5 @@ impl Backend for Postgres {
                 .await
         }
         .boxed()
-    }
-}
-
-impl Shared {
-    /// The number of this server's next row of beats.
-    fn next_tick(&self) -> i64 {
-        self.tick.fetch_add(1, Ordering::Relaxed) + 1
     }
 }

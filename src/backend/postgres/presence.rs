@@ -2,6 +2,7 @@
 //! heartbeats. All by the database's clock.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -114,9 +115,10 @@ impl Shared {
             // Who becomes the keeper looks at all of them.
             self.told_gone.lock().clear();
         }
-        self.ticks.lock().retain(|node, _| living.contains(node));
-        for node in &living {
-            self.ticks.lock().entry(*node).or_insert(0);
+        let mut ticks = self.ticks.lock();
+        ticks.retain(|node, _| living.contains(node));
+        for node in living {
+            ticks.entry(node).or_insert(0);
         }
         Ok(())
     }
@@ -141,11 +143,11 @@ impl Shared {
             .filter(|(node, _)| **node != self.node)
             .map(|(node, tick)| (*node, *tick))
             .collect();
-        let told = (!moved.is_empty() && !others.is_empty()).then(|| rows::beats_to_bytes(moved));
         if others.is_empty() {
             return Ok(Vec::new());
         }
-        let (node, tick) = (stored(self.node), self.next_tick());
+        let told = (!moved.is_empty()).then(|| rows::beats_to_bytes(moved));
+        let (node, tick) = (stored(self.node), self.tick.fetch_add(1, Ordering::Relaxed) + 1);
         let found = self
             .read(EXCHANGE_WITHIN, async |client| {
                 if let Some(body) = &told {

@@ -7,8 +7,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, IsolationLevel, Row};
 
 use super::body;
-use super::turn::{restored, stored};
-use crate::backend::{Keep, Stored};
+use crate::backend::{Keep, Stored, restored, stored};
 use crate::change::{Kind, Tombstone};
 use crate::clock::Timestamp;
 use crate::log::{Details, Entry, Query};

@@ -13,7 +13,7 @@ use tokio_postgres::{Client, Statement};
 
 use super::connect::explain;
 use super::{Shared, body, lost};
-use crate::backend::Turn;
+use crate::backend::{Turn, last_versions, restored, stored};
 use crate::change::{Event, Kind};
 use crate::error::{Error, Result};
 use crate::log::Entry;
@@ -283,7 +283,6 @@ impl Rows {
             feed: body::events_to_bytes(events)?,
             ..Self::default()
         };
-        let mut last: HashMap<&SessionId, &Event> = HashMap::with_capacity(events.len());
         let mut buried: HashMap<&SessionId, &Event> = HashMap::new();
         for event in events {
             if event.kind.is_logged() {
@@ -292,15 +291,13 @@ impl Rows {
             if event.tombstone().is_some() {
                 buried.insert(&event.session.id, event);
             }
-            if event.kind.changes_session() {
-                last.insert(&event.session.id, event);
-            }
         }
-        for (id, event) in last {
+        for event in last_versions(events.iter()) {
+            let id = event.session.id.to_string();
             if event.kind == Kind::Removed {
-                rows.removed.push(id.to_string());
+                rows.removed.push(id);
             } else {
-                rows.session_ids.push(id.to_string());
+                rows.session_ids.push(id);
                 rows.versions.push(stored(event.seq));
                 rows.bodies.push(body::session_to_text(&event.session)?);
             }
@@ -360,16 +357,6 @@ impl Rows {
             &self.feed,
         ]
     }
-}
-
-/// A count as the database keeps it.
-pub(super) fn stored(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A count that the database kept.
-pub(super) fn restored(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }
 
 /// The database cannot take it now, and nothing was changed.

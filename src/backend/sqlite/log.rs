@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row, ToSql, params_from_iter};
 
-use super::values::restored;
+use crate::backend::restored;
 use crate::change::Kind;
 use crate::clock::Timestamp;
 use crate::log::{Details, Entry, Query};

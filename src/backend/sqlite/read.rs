@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::values::{kill_from_json, restored};
-use crate::backend::{Stored, fresh_epoch};
+use super::values::kill_from_json;
+use crate::backend::{Stored, fresh_epoch, restored};
 use crate::change::Tombstone;
 use crate::clock::{Mono, Timestamp};
 use crate::fields;

@@ -3,16 +3,6 @@
 use crate::clock::Timestamp;
 use crate::session::Kill;
 
-/// A count as SQLite stores it.
-pub(super) fn stored(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A count that SQLite has stored.
-pub(super) fn restored(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
 /// A kill request as its column has it: a JSON list.
 pub(super) fn kill_to_json(kill: &Kill) -> String {
     serde_json::json!([

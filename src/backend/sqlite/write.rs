@@ -1,10 +1,9 @@
 //! What is written: events with their sessions, heartbeats, minutes.
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, Transaction, params, params_from_iter};
 
-use super::values::{kill_to_json, stored};
+use super::values::kill_to_json;
+use crate::backend::{last_versions, stored};
 use crate::change::{Event, Kind, Tombstone};
 use crate::clock::Timestamp;
 use crate::log::Entry;
@@ -16,7 +15,7 @@ use crate::stats::Minute;
 /// version.
 pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
-    let mut last: HashMap<&SessionId, &Event> = HashMap::with_capacity(events.len());
+    let logged = || events.iter().filter(|event| event.kind.is_logged());
     {
         let mut line = transaction.prepare_cached(
             "INSERT INTO events (seq, at, kind, session_id, app_name, user_id, by, origin, reason, cause, details)
@@ -25,7 +24,7 @@ pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite:
         let mut tombstone = transaction.prepare_cached(
             "INSERT OR REPLACE INTO tombstones (session_id, at, kill_id, by, reason, token) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
-        for event in events.iter().filter(|event| event.kind.is_logged()) {
+        for event in logged() {
             let entry = Entry::of(event);
             line.execute(params![
                 stored(entry.seq),
@@ -44,12 +43,9 @@ pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite:
                 let (id, token) = (event.session.id.as_str(), token.as_ref().map(|token| &token[..]));
                 tombstone.execute(params![id, at.0, &*kill_id, &*by, reason.as_deref(), token])?;
             }
-            if event.kind.changes_session() {
-                last.insert(&event.session.id, event);
-            }
         }
     }
-    for event in last.into_values() {
+    for event in last_versions(logged()) {
         if event.kind == Kind::Removed {
             transaction
                 .prepare_cached("DELETE FROM sessions WHERE session_id = ?1")?

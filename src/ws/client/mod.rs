@@ -19,9 +19,9 @@ use crate::edge::Shared;
 use crate::edge::gate::Caller;
 use crate::edge::limits::take_place;
 use crate::edge::problem::Answer;
-use crate::monitor::{ClientSocket, Ending, moment_within, must_close};
+use crate::monitor::{ClientSocket, Ending, must_close};
 use crate::per_address::AddressPlace;
-use crate::timing::Timing;
+use crate::timing::{Timing, random_part};
 use state::{Client, End, Step};
 
 /// How long a page that has closed its socket with "going away" has to come back on another one.
@@ -83,7 +83,7 @@ impl Client {
                 },
                 _ = ending.changed() => match *ending.borrow_and_update() {
                     Ending::Draining(over) => {
-                        self.drained_at = Some(Instant::now() + moment_within(over));
+                        self.drained_at = Some(Instant::now() + random_part(over));
                         None
                     }
                     Ending::No => None,

@@ -4,9 +4,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { Builder, Capabilities, Key, Origin } from 'selenium-webdriver';
+import { freePort } from '../support.mjs';
 
 const KEYS = { Enter: Key.ENTER, Escape: Key.ESCAPE };
 
@@ -97,15 +97,6 @@ function miniBrowser() {
   const path = process.env.MINI_BROWSER ?? `/usr/lib/${machine}-linux-gnu/webkit2gtk-4.1/MiniBrowser`;
   if (!existsSync(path)) throw new Error(`no ${path}: install webkit2gtk-driver, or set MINI_BROWSER`);
   return path;
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** Waits until the driver answers on its port. */

@@ -19,6 +19,16 @@ export function modal(title, ...content) {
   return dialog;
 }
 
+/** The button that closes the dialog that it is in. */
+export const closeButton = (props = {}) =>
+  el('button', {
+    type: 'button',
+    class: 'button',
+    text: 'Close',
+    ...props,
+    on: { click: event => event.currentTarget.closest('dialog').close() },
+  });
+
 export const field = (label, control, hint) =>
   el('label', { class: 'field' }, el('span', {}, label, hint && el('small', { text: hint })), control);
 

@@ -1,7 +1,7 @@
 // The keys and the filter language, on one sheet.
 
 import { el } from '../../lib/dom.js';
-import { modal } from './dialog.js';
+import { closeButton, modal } from './dialog.js';
 
 const KEYS = [
   ['j k ↓ ↑', 'next, previous row'],
@@ -47,17 +47,7 @@ export function showHelp(page) {
       class: 'soft',
       text: 'Shift on a heading sorts by several columns. A right press on a cell copies it or filters by it. Rows hold still while the pointer or the focus is among them.',
     }),
-    el(
-      'div',
-      { class: 'buttons' },
-      el('button', {
-        type: 'button',
-        class: 'button',
-        text: 'Close',
-        autofocus: true,
-        on: { click: () => dialog.close() },
-      }),
-    ),
+    el('div', { class: 'buttons' }, closeButton({ autofocus: true })),
   );
   dialog.classList.add('help');
   dialog.addEventListener('keydown', event => {

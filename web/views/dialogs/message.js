@@ -4,7 +4,7 @@ import { messageApp, messageRows } from '../../actions.js';
 import { el, setText } from '../../lib/dom.js';
 import { count, plural, printable, took } from '../../lib/format.js';
 import { remember } from '../../lib/remember.js';
-import { byField, field, hit, modal, resolve } from './dialog.js';
+import { byField, closeButton, field, hit, modal, resolve } from './dialog.js';
 
 /** At most this many deliveries are listed one by one; all are counted. */
 const DELIVERIES = 50;
@@ -45,7 +45,7 @@ export function askMessage(dashboard, target, page) {
     el(
       'div',
       { class: 'buttons' },
-      el('button', { type: 'button', class: 'button', text: 'Close', on: { click: () => dialog.close() } }),
+      closeButton(),
       send,
     ),
   );

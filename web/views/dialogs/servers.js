@@ -3,7 +3,7 @@
 import { el, setAttribute, setText } from '../../lib/dom.js';
 import { ago, count, elapsed, localTime, printable, timeOfDay, took } from '../../lib/format.js';
 import { withValues } from '../../query.js';
-import { modal } from './dialog.js';
+import { closeButton, modal } from './dialog.js';
 
 /** How often the list is asked for, in ms. */
 const EVERY = 2000;
@@ -46,17 +46,7 @@ export function showServers(dashboard, servers) {
       el('table', {}, el('thead', {}, el('tr', {}, ...HEADINGS.map(([text, side]) => el('th', { scope: 'col', class: side, text })))), body),
     ),
     note,
-    el(
-      'div',
-      { class: 'buttons' },
-      el('button', {
-        type: 'button',
-        class: 'button',
-        text: 'Close',
-        autofocus: true,
-        on: { click: () => dialog.close() },
-      }),
-    ),
+    el('div', { class: 'buttons' }, closeButton({ autofocus: true })),
   );
   dialog.classList.add('servers');
   const filter = name => {
