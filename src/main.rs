@@ -56,7 +56,7 @@ struct Demo {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(cli::filter::excluding(std::env::args_os()));
     match arguments.command {
         None => serve(&arguments.config).await,
         Some(Command::Serve(config)) => serve(&config).await,

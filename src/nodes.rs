@@ -6,7 +6,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::clock::Timestamp;
-use crate::session::{Node, Session};
+use crate::filter::{Field, Moment, Row, tag_text};
+use crate::session::{Node, Session, Visibility};
 
 /// What a server tells the others of itself, once a second.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,4 +69,54 @@ impl Names {
 #[must_use]
 pub fn name_of<'a>(session: &Session, known: &'a Known) -> Option<&'a str> {
     known.get(&session.socket?.node()).map(|name| &**name).filter(|name| !name.is_empty())
+}
+
+/// A session and the name of its server: what a filter is matched with.
+#[derive(Clone, Copy)]
+pub struct Named<'a> {
+    /// The session.
+    pub session: &'a Session,
+    /// The names of the servers.
+    pub known: &'a Known,
+}
+
+impl Row for Named<'_> {
+    fn text(&self, field: Field, _now: i64) -> Option<&str> {
+        let session = self.session;
+        match field {
+            Field::App => Some(&session.app),
+            Field::User => session.user.as_deref(),
+            Field::Task => session.task.as_deref(),
+            Field::Id => Some(session.id.as_str()),
+            Field::State => Some(session.state().as_str()),
+            Field::Reported => Some(session.status.as_str()),
+            Field::Client => session.client.as_deref(),
+            Field::Addr => session.remote_addr.as_deref(),
+            Field::Visibility => session.visibility.map(Visibility::as_str),
+            Field::Connected => Some(if session.connected() { "yes" } else { "no" }),
+            Field::Node => name_of(session, self.known),
+            Field::Reason => session.kill.as_ref()?.reason.as_deref(),
+            Field::Kind | Field::By | Field::Cause | Field::Text => None,
+        }
+    }
+
+    fn time(&self, moment: Moment) -> Option<i64> {
+        match moment {
+            Moment::Idle => self.session.idle_since().map(|at| at.0),
+            Moment::Beat => Some(self.session.pulse.wall().0),
+            Moment::Start => Some(self.session.started_at.0),
+            Moment::TaskStart => self.session.task_started_at.map(|at| at.0),
+            Moment::At => None,
+        }
+    }
+
+    fn unconfirmed(&self, now: i64) -> bool {
+        self.session.kill.as_ref().is_some_and(|kill| kill.confirm_by.0 < now)
+    }
+
+    fn tags(&self, look: &mut dyn FnMut(&str, &str) -> bool) -> bool {
+        let Some(meta) = self.session.meta.as_deref() else { return false };
+        let tags: serde_json::Map<String, serde_json::Value> = serde_json::from_str(meta).unwrap_or_default();
+        tags.iter().any(|(name, value)| look(name, &tag_text(value)))
+    }
 }

@@ -341,6 +341,20 @@ pub enum State {
     Idle,
 }
 
+impl State {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ending => "ending",
+            Self::Stale => "stale",
+            Self::Running => "running",
+            Self::Hidden => "hidden",
+            Self::Idle => "idle",
+        }
+    }
+}
+
 impl Session {
     /// Whether this is the digest of its token; compared in constant time.
     #[must_use]
@@ -371,6 +385,12 @@ impl Session {
             () if unseen => State::Hidden,
             () => State::Idle,
         }
+    }
+
+    /// Since when it is idle; `None` while it is not.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Timestamp> {
+        (self.status == Status::Idle).then_some(self.status_since)
     }
 
     /// Whole seconds since it registered.

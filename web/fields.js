@@ -2,18 +2,26 @@
 
 import { compile } from './query.js';
 import { ALL, FACET_BIT, REST } from './facets.js';
+import { isUnconfirmed } from './kills.js';
 
-/** A session that reports a word of its own (`uploading`) matches that word and `running`. */
-const statusOf = row => {
+/**
+ * A session that reports a word of its own (`uploading`) matches that word and `running`; one that did not end in time
+ * after a kill matches `ending` and `unconfirmed`.
+ */
+const statusOf = (row, _name, now) => {
   if (row.ended) return ['ended', row.state];
+  if (isUnconfirmed(row, now)) return ['ending', 'unconfirmed'];
   return row.state === 'running' ? ['running', row.reported] : row.state;
 };
+
+/** Whether one of the values changes with time alone. */
+const isTimedStatus = values => values.some(value => value.includes('*') || value.toLowerCase() === 'unconfirmed');
 
 const ownMeta = (row, name) => (Object.hasOwn(row.meta, name) ? String(row.meta[name]) : null);
 
 export const SESSION_FIELDS = {
   app: { type: 'word', get: row => row.app, hint: 'app:risk' },
-  status: { type: 'word', get: statusOf, hint: 'status:running,stale' },
+  status: { type: 'word', get: statusOf, timed: isTimedStatus, hint: 'status:running,stale' },
   user: { type: 'word', get: row => row.user, hint: 'user:ana' },
   task: { type: 'text', get: row => row.task, hint: 'task:"Q4 report"' },
   id: { type: 'word', get: row => row.id, hint: 'id:3f2*' },
@@ -73,11 +81,11 @@ function eventWords(event) {
 
 /**
  * The filter of the live table.
- * @returns {{ mask: (row, now: number) => number, timed: boolean, unknown: string[] }} the mask has a bit for each
- *   part that the row passes (see facets.js)
+ * @returns {{ mask: (row, now: number) => number, timed: boolean, unknown: string[], incomplete: boolean }} the mask has
+ *   a bit for each part that the row passes (see facets.js)
  */
 export function sessionFilter(text) {
-  const { tests, timed, unknown } = compile(text, SESSION_FIELDS, sessionWords);
+  const { tests, timed, unknown, incomplete } = compile(text, SESSION_FIELDS, sessionWords);
   const byBit = tests.map(({ key, test }) => ({
     bit: Object.hasOwn(FACET_BIT, key ?? '') ? FACET_BIT[key] : REST,
     test,
@@ -87,7 +95,7 @@ export function sessionFilter(text) {
     for (const { bit, test } of byBit) if ((passed & bit) !== 0 && !test(row, now)) passed &= ~bit;
     return passed;
   };
-  return { mask, timed, unknown };
+  return { mask, timed, unknown, incomplete };
 }
 
 /** The filter of the event log, in the same language. */

@@ -10,8 +10,15 @@ const UNITS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
  * @returns {{ terms: { key: string|null, values: string[], not: boolean }[] }}
  */
 export function parse(text) {
+  return { terms: read(text).terms };
+}
+
+/** As `parse`; `incomplete` tells of a quote that is not closed and of qualifiers without a value. */
+function read(text) {
   const terms = [];
-  for (const token of tokens(text)) {
+  const { found, open } = tokens(text);
+  let incomplete = open;
+  for (const token of found) {
     const not = token.length > 1 && token[0].text === '-' && !token[0].quoted;
     const parts = not ? token.slice(1) : token;
     const colon = parts.findIndex(part => !part.quoted && part.text === ':');
@@ -19,12 +26,13 @@ export function parse(text) {
     if (key !== null && /^[a-z][a-z_]*(\..+)?$/i.test(key)) {
       const values = split(parts.slice(colon + 1));
       if (values.length > 0) terms.push({ key: normalKey(key), values, not });
+      else incomplete = true;
     } else {
       const word = join(parts);
       if (word !== '') terms.push({ key: null, values: [word], not });
     }
   }
-  return { terms };
+  return { terms, incomplete };
 }
 
 /** Splits at spaces. A token is a list of characters, each with whether it was quoted. */
@@ -48,7 +56,7 @@ function tokens(text) {
     }
   }
   if (current.length > 0) found.push(current);
-  return found;
+  return { found, open: quoted };
 }
 
 const join = parts => parts.map(part => part.text).join('');
@@ -125,14 +133,16 @@ export function without(text, key, value) {
  *   `word` compares whole (with `*`), `text` finds within, `since` compares the age of an instant with a duration,
  *   `span` a duration, `time` an instant with an instant
  * @param {(row) => Iterable<string|null>} words what free words are looked for in
- * @returns {{ tests: { key: string|null, test: (row, now: number) => boolean }[], timed: boolean, unknown: string[] }}
- *   `timed` when the result changes with time alone; `unknown` lists qualifiers that do not exist and values that cannot be read
+ * @returns {{ tests: { key: string|null, test: (row, now: number) => boolean }[], timed: boolean, unknown: string[], incomplete: boolean }}
+ *   `timed` when the result changes with time alone; `unknown` lists qualifiers that do not exist and values that cannot be
+ *   read; `incomplete` when a quote is not closed or a value is missing, which the server refuses
  */
 export function compile(text, fields, words) {
   const tests = [];
   const unknown = [];
   let timed = false;
-  for (const { key, values, not } of parse(text).terms) {
+  const { terms, incomplete } = read(text);
+  for (const { key, values, not } of terms) {
     let test;
     if (key === null) {
       const needle = values[0].toLowerCase();
@@ -149,19 +159,19 @@ export function compile(text, fields, words) {
         unknown.push(`${key}:${values.join(',')}`);
         continue;
       }
-      if (field.type === 'since') timed = true;
+      if (field.type === 'since' || field.timed?.(values)) timed = true;
       test = any.length === 1 ? any[0] : (row, now) => any.some(one => one(row, now));
     }
     tests.push({ key, test: not ? (row, now) => !test(row, now) : test });
   }
-  return { tests, timed, unknown };
+  return { tests, timed, unknown, incomplete };
 }
 
 function matcher(field, value, name) {
   if (field.type === 'word' || field.type === 'text') {
     const same = field.type === 'text' ? within(value) : whole(value);
-    return row => {
-      const found = field.get(row, name);
+    return (row, now) => {
+      const found = field.get(row, name, now);
       return Array.isArray(found) ? found.some(same) : same(found);
     };
   }
@@ -198,13 +208,14 @@ function whole(value) {
 
 /** `>5m`, `<=2h`, `5m..1h`, or `5m`, which means at least 5 minutes. */
 function interval(value, read) {
-  const [from, to] = value.split('..');
+  const [from, to, more] = value.split('..');
+  if (more !== undefined) return null;
   if (to !== undefined) {
     const low = from === '' ? -Infinity : read(from);
     const high = to === '' ? Infinity : read(to);
     return low === null || high === null ? null : { low, high };
   }
-  const [, sign, rest] = /^(>=?|<=?|)(.*)$/.exec(value);
+  const [, sign, rest] = /^(>=?|<=?|)([^]*)$/.exec(value);
   const limit = read(rest);
   if (limit === null) return null;
   if (sign === '>') return { low: limit + 1, high: Infinity };
@@ -224,7 +235,13 @@ export function duration(text) {
 
 /** An ISO date or date and time, local unless it names a zone; null when it is none. */
 function instant(text) {
-  if (!/^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/.test(text)) return null;
+  const parts = /^(\d{4})-(\d\d)-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?(Z|[+-](\d\d):(\d\d))?)?$/.exec(text);
+  if (!parts) return null;
+  const [year, month, day, hour, minute, second, , zoneHour, zoneMinute] = parts.slice(1).map(part => Number(part ?? 0));
+  // `Date.parse` takes 31 June as 1 July.
+  const days = new Date(Date.UTC(2000 + (year % 400), month, 0)).getUTCDate();
+  const isDate = month >= 1 && month <= 12 && day >= 1 && day <= days;
+  if (!isDate || hour > 23 || minute > 59 || second > 59 || zoneHour > 23 || zoneMinute > 59) return null;
   const time = Date.parse(text.includes('T') ? text : `${text}T00:00`);
   return Number.isNaN(time) ? null : time;
 }

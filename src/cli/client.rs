@@ -188,12 +188,19 @@ impl Api {
         self.send(self.request(Method::POST, &["sessions", id, "kill"], &[])?.json(body), None).await
     }
 
-    /// `POST /apps/{app_name}/kill-all`.
+    /// `POST /kill`: requests a kill for all sessions that a filter matches, or with `dry_run` only tells which these are.
     ///
     /// # Errors
     /// As every request.
-    pub async fn kill_all(&self, app: &str, body: &Value) -> Result<Value, CliError> {
-        self.send(self.request(Method::POST, &["apps", app, "kill-all"], &[])?.json(body), None).await
+    pub async fn kill_matching(&self, filter: &str, dry_run: bool, body: &Value) -> Result<Vec<String>, CliError> {
+        let mut body = body.clone();
+        if let Some(fields) = body.as_object_mut() {
+            fields.insert("filter".to_owned(), filter.into());
+            fields.insert("dry_run".to_owned(), dry_run.into());
+        }
+        let answer: Value = self.send(self.request(Method::POST, &["kill"], &[])?.json(&body), None).await?;
+        let ids = answer.get("sessions").and_then(Value::as_array).cloned().unwrap_or_default();
+        Ok(ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
     /// `POST /apps/{app_name}/message`.

@@ -31,7 +31,9 @@ pub struct LsArgs {
 
 pub(super) async fn ls(args: LsArgs) -> Result<ExitCode, CliError> {
     let output = Output::standard();
-    let mut answer = Api::new(&args.server)?.sessions(&args.filter.query()).await?;
+    let text = args.filter.sessions()?.text().to_owned();
+    let query = [("filter", text.as_str())];
+    let mut answer = Api::new(&args.server)?.sessions(if text.is_empty() { &[] } else { &query }).await?;
     let found = match answer.get_mut("sessions").map(Value::take) {
         Some(Value::Array(found)) => found,
         _ => {
@@ -39,10 +41,7 @@ pub(super) async fn ls(args: LsArgs) -> Result<ExitCode, CliError> {
         }
     };
     let now = Utc::now();
-    // The server has applied the rest already, and some of its fields are not in the session as we read it.
-    let by_status = FilterArgs { status: args.filter.status.clone(), ..FilterArgs::default() };
-    let rows = found.into_iter().filter_map(Row::new);
-    let mut rows: Vec<Row> = rows.filter(|row| by_status.matches(&row.session, now)).collect();
+    let mut rows: Vec<Row> = found.into_iter().filter_map(Row::new).collect();
     if args.json {
         for row in &rows {
             output.json(&row.raw)?;

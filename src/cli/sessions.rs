@@ -6,12 +6,14 @@ use chrono::{DateTime, Utc};
 
 use super::{
     columns::Column,
-    filter::FilterArgs,
+    filter::matches,
     store::Store,
     style::{Cell, Style},
     text::{ago, clock, escape, millis},
     wire::{Kill, Session, State},
 };
+
+use crate::filter::Filter;
 
 /// The columns of [`row`].
 pub(super) const COLUMNS: [Column; 7] = [
@@ -31,9 +33,9 @@ pub(super) fn by_concern(a: &Session, b: &Session, now: DateTime<Utc>) -> Orderi
 
 /// The sessions of the store that match the filter, in the order in which they are shown.
 #[must_use]
-pub(super) fn matching<'a>(store: &'a Store, filter: &FilterArgs, now: DateTime<Utc>) -> Vec<&'a Session> {
+pub(super) fn matching<'a>(store: &'a Store, filter: &Filter, now: DateTime<Utc>) -> Vec<&'a Session> {
     let mut sessions: Vec<&Session> =
-        store.rows().map(|row| &row.session).filter(|session| filter.matches(session, now)).collect();
+        store.rows().map(|row| &row.session).filter(|session| matches(filter, session, now)).collect();
     sessions.sort_by(|a, b| by_concern(a, b, now));
     sessions
 }

@@ -10,28 +10,29 @@ use super::{
     client::Api,
     error::CliError,
     feed::{self, Feed},
+    filter::{Event, FilterArgs},
     output::{Output, complain},
     server::ServerArgs,
     text::escape,
     wire::{DashboardFrame, EventPage},
 };
+use crate::filter::Filter;
 
 /// The least time between two requests for new events.
 const FETCH_GAP: Duration = Duration::from_millis(100);
 /// How many events one request for new events asks for.
 const PAGE: usize = 500;
 
+/// In how many pages the events to begin with are looked for.
+const PAGES: usize = 20;
+
 /// Arguments of `tail`.
 #[derive(Debug, Args)]
 pub struct TailArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Only events of this app
-    #[arg(long)]
-    app: Option<String>,
-    /// Only events of these kinds, such as kill_requested,removed
-    #[arg(long, value_delimiter = ',')]
-    kind: Vec<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// How many of the last events to begin with
     #[arg(short = 'n', long = "lines", default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=1000))]
     lines: u16,
@@ -43,8 +44,7 @@ pub struct TailArgs {
 /// The event log, and how far it was printed.
 struct Log {
     api: Api,
-    app: Option<String>,
-    kinds: String,
+    filter: Filter,
     last: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn tail(args: TailArgs) -> Result<ExitCode, CliError> {
     let api = Api::new(&args.server)?;
     // The socket is opened before the log is read, so that no event is missed.
     let mut frames = feed::follow(api.clone());
-    let mut log = Log { api, app: args.app.clone(), kinds: args.kind.join(","), last: None };
+    let mut log = Log { api, filter: args.filter.events()?, last: None };
     for event in log.newest(usize::from(args.lines)).await? {
         print(&event, args.json, output)?;
     }
@@ -111,18 +111,28 @@ impl Log {
         let (limit, before) = (limit.to_string(), before.map(|seq| seq.to_string()));
         let mut query = vec![("limit", limit.as_str())];
         query.extend(before.as_deref().map(|before| ("before", before)));
-        query.extend(self.app.as_deref().map(|app| ("app_name", app)));
-        if !self.kinds.is_empty() {
-            query.push(("kind", &self.kinds));
-        }
         self.api.events(&query).await
     }
 
-    /// The last `count` events, oldest first.
+    /// Whether the filter matches an event.
+    fn shows(&self, event: &Value) -> bool {
+        self.filter.matches(&Event(event), 0)
+    }
+
+    /// The last `count` events that match, oldest first. They are looked for in the last `PAGE × PAGES` events.
     async fn newest(&mut self, count: usize) -> Result<Vec<Value>, CliError> {
         // Even where none are printed, the newest event's number is needed.
-        let mut events = self.page(None, count.max(1)).await?.events;
-        self.last = Some(events.first().map_or(0, seq));
+        let all = self.filter.is_empty();
+        let mut page = self.page(None, if all { count.max(1) } else { PAGE }).await?;
+        self.last = Some(page.events.first().map_or(0, seq));
+        let mut events = Vec::new();
+        for _ in 0..PAGES {
+            events.extend(page.events.into_iter().filter(|event| self.shows(event)));
+            match page.next {
+                Some(next) if events.len() < count => page = self.page(Some(next), PAGE).await?,
+                _ => break,
+            }
+        }
         events.truncate(count);
         events.reverse();
         Ok(events)
@@ -140,7 +150,7 @@ impl Log {
         let mut fresh = Vec::new();
         loop {
             let complete = page.events.iter().any(|event| seq(event) <= known);
-            fresh.extend(page.events.into_iter().filter(|event| seq(event) > known));
+            fresh.extend(page.events.into_iter().filter(|event| seq(event) > known && self.shows(event)));
             match page.next {
                 Some(next) if !complete => page = self.page(Some(next), PAGE).await?,
                 _ => break,

@@ -36,6 +36,18 @@ pub struct Session {
     /// When `current_task` began.
     #[serde(default)]
     pub task_started_at: Option<DateTime<Utc>>,
+    /// Since when the status is what it is.
+    #[serde(default)]
+    pub status_since: Option<DateTime<Utc>>,
+    /// A socket of its client is open.
+    #[serde(default)]
+    pub connected: bool,
+    /// The name of the server that holds the socket.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// The client's address.
+    #[serde(default)]
+    pub remote_addr: Option<String>,
     /// No heartbeat for the server's `stale_after`.
     #[serde(default)]
     pub is_stale: bool,

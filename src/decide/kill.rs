@@ -27,14 +27,15 @@ impl Draft<'_> {
                 }
                 Ok(Outcome::Kill(self.request_kill(&session, kill_id.clone(), reason, actor, now)))
             }
-            Target::App(app) => {
-                let asked = self
-                    .all(|session| session.app == *app && session.kill.is_none() && actor.scope.allows(&session.app));
+            Target::App(_) | Target::Filter(_) => {
+                let asked = self.all(|session| {
+                    session.kill.is_none() && actor.scope.allows(&session.app) && target.includes(session, now.wall)
+                });
                 for (index, session) in asked.iter().enumerate() {
                     let kill_id = if index == 0 { kill_id.clone() } else { format!("{kill_id}.{index}").into() };
                     self.request_kill(session, kill_id, reason, actor, now);
                 }
-                Ok(Outcome::Count(asked.len()))
+                Ok(Outcome::Asked(asked.iter().map(|session| session.id.clone()).collect()))
             }
         }
     }

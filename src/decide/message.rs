@@ -14,7 +14,9 @@ impl Draft<'_> {
     pub(super) fn send(&mut self, target: &Target, message: &Arc<Message>, actor: &Actor, now: Now) -> Result<Outcome> {
         let recipients = match target {
             Target::Session(id) => vec![self.within(id, actor)?],
-            Target::App(app) => self.all(|session| session.app == *app && actor.scope.allows(&session.app)),
+            Target::App(_) | Target::Filter(_) => {
+                self.all(|session| actor.scope.allows(&session.app) && target.includes(session, now.wall))
+            }
         };
         let ids = recipients.iter().map(|session| session.id.clone()).collect();
         for session in recipients {

@@ -20,7 +20,9 @@ pub enum Outcome {
     Done,
     /// The session's kill request, made now or before.
     Kill(Arc<Kill>),
-    /// How many sessions got a kill request, or were removed.
+    /// The sessions that got a kill request which they did not have before.
+    Asked(Vec<SessionId>),
+    /// How many sessions were removed.
     Count(usize),
     /// The sessions that the message is sent to.
     Recipients(Vec<SessionId>),

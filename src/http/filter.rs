@@ -1,9 +1,17 @@
 //! Which sessions a list contains: the fields of its query.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use crate::change::Matching;
+use crate::clock::Timestamp;
 use crate::edge::extract::QueryFields;
+use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::nodes::Known;
+use crate::scope::Scope;
 use crate::session::Session;
 
 /// A query to the live sessions.
@@ -17,6 +25,8 @@ pub(crate) struct ListQuery {
     status: Option<String>,
     /// Only sessions with this text in id, app, user, task, client or tags; case does not matter.
     q: Option<String>,
+    /// Only sessions that match this filter, in the language of the page's filter bar.
+    filter: Option<String>,
     /// Most sessions.
     limit: Option<usize>,
     /// Only sessions after this place: `next` of the previous answer.
@@ -24,22 +34,51 @@ pub(crate) struct ListQuery {
 }
 
 impl ListQuery {
+    /// The query, ready to be matched with sessions as of `now`.
+    ///
+    /// # Errors
+    /// The filter cannot be read.
+    pub(crate) fn wanted(mut self, scope: Scope, known: Arc<Known>, now: Timestamp) -> Result<Wanted> {
+        let needle = self.q.as_ref().filter(|q| !q.is_empty()).map(|q| q.to_lowercase());
+        let matching = self.filter.take().map(|text| read(&text, known)).transpose()?;
+        Ok(Wanted { query: self, needle, matching, scope, now })
+    }
+}
+
+/// Reads a filter of live sessions.
+///
+/// # Errors
+/// It cannot be read; the error tells the place.
+pub(super) fn read(text: &str, known: Arc<Known>) -> Result<Matching> {
+    let filter = Filter::sessions(text).map_err(|wrong| Error::Invalid(wrong.to_string()))?;
+    Ok(Matching { filter: Arc::new(filter), known })
+}
+
+/// Which sessions a list contains.
+pub(crate) struct Wanted {
+    query: ListQuery,
     /// The text of `q` in lower case.
-    pub(crate) fn needle(&self) -> Option<String> {
-        self.q.as_ref().filter(|q| !q.is_empty()).map(|q| q.to_lowercase())
-    }
+    needle: Option<String>,
+    matching: Option<Matching>,
+    /// The apps whose sessions the caller may see.
+    scope: Scope,
+    now: Timestamp,
+}
 
+impl Wanted {
     pub(crate) fn limit(&self) -> usize {
-        self.limit.unwrap_or(usize::MAX)
+        self.query.limit.unwrap_or(usize::MAX)
     }
 
-    pub(crate) fn fits(&self, session: &Session, needle: Option<&str>) -> bool {
+    pub(crate) fn fits(&self, session: &Session) -> bool {
         let is =
             |asked: &Option<String>, value: Option<&str>| asked.as_deref().is_none_or(|asked| value == Some(asked));
-        is(&self.app_name, Some(&session.app))
-            && is(&self.user_id, session.user.as_deref())
-            && is(&self.status, Some(session.shown_status()))
-            && needle.is_none_or(|needle| contains(session, needle))
+        self.scope.allows(&session.app)
+            && is(&self.query.app_name, Some(&session.app))
+            && is(&self.query.user_id, session.user.as_deref())
+            && is(&self.query.status, Some(session.shown_status()))
+            && self.needle.as_deref().is_none_or(|needle| contains(session, needle))
+            && self.matching.as_ref().is_none_or(|matching| matching.holds(session, self.now))
     }
 }
 

@@ -8,9 +8,10 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::body::Maybe;
+use super::body::{Json, Maybe};
+use super::filter;
 use super::refusals::Refusals;
-use crate::change::Actor;
+use crate::change::{Actor, Target};
 use crate::clock::Timestamp;
 use crate::edge::Shared;
 use crate::edge::extract::{Path, Query, QueryFields};
@@ -18,6 +19,7 @@ use crate::edge::gate::Caller;
 use crate::edge::problem::Answer;
 use crate::error::{Error, Result};
 use crate::fields;
+use crate::session::{Session, SessionId};
 
 /// The reason of a kill request, and who makes it.
 #[derive(Default, Deserialize, ToSchema)]
@@ -43,6 +45,27 @@ pub(crate) struct KillRequested<'a> {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct KilledCount {
     killed_count: usize,
+}
+
+/// Which sessions a kill request is for.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct FilterKillBody {
+    /// The sessions, in the language of the page's filter bar. Without a term it is refused.
+    filter: String,
+    /// Only tells which sessions match.
+    #[serde(default)]
+    dry_run: bool,
+    /// The reason of the kill request, and who makes it.
+    #[serde(flatten)]
+    kill: KillBody,
+}
+
+/// The sessions that got a kill request, or would.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FilterKilled {
+    killed_count: usize,
+    #[schema(value_type = Vec<String>)]
+    sessions: Vec<SessionId>,
 }
 
 /// How many sessions were removed.
@@ -90,6 +113,31 @@ pub(crate) async fn app(
     let name = fields::app_name("the app's name", &name)?;
     let killed_count = app.monitor.kill_app(name, reason, actor).await?;
     Ok(axum::Json(KilledCount { killed_count }).into_response())
+}
+
+/// `POST /kill`
+#[utoipa::path(post, path = "/kill", tag = "administrators", request_body = FilterKillBody, responses((status = 200, description = "the sessions that had no kill request before; with `dry_run` they get none", body = FilterKilled), Refusals))]
+pub(crate) async fn matching(State(app): State<Shared>, caller: Caller, Json(body): Json<FilterKillBody>) -> Answer {
+    let (reason, actor) = body.kill.check(&caller)?;
+    let matching = filter::read(&body.filter, app.monitor.names())?;
+    if matching.filter.is_empty() {
+        return Err(Error::Invalid(
+            "the filter is empty, so it would end every session; to end all, say so with id:*".to_owned(),
+        )
+        .into());
+    }
+    let sessions = if body.dry_run {
+        let now = app.monitor.now();
+        let view = app.monitor.snapshot().view;
+        let fits = |session: &&Arc<Session>| {
+            session.kill.is_none() && actor.scope.allows(&session.app) && matching.holds(session, now)
+        };
+        view.sessions().filter(fits).map(|session| session.id.clone()).collect()
+    } else {
+        app.monitor.kill_all(Target::Filter(matching), reason, actor).await?
+    };
+    let killed_count = if body.dry_run { 0 } else { sessions.len() };
+    Ok(axum::Json(FilterKilled { killed_count, sessions }).into_response())
 }
 
 /// How long a session may be silent.

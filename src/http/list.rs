@@ -1,5 +1,7 @@
 //! The live sessions, filtered and paged, as JSON or CSV; never read from the store.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
@@ -44,9 +46,9 @@ pub(crate) async fn list(
     let place = app.lists.take().await?;
     let Snapshot { view, epoch, now } = app.monitor.snapshot();
     let format = if as_csv { Format::Csv } else { Format::Json };
-    let scope = caller.scope();
     let known = app.monitor.names();
-    Ok(Listing { view, scope, query, after, now, epoch, format, known }.answer(place).await)
+    let wanted = Arc::new(query.wanted(caller.scope(), known.clone(), now)?);
+    Ok(Listing { view, wanted, after, now, epoch, format, known }.answer(place).await)
 }
 
 /// `GET /sessions/{id}`

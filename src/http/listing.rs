@@ -16,11 +16,10 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::csv;
-use super::filter::ListQuery;
+use super::filter::Wanted;
 use crate::clock::Timestamp;
 use crate::nodes::Known;
 use crate::registry::View;
-use crate::scope::Scope;
 use crate::session::{Session, SessionId};
 use crate::wire::SessionJson;
 
@@ -37,9 +36,7 @@ pub(super) enum Format {
 /// A list that was asked for, at one position.
 pub(super) struct Listing {
     pub(super) view: View,
-    /// The apps whose sessions the caller may see.
-    pub(super) scope: Scope,
-    pub(super) query: ListQuery,
+    pub(super) wanted: Arc<Wanted>,
     pub(super) after: Option<(Timestamp, SessionId)>,
     pub(super) now: Timestamp,
     pub(super) epoch: Arc<str>,
@@ -74,7 +71,6 @@ fn cursor(session: &Session) -> String {
 /// How far a list has been sent.
 struct Progress {
     listing: Listing,
-    needle: Option<String>,
     total: usize,
     written: usize,
     last: Option<Arc<Session>>,
@@ -85,13 +81,11 @@ struct Progress {
 impl Listing {
     /// The answer, whose body is made while it is read.
     pub(super) async fn answer(self, place: OwnedSemaphorePermit) -> Response {
-        let needle = self.query.needle();
-        let counting = (self.view.clone(), self.scope.clone(), self.query.clone(), needle.clone());
+        let counting = (self.view.clone(), self.wanted.clone());
         // Counting reads every session, so it runs outside the async threads.
         let count = move || {
-            let (view, scope, query, needle) = counting;
-            let fits = |session: &&Arc<Session>| scope.allows(&session.app) && query.fits(session, needle.as_deref());
-            view.sessions().filter(fits).count()
+            let (view, wanted) = counting;
+            view.sessions().filter(|session| wanted.fits(session)).count()
         };
         let total = if self.view.len() > PIECE {
             tokio::task::spawn_blocking(count).await.unwrap_or_default()
@@ -109,15 +103,8 @@ impl Listing {
                 headers.insert(header::CONTENT_DISPOSITION, name);
             }
         }
-        let mut progress = Progress {
-            listing: self,
-            needle,
-            total,
-            written: 0,
-            last: None,
-            until: Instant::now() + DEADLINE,
-            _place: place,
-        };
+        let mut progress =
+            Progress { listing: self, total, written: 0, last: None, until: Instant::now() + DEADLINE, _place: place };
         let (first, more) = progress.piece(true);
         if !more {
             return (headers, first).into_response();
@@ -139,7 +126,7 @@ impl Listing {
 impl Progress {
     /// The next piece, and whether more follow.
     fn piece(&mut self, first: bool) -> (Bytes, bool) {
-        let room = self.listing.query.limit().saturating_sub(self.written);
+        let room = self.listing.wanted.limit().saturating_sub(self.written);
         // One row more than is written shows whether there are more.
         let mut rows = self.rows(room.min(PIECE).saturating_add(1));
         let more_exist = rows.len() > room.min(PIECE);
@@ -183,12 +170,10 @@ impl Progress {
 
     /// The next sessions that fit, at most `most`.
     fn rows(&self, most: usize) -> Vec<Arc<Session>> {
-        let Listing { view, scope, query, after, .. } = &self.listing;
+        let Listing { view, wanted, after, .. } = &self.listing;
         let from = self.last.as_ref().map(|last| (last.started_at, last.id.clone())).or_else(|| after.clone());
         let take = |rows: &mut dyn Iterator<Item = &Arc<Session>>| {
-            let fits =
-                |session: &&Arc<Session>| scope.allows(&session.app) && query.fits(session, self.needle.as_deref());
-            rows.filter(fits).take(most).cloned().collect()
+            rows.filter(|session| wanted.fits(session)).take(most).cloned().collect()
         };
         match from {
             Some((at, id)) => take(&mut view.sessions_after(at, id)),

@@ -173,7 +173,18 @@ impl Monitor {
     /// # Errors
     /// Store.
     pub async fn kill_app(&self, app: Arc<str>, reason: Option<Arc<str>>, actor: Actor) -> Result<usize> {
-        self.count(Change::Kill { target: Target::App(app), kill_id: fresh_id(), reason, actor }).await
+        self.kill_all(Target::App(app), reason, actor).await.map(|asked| asked.len())
+    }
+
+    /// Requests a kill for all sessions of a target; returns those that had no kill request before.
+    ///
+    /// # Errors
+    /// Store.
+    pub async fn kill_all(&self, target: Target, reason: Option<Arc<str>>, actor: Actor) -> Result<Vec<SessionId>> {
+        match self.ask(Change::Kill { target, kill_id: fresh_id(), reason, actor }).await? {
+            Outcome::Asked(asked) => Ok(asked),
+            _ => Err(full()),
+        }
     }
 
     /// Removes a session.

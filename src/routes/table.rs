@@ -66,6 +66,7 @@ pub fn table() -> Vec<Route> {
         route(get.clone(), "/ws", View, ws::dashboard::upgrade),
         route(post.clone(), "/sessions/{id}/kill", Admin, kills::one),
         route(post.clone(), "/apps/{app_name}/kill-all", Admin, kills::app),
+        route(post.clone(), "/kill", Admin, kills::matching),
         route(post.clone(), "/sessions/{id}/message", Admin, messages::one),
         route(post.clone(), "/apps/{app_name}/message", Admin, messages::app),
         route(delete, "/sessions/stale", Admin, kills::stale),

@@ -224,6 +224,47 @@ async fn kill_all_and_delete_stale_count_what_they_did() {
 }
 
 #[tokio::test]
+async fn a_filter_selects_sessions_and_ends_them() {
+    let server = Server::start(&[]).await;
+    for (id, app, user) in [("a1", "risk", "ana"), ("a2", "risk", "root"), ("b1", "shop", "ana")] {
+        let body = json!({ "app_name": app, "session_id": id, "user_id": user, "meta": { "env": "prod" } });
+        server.post("/sessions", body).await;
+    }
+    let ids = async |filter: &str| {
+        let query = reqwest::Url::parse_with_params(&format!("{}/sessions", server.url), [("filter", filter)]);
+        let answer = server.client.get(query.expect("a URL")).send().await.expect("an answer");
+        let answer: Value = answer.json().await.expect("JSON");
+        let rows = answer["sessions"].as_array().unwrap_or_else(|| panic!("{filter}: {answer}")).clone();
+        assert_eq!(answer["total"], rows.len());
+        let mut ids: Vec<String> = rows.iter().map(|row| row["session_id"].as_str().expect("an id").into()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(ids("app:risk -user:root meta.env:prod age:<1h").await, ["a1"]);
+    assert_eq!(ids("").await, ["a1", "a2", "b1"]);
+    let (status, wrong) = server.ask(Method::GET, "/sessions?filter=app:risk%20colour:red", None).await;
+    assert_eq!(status, 422);
+    let detail = wrong["detail"].as_str().expect("a detail");
+    assert!(detail.contains("at character 10") && detail.contains("meta.") | detail.contains("meta,"), "{detail}");
+
+    let kill = async |body: Value| server.ask(Method::POST, "/kill", Some(body)).await;
+    let would = kill(json!({ "filter": "user:ana", "dry_run": true })).await.1;
+    assert_eq!(would["killed_count"], 0);
+    assert_eq!(would["sessions"].as_array().map(Vec::len), Some(2), "{would}");
+    assert!(server.get("/events?kind=kill_requested").await["events"].as_array().expect("a list").is_empty());
+    for refused in [json!({ "filter": " " }), json!({ "filter": "app:" }), json!({ "reason": "no filter" })] {
+        assert_eq!(kill(refused.clone()).await.0, 422, "{refused}");
+    }
+    let done = kill(json!({ "filter": "user:ana app:risk", "reason": "night", "by": "eve" })).await.1;
+    assert_eq!(done, json!({ "killed_count": 1, "sessions": ["a1"] }));
+    let again = kill(json!({ "filter": "user:ana app:risk" })).await.1;
+    assert_eq!(again, json!({ "killed_count": 0, "sessions": [] }), "a session is asked once");
+    let log = server.get("/events?kind=kill_requested").await;
+    assert_eq!((&log["events"][0]["reason"], &log["events"][0]["by"]), (&json!("night"), &json!("eve")));
+    assert_eq!(log["events"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
 async fn a_ping_makes_beats_and_ends_a_job() {
     let server = Server::start(&[]).await;
     let ping = async |path: &str| {

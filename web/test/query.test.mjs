@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { ALL } from '../facets.js';
 import { eventFilter, sessionFilter } from '../fields.js';
 import { duration, format, parse, toggled, valuesOf, withValues, without } from '../query.js';
 import { Row } from '../row.js';
+import { long, matches as judged } from './filters.mjs';
 import { T0, iso, session } from './support.mjs';
 
 const row = fields => new Row(0, session(fields.session_id ?? 'id-1', fields), T0);
@@ -152,4 +154,18 @@ test('the event log speaks the same language', () => {
   assert.ok(eventFilter('reason:mem').matches(event));
   assert.ok(!eventFilter('cause:expired').matches(event));
   assert.ok(eventFilter('at:2026-11-22T07:00Z..2026-11-22T09:00Z').matches(event));
+});
+
+test('the filter means what it means in the server', () => {
+  const { now, sessions, cases, wrong } = JSON.parse(
+    readFileSync(new URL('../../tests/vectors/filters.json', import.meta.url), 'utf8'),
+  );
+  const at = Date.parse(now);
+  assert.ok(cases.length > 60 && wrong.length > 15);
+  for (const [filter, expected] of cases) {
+    const found = sessions.filter(short => judged(filter, long(short, at), at)).map(({ id }) => id);
+    assert.deepEqual(found, expected, filter);
+    assert.notEqual(judged(filter, long(sessions[0], at), at), null, filter);
+  }
+  for (const [filter] of wrong) assert.equal(judged(filter, long(sessions[0], at), at), null, filter);
 });

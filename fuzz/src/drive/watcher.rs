@@ -3,10 +3,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
-use sessionwatch::cli::filter::FilterArgs;
 use sessionwatch::cli::text::{escape, fit, json_line, width};
 use sessionwatch::cli::watch::screen::Screen;
 use sessionwatch::cli::wire::{DashboardFrame, EventPage, SessionFrame};
+use sessionwatch::filter::Filter;
 
 /// Most frames in an input.
 const FRAMES_MAX: usize = 64;
@@ -14,8 +14,8 @@ const FRAMES_MAX: usize = 64;
 const SIZES: [(u16, u16); 5] = [(0, 0), (1, 4), (24, 6), (80, 25), (400, 50)];
 
 pub fn drive(input: &[u8]) {
-    let mut all = Screen::new(FilterArgs::default(), true);
-    let mut some = Screen::new(FilterArgs { q: Some("a".to_owned()), ..FilterArgs::default() }, false);
+    let mut all = Screen::new(Filter::default(), true);
+    let mut some = Screen::new(Filter::sessions("a").unwrap_or_default(), false);
     let mut local: DateTime<Utc> = "2026-11-22T08:10:00Z".parse().expect("a time");
     for line in input.split(|byte| *byte == b'\n').take(FRAMES_MAX) {
         let Ok(line) = std::str::from_utf8(line) else { continue };

@@ -8,20 +8,22 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use clap::{ArgGroup, Args};
-use serde_json::Value;
+use clap::Args;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{
     client::Api,
     error::CliError,
     feed::{self, Feed},
+    filter::pointed,
     output::{Output, complain},
     server::ServerArgs,
     store::{Delta, Store},
     text::escape,
     wire::Session,
 };
+use crate::filter::Filter;
 
 mod progress;
 
@@ -32,23 +34,22 @@ const UNCONFIRMED: u8 = 3;
 
 /// Arguments of `kill`.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("whom").required(true).args(["ids", "app"])))]
 pub struct KillArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// The sessions to end
-    #[arg(value_name = "ID")]
-    ids: Vec<String>,
-    /// End every session of this app
+    /// The ids of the sessions to end, or a filter as in the page's filter bar: 'app:risk idle:>2h'
+    #[arg(value_name = "ID|FILTER", required = true)]
+    whom: Vec<String>,
+    /// Only show which sessions a filter matches
     #[arg(long)]
-    app: Option<String>,
+    dry_run: bool,
     /// Why, for the users and the event log
     #[arg(long)]
     reason: Option<String>,
     /// Who asks, for the event log
     #[arg(long, env = "USER", hide_env_values = true)]
     by: Option<String>,
-    /// End every session of an app without asking first
+    /// End all that a filter matches without asking first
     #[arg(long, short = 'y')]
     yes: bool,
 }
@@ -66,13 +67,22 @@ pub(super) async fn kill(args: KillArgs) -> Result<ExitCode, CliError> {
     kills.fill().await?;
     let body = body(args.reason.as_deref(), args.by.as_deref());
     let mut failed = false;
-    match &args.app {
-        Some(app) => kills.ask_app(app, &body, args.yes).await?,
-        None => {
-            for id in &args.ids {
-                failed |= !kills.ask(id, &body).await?;
-            }
+    let is_id = |text: &String| kills.store.get(text).is_some() || is_plain(text);
+    if args.whom.iter().all(is_id) {
+        if args.dry_run {
+            return Err(CliError::Usage("--dry-run shows what a filter matches; these are ids.".to_owned()));
         }
+        for id in &args.whom {
+            failed |= !kills.ask(id, &body).await?;
+        }
+    } else {
+        let text = args.whom.iter().map(|word| word.trim()).collect::<Vec<_>>().join(" ");
+        Filter::sessions(&text).map_err(|wrong| pointed(&text, &wrong))?;
+        if args.dry_run {
+            kills.show(&text).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        kills.ask_matching(&text, &body, args.yes).await?;
     }
     kills.follow().await?;
     Ok(if kills.requested.values().any(|progress| progress.outcome() != Some(Outcome::Gone)) {
@@ -128,24 +138,33 @@ impl Kills {
         }
     }
 
-    /// Asks every session of `app` to end, after the user has typed the app's name or given `--yes`.
-    async fn ask_app(&mut self, app: &str, body: &Value, yes: bool) -> Result<(), CliError> {
-        let of_app: Vec<Session> =
-            self.store.rows().map(|row| &row.session).filter(|session| session.app_name == app).cloned().collect();
-        if of_app.is_empty() {
+    /// Prints the sessions that a filter matches.
+    async fn show(&self, filter: &str) -> Result<(), CliError> {
+        let ids = self.api.kill_matching(filter, true, &json!({})).await?;
+        for id in &ids {
+            self.output.text(&name(id, self.store.get(id).map(|row| &row.session)))?;
+        }
+        let count = ids.len();
+        self.output.text(&format!("{count} {} would be asked to end.", sessions(count)))
+    }
+
+    /// Asks every session that a filter matches to end, after the user has typed their number or given `--yes`.
+    async fn ask_matching(&mut self, filter: &str, body: &Value, yes: bool) -> Result<(), CliError> {
+        let count = self.api.kill_matching(filter, true, body).await?.len();
+        if count == 0 {
             return Err(CliError::Usage(format!(
-                "No live session belongs to the app {}: `sessionwatch ls` shows which there are.",
-                escape(app)
+                "No live session without a kill request matches {}: `sessionwatch ls` shows which there are.",
+                escape(filter)
             )));
         }
         if !yes {
-            confirm(app, of_app.len())?;
+            confirm(filter, count)?;
         }
-        let answer = self.api.kill_all(app, body).await?;
-        let count = answer.get("killed_count").and_then(Value::as_u64).unwrap_or_default();
-        self.output.text(&format!("{count} of {} sessions of {} asked to end now.", of_app.len(), escape(app)))?;
-        for session in of_app {
-            self.requested(&session.session_id, Some(&session))?;
+        let asked = self.api.kill_matching(filter, false, body).await?;
+        self.output.text(&format!("{} {} asked to end now.", asked.len(), sessions(asked.len())))?;
+        for id in asked {
+            let session = self.store.get(&id).map(|row| row.session.clone());
+            self.requested(&id, session.as_ref())?;
         }
         Ok(())
     }
@@ -237,21 +256,30 @@ impl Kills {
     }
 }
 
-/// Asks the user to type the app's name, since all of its sessions will be ended.
-fn confirm(app: &str, count: usize) -> Result<(), CliError> {
+/// Whether a text can only be an id: the letters of ids, without the colon that a qualifier has.
+fn is_plain(text: &str) -> bool {
+    !text.starts_with('-') && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+fn sessions(count: usize) -> &'static str {
+    if count == 1 { "session" } else { "sessions" }
+}
+
+/// Asks the user to type how many sessions will be ended.
+fn confirm(filter: &str, count: usize) -> Result<(), CliError> {
+    let (noun, filter) = (sessions(count), escape(filter));
     if !io::stdin().is_terminal() {
         return Err(CliError::Usage(format!(
-            "This would end {count} sessions of {}: add --yes where nobody can be asked.",
-            escape(app)
+            "This would end {count} {noun} ({filter}): add --yes where nobody can be asked."
         )));
     }
-    write!(io::stderr(), "This ends {count} sessions of {}. Type the app's name to go on: ", escape(app))?;
+    write!(io::stderr(), "This ends {count} {noun} ({filter}). Type {count} to go on: ")?;
     io::stderr().flush()?;
     let mut typed = String::new();
     io::stdin().lock().read_line(&mut typed)?;
-    if typed.trim_end_matches(['\r', '\n']) == app {
+    if typed.trim_end_matches(['\r', '\n']) == count.to_string() {
         Ok(())
     } else {
-        Err(CliError::Usage("That is not the app's name: nothing was ended.".to_owned()))
+        Err(CliError::Usage("That is not the number: nothing was ended.".to_owned()))
     }
 }

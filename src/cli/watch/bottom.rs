@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 
 use super::{
     super::{
-        filter::tag_value,
         style::{Cell, Style},
         text::{ago, escape},
         wire::Session,
@@ -12,6 +11,7 @@ use super::{
     prompt::Prompt,
     screen::{KillDialog, Mode, Screen},
 };
+use crate::filter::tag_text;
 
 /// A line at the bottom of the screen.
 pub(super) enum Bottom<'a> {
@@ -34,7 +34,11 @@ pub(super) fn bottom<'a>(
     let mut lines = Vec::new();
     match &screen.mode {
         Mode::Kill(dialog) => kill_lines(dialog, &mut lines),
-        Mode::Filter { prompt, .. } => lines.push(Bottom::Prompt { label: "/", prompt }),
+        Mode::Filter { prompt, .. } => {
+            let wrong = screen.wrong.as_deref().filter(|_| height >= 3);
+            lines.extend(wrong.map(|wrong| Bottom::Text(Cell::new(escape(wrong), Style::Busy))));
+            lines.push(Bottom::Prompt { label: "/", prompt });
+        }
         Mode::List | Mode::Help => {
             lines.extend(selected.filter(|_| height >= 8).map(|session| Bottom::Text(details(session, now))));
             let news = screen.kills.news.clone();
@@ -64,7 +68,7 @@ fn details(session: &Session, now: DateTime<Utc>) -> Cell {
     let started = ago((now - session.start_time).num_seconds());
     let mut parts = vec![escape(&session.session_id).into_owned(), format!("started {started}")];
     parts.extend(session.client.as_deref().map(|client| escape(client).into_owned()));
-    parts.extend(session.meta.iter().map(|(key, value)| format!("{}={}", escape(key), escape(&tag_value(value)))));
+    parts.extend(session.meta.iter().map(|(key, value)| format!("{}={}", escape(key), escape(&tag_text(value)))));
     let reason = session.kill.as_ref().and_then(|kill| kill.reason.as_deref());
     parts.extend(reason.map(|reason| format!("because {}", escape(reason))));
     Cell::plain(parts.join("  "))

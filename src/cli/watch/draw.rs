@@ -29,7 +29,7 @@ const MEASURED: usize = 500;
 const KEYS: [(&str, &str); 7] = [
     ("↑ ↓  j k", "select a session"),
     ("PgUp PgDn  g G", "a page up or down, the first, the last"),
-    ("/", "show only sessions with a text; Enter keeps it, Esc brings back the old one"),
+    ("/", "a filter, such as app:risk idle:>2h; Enter keeps it, Esc brings back the old one"),
     ("x", "end the selected session: a reason, then y"),
     ("Esc", "select nothing, clear the message"),
     ("?", "this help"),
@@ -118,7 +118,8 @@ fn scroll(offset: usize, selected: Option<usize>, rows: usize, count: usize) -> 
 
 fn title(screen: &Screen, count: usize) -> Cell {
     let noun = if count == 1 { "session" } else { "sessions" };
-    let filter = screen.filter.q.as_deref().map(|text| format!("  with \"{}\"", escape(text))).unwrap_or_default();
+    let text = screen.filter.text();
+    let filter = if text.is_empty() { String::new() } else { format!("  {}", escape(text)) };
     Cell::new(format!("sessionwatch  {count} {noun}{filter}"), Style::Strong)
 }
 
@@ -233,20 +234,18 @@ fn help(screen: &Screen, area: Rect, buffer: &mut Buffer) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{
-        filter::FilterArgs,
-        store::{
-            Store,
-            tests::{every_state, frame, session, time},
-        },
+    use crate::cli::store::{
+        Store,
+        tests::{every_state, frame, session, time},
     };
+    use crate::filter::Filter;
     use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
     use serde_json::json;
 
     const NOW: &str = "2026-11-22T08:10:10Z";
 
     fn screen(store: Store) -> Screen {
-        Screen { store, link: Link::Live(Some(12)), ..Screen::new(FilterArgs::default(), false) }
+        Screen { store, link: Link::Live(Some(12)), ..Screen::new(Filter::default(), false) }
     }
 
     fn press(screen: &mut Screen, codes: &[KeyCode]) {

@@ -10,7 +10,7 @@ use tokio::{
 use super::super::{
     error::CliError,
     feed::Feed,
-    filter::FilterArgs,
+    filter,
     output::{Output, complain},
     sessions::steps,
     store::{Delta, Store},
@@ -18,10 +18,12 @@ use super::super::{
     wire::Session,
 };
 
-/// Prints a line for each change, until the server refuses us or nobody reads any more.
+use crate::filter::Filter;
+
+/// Prints a line for each change of what matches, until the server refuses us or nobody reads any more.
 pub(super) async fn follow(
     mut frames: mpsc::Receiver<Feed>,
-    filter: &FilterArgs,
+    wanted: &Filter,
     as_json: bool,
     output: Output,
 ) -> Result<(), CliError> {
@@ -46,7 +48,7 @@ pub(super) async fn follow(
         let local = Utc::now();
         for delta in store.apply(frame, local) {
             let now = store.server_time(local);
-            if !matches(&delta, filter, now) {
+            if !matches(&delta, wanted, now) {
                 continue;
             }
             if as_json {
@@ -59,8 +61,8 @@ pub(super) async fn follow(
 }
 
 /// Whether the session matches the filter now, or did before the change.
-fn matches(delta: &Delta, filter: &FilterArgs, now: DateTime<Utc>) -> bool {
-    let matches = |session: &Session| filter.matches(session, now);
+fn matches(delta: &Delta, wanted: &Filter, now: DateTime<Utc>) -> bool {
+    let matches = |session: &Session| filter::matches(wanted, session, now);
     match delta {
         Delta::Present(row) => matches(&row.session),
         Delta::Upserted { before, row } => matches(&row.session) || before.as_ref().is_some_and(matches),

@@ -31,12 +31,13 @@ pub struct WatchArgs {
 
 pub(super) async fn watch(args: WatchArgs) -> Result<ExitCode, CliError> {
     let output = Output::standard();
+    let filter = args.filter.sessions()?;
     let api = Api::new(&args.server)?;
     let frames = feed::follow(api.clone());
     if args.json || !output.is_terminal() {
-        lines::follow(frames, &args.filter, args.json, output).await?;
+        lines::follow(frames, &filter, args.json, output).await?;
     } else {
-        let screen = screen::Screen::new(args.filter, output.has_colour());
+        let screen = screen::Screen::new(filter, output.has_colour());
         terminal::run(api, frames, screen, args.by.as_deref()).await?;
     }
     Ok(ExitCode::SUCCESS)

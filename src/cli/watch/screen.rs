@@ -10,7 +10,6 @@ use ratatui::{
 use super::{
     super::{
         error::CliError,
-        filter::FilterArgs,
         kill::name,
         sessions::matching,
         store::Store,
@@ -21,6 +20,7 @@ use super::{
     pending::PendingKills,
     prompt::Prompt,
 };
+use crate::filter::Filter;
 
 /// The longest filter text that can be typed.
 const FILTER_MAX: usize = 256;
@@ -46,7 +46,7 @@ pub(super) enum Mode {
     /// The help, which any key closes.
     Help,
     /// The filter is being typed; `before` is the text that Esc brings back.
-    Filter { prompt: Prompt, before: Option<String> },
+    Filter { prompt: Prompt, before: Filter },
     /// A kill is being asked for.
     Kill(KillDialog),
 }
@@ -83,7 +83,9 @@ pub enum Effect {
 #[derive(Debug)]
 pub struct Screen {
     pub(super) store: Store,
-    pub(super) filter: FilterArgs,
+    pub(super) filter: Filter,
+    /// What is wrong with the filter that is being typed; the one before it stays in force.
+    pub(super) wrong: Option<String>,
     pub(super) link: Link,
     pub(super) mode: Mode,
     /// The id of the selected session.
@@ -101,10 +103,11 @@ pub struct Screen {
 impl Screen {
     /// An empty screen that shows the sessions of `filter`.
     #[must_use]
-    pub fn new(filter: FilterArgs, colour: bool) -> Self {
+    pub fn new(filter: Filter, colour: bool) -> Self {
         Self {
             store: Store::default(),
             filter,
+            wrong: None,
             link: Link::Connecting,
             mode: Mode::List,
             selected: None,
@@ -194,11 +197,14 @@ impl Screen {
             Mode::List => return self.in_list(event, now),
             Mode::Help => {}
             Mode::Filter { mut prompt, before } => match key {
-                Some(KeyCode::Enter) => {}
-                Some(KeyCode::Esc) => self.filter.q = before,
+                Some(KeyCode::Enter) if self.wrong.is_none() => {}
+                Some(KeyCode::Esc) => (self.filter, self.wrong) = (before, None),
                 _ => {
                     prompt.edit(event);
-                    self.filter.q = prompt.text().map(ToOwned::to_owned);
+                    match Filter::sessions(prompt.text().unwrap_or_default()) {
+                        Ok(filter) => (self.filter, self.wrong) = (filter, None),
+                        Err(wrong) => self.wrong = Some(wrong.detail),
+                    }
                     self.offset = 0;
                     self.mode = Mode::Filter { prompt, before };
                 }
@@ -223,8 +229,8 @@ impl Screen {
             KeyCode::Home | KeyCode::Char('g') => self.select(isize::MIN, now),
             KeyCode::End | KeyCode::Char('G') => self.select(isize::MAX, now),
             KeyCode::Char('/') => {
-                let before = self.filter.q.clone();
-                let prompt = Prompt::new(before.as_deref().unwrap_or_default(), FILTER_MAX);
+                let before = self.filter.clone();
+                let prompt = Prompt::new(before.text(), FILTER_MAX);
                 self.mode = Mode::Filter { prompt, before };
             }
             KeyCode::Char('x') | KeyCode::Delete => self.open_dialog(),
@@ -293,7 +299,7 @@ mod tests {
     const NOW: &str = "2026-11-22T08:10:10Z";
 
     fn screen() -> Screen {
-        Screen { store: every_state(), link: Link::Live(Some(12)), ..Screen::new(FilterArgs::default(), false) }
+        Screen { store: every_state(), link: Link::Live(Some(12)), ..Screen::new(Filter::default(), false) }
     }
 
     fn press(screen: &mut Screen, code: KeyCode) -> Effect {
@@ -346,14 +352,18 @@ mod tests {
         let mut screen = screen();
         press(&mut screen, KeyCode::Char('/'));
         type_text(&mut screen, "monte q");
-        assert_eq!(screen.filter.q.as_deref(), Some("monte q"), "q is a letter here");
+        assert_eq!(screen.filter.text(), "monte q", "q is a letter here");
         press(&mut screen, KeyCode::Backspace);
         press(&mut screen, KeyCode::Enter);
-        assert_eq!(screen.filter.q.as_deref(), Some("monte"));
+        assert_eq!(screen.filter.text(), "monte");
         press(&mut screen, KeyCode::Char('/'));
-        type_text(&mut screen, "x");
+        type_text(&mut screen, " app:");
+        press(&mut screen, KeyCode::Enter);
+        assert!(screen.wrong.is_some() && matches!(screen.mode, Mode::Filter { .. }), "a wrong filter is not taken");
+        assert_eq!(screen.filter.text(), "monte app", "and the one before it stays in force");
         press(&mut screen, KeyCode::Esc);
-        assert_eq!(screen.filter.q.as_deref(), Some("monte"));
+        assert_eq!(screen.wrong, None);
+        assert_eq!(screen.filter.text(), "monte");
     }
 
     #[test]

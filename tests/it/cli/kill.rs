@@ -53,19 +53,23 @@ async fn a_whole_app_is_ended_only_with_consent() {
     let server = Server::start().await;
     let clients = [server.client("risk", false).await, server.client("risk", true).await];
     let _other = server.client("shop", false).await;
-    let output = server.done(&["kill", "--app", "risk"]).await;
+    let output = server.done(&["kill", "app:risk"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("2 sessions of risk") && stderr(&output).contains("--yes"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("2 sessions (app:risk)") && stderr(&output).contains("--yes"),
+        "{}",
+        stderr(&output)
+    );
     server.session("risk", |row| !row.session.kill_requested).await;
     for client in clients {
         tokio::spawn(client.obey());
     }
-    let output = server.done(&["kill", "--app", "risk", "--yes"]).await;
+    let output = server.done(&["kill", "app:risk", "--yes"]).await;
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
-    assert!(stdout(&output).contains("2 of 2 sessions of risk"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("2 sessions asked to end now"), "{}", stdout(&output));
     server.gone("risk").await;
     server.session("shop", |row| !row.session.kill_requested).await;
-    let none = server.done(&["kill", "--app", "nobody", "--yes"]).await;
+    let none = server.done(&["kill", "app:nobody", "--yes"]).await;
     assert_eq!(none.status.code(), Some(1));
     assert!(stderr(&none).contains("nobody"), "{}", stderr(&none));
 }

@@ -46,11 +46,11 @@ async fn ls_lists_filters_and_puts_concerns_first() {
         }
     };
     assert_eq!(ids(vec![]).await, ["a1", "b1"]);
-    assert_eq!(ids(vec!["--app", "risk"]).await, ["a1"]);
-    assert_eq!(ids(vec!["--user", "ana"]).await, ["a1"]);
-    assert_eq!(ids(vec!["--status", "idle"]).await, ["b1"]);
-    assert_eq!(ids(vec!["-q", "PROD"]).await, ["b1"]);
-    assert_eq!(ids(vec!["-q", "nothing"]).await, Vec::<String>::new());
+    assert_eq!(ids(vec!["app:risk"]).await, ["a1"]);
+    assert_eq!(ids(vec!["user:ana", "-idle:>2h"]).await, ["a1"]);
+    assert_eq!(ids(vec!["status:idle"]).await, ["b1"]);
+    assert_eq!(ids(vec!["PROD"]).await, ["b1"]);
+    assert_eq!(ids(vec!["nothing"]).await, Vec::<String>::new());
     let table = stdout(&server.done(&["ls"]).await);
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0], ["STATE", "APP", "USER", "TASK", "FOR", "BEAT", "ID"]);
@@ -85,7 +85,7 @@ async fn watch_without_a_terminal_prints_plain_lines_and_only_what_was_asked_for
     let server = Server::start().await;
     let _other = server.client("shop", false).await;
     let mut client = server.client("risk", false).await;
-    let mut watch = server.cli(&["watch", "--app", "risk"]).spawn().expect("it starts");
+    let mut watch = server.cli(&["watch", "app:risk"]).spawn().expect("it starts");
     let mut out = lines(watch.stdout.take());
     let present = next_line(&mut out).await;
     assert!(present.contains("idle") && present.contains(&client.id), "{present}");
@@ -104,7 +104,7 @@ async fn tail_begins_with_the_last_events_and_follows() {
     for id in ["a1", "a2", "a3"] {
         server.api().put_session(id, &json!({"app_name": "risk"}), None).await.expect("a session");
     }
-    let mut tail = server.cli(&["tail", "-n", "2", "--json", "--app", "risk"]).spawn().expect("it starts");
+    let mut tail = server.cli(&["tail", "-n", "2", "--json", "app:risk"]).spawn().expect("it starts");
     let mut out = lines(tail.stdout.take());
     let mut told = Vec::new();
     for _ in 0..2 {
@@ -129,13 +129,13 @@ async fn tail_of_a_kind_shows_only_that_kind_and_refusals_are_told_in_the_server
     };
     let before = leave(server.client("risk", false).await).await;
     server.gone("risk").await;
-    let mut tail = server.cli(&["tail", "-n", "1", "--kind", "removed"]).spawn().expect("it starts");
+    let mut tail = server.cli(&["tail", "-n", "1", "kind:removed"]).spawn().expect("it starts");
     let mut out = lines(tail.stdout.take());
     assert!(next_line(&mut out).await.contains(&before));
     let after = leave(server.client("risk", false).await).await;
     let line = next_line(&mut out).await;
     assert!(line.contains("removed") && line.contains("ended") && line.contains(&after), "{line}");
-    let wrong = server.done(&["tail", "--kind", "weather"]).await;
+    let wrong = server.done(&["tail", "weather:red"]).await;
     assert_eq!(wrong.status.code(), Some(1));
     assert!(stderr(&wrong).contains("weather"), "{}", stderr(&wrong));
 }

@@ -85,7 +85,7 @@ async fn the_ingest_token_runs_and_the_admins_looks_and_kills() {
     };
     let words = ["run", "--app", "job", "--token", &ingest, "--", "sh", "-c", "exit 3"];
     assert_eq!(finish(&mut cli_to(&url, &words)).await.status.code(), Some(3));
-    let mut tail = as_admin(&["tail", "--kind", "removed"]).spawn().expect("it starts");
+    let mut tail = as_admin(&["tail", "kind:removed"]).spawn().expect("it starts");
     let mut told = lines(tail.stdout.take());
     assert!(next_line(&mut told).await.contains("failed"), "the end is told with the session's own token");
     let mut watch = as_admin(&["watch"]).spawn().expect("it starts");
@@ -93,9 +93,9 @@ async fn the_ingest_token_runs_and_the_admins_looks_and_kills() {
     let words = ["run", "--app", "job", "--token", &ingest, "--", "sleep", "1000"];
     let running = cli_to(&url, &words).spawn().expect("it starts");
     line_with(&mut seen, "job").await;
-    let refused = finish(&mut cli_to(&url, &["kill", "--app", "job", "--yes", "--token", &ingest])).await;
+    let refused = finish(&mut cli_to(&url, &["kill", "app:job", "--yes", "--token", &ingest])).await;
     assert_eq!(refused.status.code(), Some(1), "{}", stdout(&refused));
-    let output = finish(&mut as_admin(&["kill", "--app", "job", "--yes"])).await;
+    let output = finish(&mut as_admin(&["kill", "app:job", "--yes"])).await;
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
     let ended = running.wait_with_output().await.expect("it ends");
     assert_eq!(ended.status.code(), Some(143));

@@ -159,6 +159,7 @@ pub const CLASSES: [(Class, &[(&str, &str)]); 7] = [
         &[
             ("POST", "/sessions/{id}/kill"),
             ("POST", "/apps/{app_name}/kill-all"),
+            ("POST", "/kill"),
             ("POST", "/sessions/{id}/message"),
             ("POST", "/apps/{app_name}/message"),
             ("DELETE", "/sessions/stale"),

@@ -156,6 +156,15 @@ async fn another_apps_id_is_unknown_in_every_route_and_nothing_of_it_is_ended() 
     }
     let admin = |method, path: &'static str, body| two.json(&two.admin, method, path, body);
     assert_eq!(admin(Method::POST, "/apps/ops/kill-all", None).await["killed_count"], 0);
+    for filter in ["app:ops", "user-of-ops", "-app:risk"] {
+        for dry_run in [true, false] {
+            let body = json!({ "filter": filter, "dry_run": dry_run });
+            let told = admin(Method::POST, "/kill", Some(body)).await;
+            assert_eq!(told, json!({ "killed_count": 0, "sessions": [] }), "{filter}");
+        }
+    }
+    let seen = two.json(&two.view, Method::GET, "/sessions?filter=-app:nothing", None).await;
+    assert_eq!((&seen["total"], &seen["sessions"][0]["session_id"]), (&json!(1), &json!("r1")));
     let sent = admin(Method::POST, "/apps/ops/message", text()).await;
     assert_eq!((&sent["sent"], &sent["unreachable"]), (&json!(0), &json!(0)));
     // It can end sessions of its own app, and the log has its name.

@@ -24,13 +24,15 @@ const FRAMES: [&str; 10] = [
     r#"{"type":"bye","session_id":"s2"}"#,
 ];
 
-const REQUESTS: [(&str, &str); 14] = [
+const REQUESTS: [(&str, &str); 16] = [
     ("POST /sessions", r#"{"app_name":"risk","session_id":"h1","heartbeat_interval":30,"meta":{"env":"prod"}}"#),
     ("PUT /sessions/h1", r#"{"app_name":"risk","status":"running","current_task":"Q4"}"#),
     ("PUT /sessions/h1/status", r#"{"status":"waiting-for","current_task":"Q4"}"#),
     ("POST /sessions/h1/heartbeat", r#"{"visibility":"hidden"}"#),
     ("POST /sessions/h1/kill", r#"{"reason":"why","by":"ana"}"#),
     ("POST /apps/risk/kill-all", r#"{"reason":"why"}"#),
+    ("POST /kill", r#"{"filter":"app:risk -user:\"a b\" idle:>2h","reason":"why","dry_run":true}"#),
+    ("GET /sessions?filter=app:risk%20-user:%22a%20b%22%20meta.env:prod,test%20idle:1h..2d", ""),
     ("POST /sessions/h1/message", r#"{"text":"hello","level":"warning"}"#),
     ("GET /sessions?app_name=risk&status=idle&q=a%20b&limit=10&after=MTIzIHM", ""),
     ("GET /events?kind=registered,removed&session_id=h1&before=10&limit=5", ""),
