@@ -131,6 +131,10 @@ pub struct Config {
     /// The format of the log lines on stderr
     #[arg(long, env = "SESSIONWATCH_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
+    /// The rules file (TOML): what the server does by itself, whom it tells, which jobs it expects;
+    /// read again when it changes and on SIGHUP
+    #[arg(long, env = "SESSIONWATCH_RULES", value_name = "FILE")]
+    pub rules: Option<PathBuf>,
     /// Another name of this server that requests may have in Host, with or without port; repeat
     /// for several
     #[arg(long, env = "SESSIONWATCH_ALLOW_HOST", value_delimiter = ',', value_name = "HOST")]

@@ -20,6 +20,7 @@ pub mod registry;
 pub mod stats;
 pub mod tokens;
 pub mod decide;
+pub mod rules;
 pub mod backend;
 pub mod wire;
 pub mod metrics;

@@ -17,6 +17,8 @@ use sessionwatch::edge::gate::people::People;
 use sessionwatch::import_command::{self, ImportCommand};
 use sessionwatch::logging;
 use sessionwatch::monitor::ended;
+use sessionwatch::rules::RulesFile;
+use sessionwatch::rules::command::{self as rules_command, RulesCommand};
 use sessionwatch::server::Server;
 use sessionwatch::token_command::{self, TokenCommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,6 +41,8 @@ enum Command {
     Demo(Demo),
     /// List, add, rotate or revoke the tokens for remote access
     Token(TokenCommand),
+    /// Check a rules file
+    Rules(RulesCommand),
     /// Copy the sessions out of the old monitor's database
     Import(ImportCommand),
     #[command(flatten)]
@@ -62,6 +66,13 @@ async fn main() -> ExitCode {
         Some(Command::Serve(config)) => serve(&config).await,
         Some(Command::Demo(demo)) => show(&demo).await,
         Some(Command::Client(command)) => cli::execute(command).await,
+        Some(Command::Rules(command)) => match rules_command::run(&command) {
+            Ok(text) => {
+                tell(&text);
+                ExitCode::SUCCESS
+            }
+            Err(why) => fail(&why),
+        },
         Some(Command::Import(command)) => match import_command::run(&command).await {
             Ok(text) => {
                 tell(&text);
@@ -127,6 +138,7 @@ async fn start(config: &Config) -> Result<Server, String> {
     config.check_exposure()?;
     check_token_file(config.token_file.as_deref(), &config.db)?;
     People::new(config)?;
+    config.rules.as_deref().map(RulesFile::read).transpose()?;
     let store: Arc<dyn Backend> = match database_url(&config.db) {
         Some(url) => Arc::new(Postgres::open(url, &config.node_name(), config.advertise_url.as_deref()).await?),
         None => Arc::new(Sqlite::open(&config.db).await.map_err(|error| error.to_string())?),

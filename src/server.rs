@@ -14,8 +14,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
 use crate::backend::Backend;
@@ -38,6 +40,8 @@ use crate::tokens::Tokens;
 const HEAD_MAX: usize = 16 * 1_024;
 /// Longest wait for the expiry of a token, so that a clock that is set meanwhile is noticed soon.
 const EXPIRY_EVERY: Duration = Duration::from_secs(1);
+/// How often the server looks whether the rules file has changed.
+const RULES_EVERY: Duration = Duration::from_millis(500);
 
 /// A server that listens but does not serve yet.
 pub struct Server {
@@ -86,6 +90,9 @@ impl Server {
             .await
             .map_err(|error| error.to_string())?;
         monitor.call(&config.node_name());
+        if let Some(path) = &config.rules {
+            monitor.rules().open(path, monitor.now())?;
+        }
         let gate = Gate {
             port: address.port(),
             loopback: address.ip().is_loopback(),
@@ -156,6 +163,7 @@ impl Server {
         let supervisor = app.monitor.supervisor();
         let watching = watch_tokens(app.gate.tokens.clone(), app.monitor.ending());
         let watcher = supervisor.spawn("the watcher of the tokens", watching);
+        let rules_watcher = supervisor.spawn("the watcher of the rules file", watch_rules(app.monitor.clone())?);
         let front = Front::new(&app, &base);
         let mut connections = JoinSet::new();
         let places = Places::of_this_process();
@@ -191,6 +199,7 @@ impl Server {
             tracing::warn!("the store took too long to leave; nothing acknowledged is lost");
         }
         watcher.abort();
+        rules_watcher.abort();
         served
     }
 }
@@ -325,6 +334,29 @@ async fn watch_tokens(tokens: Arc<Tokens>, mut ending: watch::Receiver<Ending>) 
         () = reload => {}
         () = ended(&mut ending) => {}
     }
+}
+
+/// Reads the rules file again when it changes, and when a SIGHUP comes.
+fn watch_rules(monitor: Arc<Monitor>) -> Result<impl Future<Output = ()>, String> {
+    let mut asked = signal(SignalKind::hangup()).map_err(|error| format!("no handler for SIGHUP: {error}"))?;
+    let mut ticks = tokio::time::interval(RULES_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    Ok(async move {
+        let mut ending = monitor.ending();
+        loop {
+            let again = tokio::select! {
+                Some(()) = asked.recv() => true,
+                _ = ticks.tick() => false,
+                () = ended(&mut ending) => return,
+            };
+            let monitor = monitor.clone();
+            let read = move || {
+                let now = monitor.now();
+                if again { monitor.rules().reload(now) } else { monitor.rules().look(now) }
+            };
+            let _ = tokio::task::spawn_blocking(read).await;
+        }
+    })
 }
 
 fn allowed_hosts(config: &Config, address: SocketAddr) -> Vec<String> {

@@ -37,6 +37,7 @@ use crate::error::{Error, Result};
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::rules::Rules;
 use crate::stats::Stats;
 use crate::timing::Timing;
 use hub::Hub;
@@ -54,6 +55,7 @@ pub struct Monitor {
     backend: Arc<dyn Backend>,
     feed: Arc<Feed>,
     hub: Arc<Hub>,
+    rules: Arc<Rules>,
     stats: Arc<Stats>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -123,6 +125,7 @@ impl Monitor {
             backend,
             feed,
             hub,
+            rules: Arc::default(),
             stats,
             metrics,
             clock,
@@ -266,6 +269,12 @@ impl Monitor {
         }
         self.metrics.queue(1);
         Pending(pending).done().await
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
     }
 
     /// How far the end of the server is.

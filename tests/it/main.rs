@@ -26,6 +26,7 @@ mod gate;
 mod lifetime;
 mod metrics;
 mod rest;
+mod rules_file;
 mod running;
 mod sockets;
 mod texts;
