@@ -9,7 +9,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
-use super::{Backend, Keep, Stored, Turn, fresh_epoch};
+use super::outbox::{another_keeper, is_waiting};
+use super::{AlertQuery, Backend, Keep, Outbox, Stored, Turn, fresh_epoch};
+use crate::alerts::{Alert, Kept, Raised, Settled};
 use crate::change::{Event, Kind, Tombstone};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -28,6 +30,10 @@ struct Tables {
     tombstones: HashMap<SessionId, Tombstone>,
     minutes: BTreeMap<Timestamp, Minute>,
     starts: Vec<Timestamp>,
+    raised: BTreeMap<i64, Raised>,
+    raised_last: i64,
+    notes: BTreeMap<String, String>,
+    alerts: BTreeMap<String, Alert>,
 }
 
 /// The store in memory.
@@ -37,11 +43,15 @@ pub struct Memory {
 }
 
 /// A turn of the one server that there is.
-struct MemoryTurn<'m>(&'m Mutex<Tables>);
+struct MemoryTurn<'m>(&'m Mutex<Tables>, Vec<Raised>);
 
 impl Turn for MemoryTurn<'_> {
     fn missed(&mut self) -> Vec<Event> {
         Vec::new()
+    }
+
+    fn raise(&mut self, raised: Vec<Raised>) {
+        self.1.extend(raised);
     }
 
     fn commit<'a>(self: Box<Self>, events: Arc<Vec<Event>>) -> BoxFuture<'a, Result<()>>
@@ -50,6 +60,11 @@ impl Turn for MemoryTurn<'_> {
     {
         let mut tables = self.0.lock();
         events.iter().for_each(|event| tables.take(event));
+        for raised in self.1 {
+            tables.raised_last += 1;
+            let number = tables.raised_last;
+            tables.raised.insert(number, raised);
+        }
         ready(Ok(())).boxed()
     }
 }
@@ -95,7 +110,63 @@ impl Tables {
     }
 }
 
+impl Outbox for Memory {
+    fn raised(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(i64, Raised)>>> {
+        let rows = self.tables.lock().raised.iter().take(limit).map(|(number, row)| (*number, row.clone())).collect();
+        ready(Ok(rows)).boxed()
+    }
+
+    fn kept(&self) -> BoxFuture<'_, Result<Kept>> {
+        let tables = self.tables.lock();
+        let notes = tables.notes.iter().map(|(key, json)| (key.clone(), json.clone())).collect();
+        let alerts = tables.alerts.values().filter(|alert| is_waiting(alert)).cloned().collect();
+        ready(Ok(Kept { notes, alerts })).boxed()
+    }
+
+    fn settle(&self, settled: Settled) -> BoxFuture<'_, Result<()>> {
+        let mut tables = self.tables.lock();
+        if !settled.taken.iter().all(|number| tables.raised.contains_key(number)) {
+            return ready(Err(another_keeper())).boxed();
+        }
+        for number in settled.taken {
+            tables.raised.remove(&number);
+        }
+        for (key, json) in settled.notes {
+            match json {
+                Some(json) => tables.notes.insert(key, json),
+                None => tables.notes.remove(&key),
+            };
+        }
+        tables.alerts.extend(settled.alerts.into_iter().map(|alert| (alert.id.clone(), alert)));
+        ready(Ok(())).boxed()
+    }
+
+    fn alerts(&self, query: AlertQuery) -> BoxFuture<'_, Result<Vec<Alert>>> {
+        let tables = self.tables.lock();
+        let found = tables.alerts.values().rev().filter(|alert| query.fits(alert));
+        ready(Ok(found.take(query.limit).cloned().collect())).boxed()
+    }
+
+    fn forget_alerts(&self, before: Timestamp, most: usize) -> BoxFuture<'_, Result<()>> {
+        let mut tables = self.tables.lock();
+        let done = tables.alerts.values().rev().filter(|alert| !is_waiting(alert));
+        let over: Vec<String> = done
+            .enumerate()
+            .filter(|(place, alert)| *place >= most || alert.created < before)
+            .map(|(_, alert)| alert.id.clone())
+            .collect();
+        for id in over {
+            tables.alerts.remove(&id);
+        }
+        ready(Ok(())).boxed()
+    }
+}
+
 impl Backend for Memory {
+    fn outbox(&self) -> &dyn Outbox {
+        self
+    }
+
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
         let mut tables = self.tables.lock();
         let mut minutes: Vec<Minute> = tables.minutes.values().copied().collect();
@@ -120,7 +191,7 @@ impl Backend for Memory {
     }
 
     fn begin(&self, _position: u64) -> BoxFuture<'_, Result<Box<dyn Turn + '_>>> {
-        let turn: Box<dyn Turn + '_> = Box::new(MemoryTurn(&self.tables));
+        let turn: Box<dyn Turn + '_> = Box::new(MemoryTurn(&self.tables, Vec::new()));
         ready(Ok(turn)).boxed()
     }
 

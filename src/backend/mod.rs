@@ -8,15 +8,19 @@
 //! never decides against an old state. A store of one server has no events to hand over.
 
 pub mod memory;
+mod outbox;
 pub mod postgres;
 pub mod sqlite;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use outbox::{AlertQuery, Outbox};
+
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use crate::alerts::Raised;
 use crate::change::{Event, Tombstone};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -91,6 +95,10 @@ pub trait Turn: Send {
         true
     }
 
+    /// Adds rows for the keeper's book of alerts to what this turn commits: they are stored if
+    /// and only if its events are. A turn may commit such rows without an event.
+    fn raise(&mut self, raised: Vec<Raised>);
+
     /// Commits all of these events or none, in their order, in one transaction: for each
     /// event its log entry, the session's new version or its removal, and its tombstone. Their
     /// `seq` follow those of [`Turn::missed`].
@@ -147,6 +155,9 @@ pub trait Backend: Send + Sync + 'static {
     fn tokens(&self) -> BoxFuture<'_, std::result::Result<Option<Tokens>, String>> {
         futures_util::future::ready(Ok(None)).boxed()
     }
+
+    /// The part of the store that keeps alerts.
+    fn outbox(&self) -> &dyn Outbox;
 
     /// Begins a turn of a server that has applied everything up to `position`.
     ///

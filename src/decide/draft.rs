@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::alerts::Raised;
 use crate::change::{Actor, Authority, Event, Kind, Tombstone};
 use crate::clock::Now;
 use crate::error::{Error, Result};
@@ -40,6 +41,7 @@ pub struct Draft<'a> {
     pub(super) added: usize,
     pub(super) added_by: HashMap<Arc<str>, usize>,
     pub(super) events: Vec<Event>,
+    raised: Vec<Raised>,
 }
 
 impl<'a> Draft<'a> {
@@ -57,6 +59,7 @@ impl<'a> Draft<'a> {
             added: 0,
             added_by: HashMap::new(),
             events: Vec::new(),
+            raised: Vec::new(),
         }
     }
 
@@ -70,6 +73,16 @@ impl<'a> Draft<'a> {
     #[must_use]
     pub fn into_events(self) -> Vec<Event> {
         self.events
+    }
+
+    /// Adds alerts that are committed with the events of this batch.
+    pub fn raise(&mut self, raised: Vec<Raised>) {
+        self.raised.extend(raised);
+    }
+
+    /// The alerts that the batch has added so far; afterwards it has none.
+    pub fn take_raised(&mut self) -> Vec<Raised> {
+        std::mem::take(&mut self.raised)
     }
 
     /// The session as this batch has left it.

@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use ending::{Ending, ended, must_close};
@@ -29,7 +29,7 @@ pub use sockets::ClientSocket;
 pub use subscription::{Frames, Joined, Subscription};
 pub use verbs::{Registered, Sent};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Outbox};
 use crate::change::Change;
 use crate::clock::{Clock, Now, Timestamp};
 use crate::decide::{Limits, Outcome};
@@ -56,6 +56,7 @@ pub struct Monitor {
     feed: Arc<Feed>,
     hub: Arc<Hub>,
     rules: Arc<Rules>,
+    raised: Arc<Notify>,
     stats: Arc<Stats>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -107,6 +108,7 @@ impl Monitor {
         let metrics = Arc::new(Metrics::default());
         let hub = Arc::new(Hub::new(backend.node()));
         let feed = Arc::new(Feed::new(clock.clone(), metrics.clone(), backend.names()));
+        let (rules, raised) = (Arc::<Rules>::default(), Arc::<Notify>::default());
         let (jobs, queued) = queue();
         let (to_feed, batches) = mpsc::channel(FEED_QUEUE);
         let writer = Writer {
@@ -117,6 +119,8 @@ impl Monitor {
             metrics: metrics.clone(),
             feed: to_feed,
             limits,
+            rules: rules.clone(),
+            raised: raised.clone(),
             clock: clock.clone(),
             unwritten: Vec::new(),
         };
@@ -125,7 +129,8 @@ impl Monitor {
             backend,
             feed,
             hub,
-            rules: Arc::default(),
+            rules,
+            raised,
             stats,
             metrics,
             clock,
@@ -275,6 +280,17 @@ impl Monitor {
     #[must_use]
     pub fn rules(&self) -> &Arc<Rules> {
         &self.rules
+    }
+
+    /// The part of the store that keeps alerts.
+    #[must_use]
+    pub fn outbox(&self) -> &dyn Outbox {
+        self.backend.outbox()
+    }
+
+    /// Waits until something was raised here.
+    pub async fn raised(&self) {
+        self.raised.notified().await;
     }
 
     /// How far the end of the server is.

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::hub::Hub;
 use super::queue::{Job, Jobs};
+use crate::alerts;
 use crate::backend::Backend;
 use crate::change::{Change, Event, Kind};
 use crate::clock::{Clock, Now};
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::feed::Batch;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::rules::Rules;
 use crate::session::{SessionId, SocketId};
 use crate::stats::Stats;
 
@@ -38,6 +40,9 @@ pub(super) struct Writer {
     pub(super) metrics: Arc<Metrics>,
     pub(super) feed: mpsc::Sender<Batch>,
     pub(super) limits: Limits,
+    pub(super) rules: Arc<Rules>,
+    /// Wakes who takes what was raised.
+    pub(super) raised: Arc<Notify>,
     pub(super) clock: Clock,
     /// Sockets that have closed, which could not be written yet.
     pub(super) unwritten: Vec<(Change, Now)>,
@@ -150,12 +155,19 @@ impl Writer {
             _ => draft.decide(change, now),
         };
         let outcomes: Vec<Result<Outcome>> = changes.map(decide).collect();
+        let mut raised = draft.take_raised();
         let events = Arc::new(draft.into_events());
-        if !events.is_empty() {
+        raised.extend(alerts::arise(&events, &self.rules.now(), &self.backend.names().now()));
+        let is_alert = !raised.is_empty();
+        turn.raise(raised);
+        if is_alert || !events.is_empty() {
             let begun = Instant::now();
             turn.commit(events.clone()).await?;
             if events.iter().any(|event| event.kind.is_logged()) {
                 self.metrics.committed(events.len(), begun.elapsed());
+            }
+            if is_alert {
+                self.raised.notify_one();
             }
         }
         Ok(Decided { events, outcomes })

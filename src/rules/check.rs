@@ -22,8 +22,6 @@ const TARGETS_MAX: usize = 50;
 const EXPECT_MAX: usize = 500;
 /// Longest name, in characters.
 const NAME_MAX: usize = 64;
-/// How long alerts of one kind are gathered where the file does not say.
-const GROUP: Duration = Duration::from_secs(10);
 /// Longest time that an alert may be held back.
 const HELD_MAX: Duration = Duration::from_secs(24 * 3_600);
 
@@ -262,7 +260,7 @@ fn occasion(shape: &Spanned<OnShape>) -> Checked<On> {
         return refuse(shape, format!("{:?} is no occasion; these are: {words}", table.occasion));
     };
     let held = |time: Option<Time>, usual: Duration| time.map_or(usual, |time| time.0);
-    let (delay, group) = (held(table.delay, Duration::ZERO), held(table.group, GROUP));
+    let (delay, group) = (held(table.delay, Duration::ZERO), held(table.group, On::GROUP));
     if delay > HELD_MAX || group > HELD_MAX {
         return refuse(shape, "delay and group are at most 24h");
     }

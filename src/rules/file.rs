@@ -124,6 +124,11 @@ pub struct On {
     pub recovered: bool,
 }
 
+impl On {
+    /// How long alerts of one kind are gathered where the file does not say.
+    pub const GROUP: Duration = Duration::from_secs(10);
+}
+
 /// A target of alerts.
 #[derive(Clone, Debug)]
 pub struct Notify {

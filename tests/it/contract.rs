@@ -15,7 +15,12 @@ use sessionwatch::scope::Scope;
 use sessionwatch::session::{Kill, Pulse, Session, SessionId, SocketId, Status, Visibility};
 use sessionwatch::stats::Minute;
 
-fn session(id: &str) -> Session {
+use crate::contract_alerts::{
+    a_book_comes_back_as_it_was_settled, alerts_are_read_by_app_and_target_and_forgotten_when_they_are_done,
+    rows_that_another_server_has_taken_settle_nothing, what_is_raised_is_stored_with_its_events_and_taken_once,
+};
+
+pub fn session(id: &str) -> Session {
     Session {
         id: SessionId::parse(id).expect("an id"),
         app: "risk".into(),
@@ -39,7 +44,7 @@ fn session(id: &str) -> Session {
     }
 }
 
-fn event(seq: u64, kind: Kind, session: Session) -> Event {
+pub fn event(seq: u64, kind: Kind, session: Session) -> Event {
     Event {
         seq,
         at: Timestamp(seq as i64 * 1_000),
@@ -307,6 +312,10 @@ macro_rules! contract {
 }
 
 contract!(
+    what_is_raised_is_stored_with_its_events_and_taken_once,
+    rows_that_another_server_has_taken_settle_nothing,
+    a_book_comes_back_as_it_was_settled,
+    alerts_are_read_by_app_and_target_and_forgotten_when_they_are_done,
     a_query_with_a_nul_finds_nothing,
     an_empty_store_is_at_zero,
     a_session_comes_back_as_it_was_but_for_its_socket,

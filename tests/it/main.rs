@@ -13,8 +13,10 @@
 mod postgres;
 mod support;
 
+mod alerts_book;
 mod cli;
 mod contract;
+mod contract_alerts;
 mod documents;
 mod import;
 mod cluster;

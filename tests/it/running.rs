@@ -9,8 +9,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use sessionwatch::alerts::Raised;
 use sessionwatch::backend::memory::Memory;
-use sessionwatch::backend::{Backend, Keep, Stored, Turn};
+use sessionwatch::backend::{Backend, Keep, Outbox, Stored, Turn};
 use sessionwatch::change::Event;
 use sessionwatch::clock::Timestamp;
 use sessionwatch::config::Config;
@@ -90,6 +91,7 @@ impl Turn for BrokenTurn<'_> {
     fn missed(&mut self) -> Vec<Event> {
         Vec::new()
     }
+    fn raise(&mut self, _: Vec<Raised>) {}
     fn commit<'a>(self: Box<Self>, _: Arc<Vec<Event>>) -> BoxFuture<'a, Result<()>>
     where
         Self: 'a,
@@ -102,6 +104,9 @@ impl Turn for BrokenTurn<'_> {
 }
 
 impl Backend for Broken {
+    fn outbox(&self) -> &dyn Outbox {
+        self.0.outbox()
+    }
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
         self.0.load(now)
     }

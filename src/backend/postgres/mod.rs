@@ -2,6 +2,7 @@
 //! sessions in memory and follows one log, the table `feed`; a server that writes takes the
 //! lock on the log's head, so that all decide on the same state in one order.
 
+mod alerts;
 mod body;
 mod connect;
 mod follow;
@@ -25,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 
-use super::{Backend, Keep, Stored, Turn};
+use super::{Backend, Keep, Outbox, Stored, Turn};
 use crate::change::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -178,6 +179,10 @@ impl Shared {
 }
 
 impl Backend for Postgres {
+    fn outbox(&self) -> &dyn Outbox {
+        self
+    }
+
     fn node(&self) -> Node {
         self.shared.node
     }

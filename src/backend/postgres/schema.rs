@@ -4,7 +4,8 @@
 use tokio_postgres::Client;
 
 /// The steps. One that has been released is never edited; a later one adds to it.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE head (one boolean PRIMARY KEY DEFAULT true CHECK (one), cluster text NOT NULL, seq bigint NOT NULL,
         keeper text, term bigint NOT NULL DEFAULT 0, keeper_until timestamptz NOT NULL) WITH (fillfactor = 10);
     INSERT INTO head (cluster, seq, keeper_until) VALUES (gen_random_uuid()::text, 0, '-infinity');
@@ -43,7 +44,16 @@ const STEPS: [&str; 1] = ["
     CREATE INDEX cookies_of_token ON cookies (token, expires);
     CREATE TABLE token_readers (node int PRIMARY KEY REFERENCES nodes ON DELETE CASCADE, url text NOT NULL,
         version bigint NOT NULL);
-"];
+",
+    // 2: alerts
+    "
+    CREATE TABLE raised (number bigserial PRIMARY KEY, body text NOT NULL);
+    CREATE TABLE alert_notes (key text COLLATE \"C\" PRIMARY KEY, value text NOT NULL);
+    CREATE TABLE alerts (id text COLLATE \"C\" PRIMARY KEY, created bigint NOT NULL, target text COLLATE \"C\" NOT NULL,
+        app_name text COLLATE \"C\", waiting boolean NOT NULL, body text NOT NULL);
+    CREATE INDEX alerts_waiting ON alerts (id) WHERE waiting;
+",
+];
 
 /// Any number that no other program takes for its own lock on the same database.
 const LOCK: i64 = 0x5e55_1009;

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, Statement};
 
 use super::connect::explain;
-use super::{Shared, body, lost};
+use super::{Shared, alerts, body, lost};
+use crate::alerts::Raised;
 use crate::backend::{Turn, last_versions, restored, stored};
 use crate::change::{Event, Kind};
 use crate::error::{Error, Result};
@@ -54,6 +55,7 @@ const WRITE: &str = "
         ON CONFLICT (session_id) DO UPDATE SET at = excluded.at, kill_id = excluded.kill_id, by = excluded.by,
             reason = excluded.reason, token = excluded.token),
     told AS (INSERT INTO feed (first_seq, last_seq, commit_id, body) VALUES ($22, $23, $24, $25)),
+    raised AS (INSERT INTO raised (body) SELECT * FROM unnest($26::text[])),
     moved AS (UPDATE head SET seq = $23)
     SELECT pg_notify('sessionwatch', $23::bigint::text)";
 
@@ -64,6 +66,12 @@ impl Link {
         let (lock, missed, write) = (prepare(LOCK).await?, prepare(MISSED).await?, prepare(WRITE).await?);
         Ok(Self { client, lock, missed, write })
     }
+
+    /// Commits rows for the book of alerts without an event.
+    async fn raise_alone(&self, bodies: &[String]) -> std::result::Result<(), tokio_postgres::Error> {
+        self.client.execute("INSERT INTO raised (body) SELECT * FROM unnest($1::text[])", &[&bodies]).await?;
+        self.client.batch_execute("COMMIT").await
+    }
 }
 
 /// The turn, while the head's row is locked.
@@ -73,6 +81,7 @@ pub(super) struct PostgresTurn {
     link: Option<OwnedMutexGuard<Option<Link>>>,
     pub(super) missed: Vec<Event>,
     is_keeper: bool,
+    raised: Vec<Raised>,
 }
 
 /// Takes the turn of a server that has applied everything up to `position`.
@@ -112,6 +121,7 @@ pub(super) async fn begin(shared: Arc<Shared>, position: u64) -> Result<Postgres
         is_keeper: head.get::<_, Option<String>>(2).as_deref() == Some(&*shared.boot),
         link: Some(guard),
         missed: Vec::new(),
+        raised: Vec::new(),
         shared,
     };
     let (seq, cluster): (i64, String) = (head.get(0), head.get(1));
@@ -170,6 +180,10 @@ impl Turn for PostgresTurn {
         self.is_keeper
     }
 
+    fn raise(&mut self, raised: Vec<Raised>) {
+        self.raised.extend(raised);
+    }
+
     fn commit<'a>(mut self: Box<Self>, events: Arc<Vec<Event>>) -> BoxFuture<'a, Result<()>>
     where
         Self: 'a,
@@ -177,8 +191,22 @@ impl Turn for PostgresTurn {
         async move {
             let Some(mut guard) = self.link.take() else { return Err(away("the turn is over")) };
             let Some(link) = guard.as_ref() else { return Err(away("the turn is over")) };
+            if events.is_empty() {
+                let done = timeout(FLIGHT_WITHIN, link.raise_alone(&alerts::bodies(&self.raised))).await;
+                return match done {
+                    Ok(Ok(())) => Ok(()),
+                    failed => {
+                        // It may have taken effect; a row that is raised twice is told once.
+                        *guard = None;
+                        Err(away(&failed.map_or("no answer in time".to_owned(), |done| {
+                            done.map_or_else(|error| explain(&error), |()| String::new())
+                        })))
+                    }
+                };
+            }
             let commit_id = uuid::Uuid::new_v4().to_string();
-            let rows = Rows::of(&events, &commit_id).map_err(|error| Error::Storage(error.to_string()))?;
+            let rows =
+                Rows::of(&events, &self.raised, &commit_id).map_err(|error| Error::Storage(error.to_string()))?;
             let flight = async {
                 let parameters = rows.parameters();
                 let (written, ended) =
@@ -272,15 +300,17 @@ struct Rows {
     last: i64,
     commit_id: String,
     feed: Vec<u8>,
+    raised: Vec<String>,
 }
 
 impl Rows {
-    fn of(events: &[Event], commit_id: &str) -> serde_json::Result<Self> {
+    fn of(events: &[Event], raised: &[Raised], commit_id: &str) -> serde_json::Result<Self> {
         let mut rows = Self {
             first: stored(events.first().map_or(0, |event| event.seq)),
             last: stored(events.last().map_or(0, |event| event.seq)),
             commit_id: commit_id.to_owned(),
             feed: body::events_to_bytes(events)?,
+            raised: alerts::bodies(raised),
             ..Self::default()
         };
         let mut buried: HashMap<&SessionId, &Event> = HashMap::new();
@@ -328,7 +358,7 @@ impl Rows {
         self.details.push(entry.details.stored());
     }
 
-    fn parameters(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 25] {
+    fn parameters(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 26] {
         [
             &self.session_ids,
             &self.versions,
@@ -355,6 +385,7 @@ impl Rows {
             &self.last,
             &self.commit_id,
             &self.feed,
+            &self.raised,
         ]
     }
 }

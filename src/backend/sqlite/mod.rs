@@ -6,6 +6,7 @@
 //! lock on a file beside the database prevents a second server; the kernel releases it when
 //! the process ends, also after a crash.
 
+mod alerts;
 mod checkpoints;
 mod files;
 mod forget;
@@ -25,7 +26,8 @@ use futures_util::future::{BoxFuture, ready};
 use rusqlite::OpenFlags;
 use tokio_rusqlite::Connection;
 
-use super::{Backend, Keep, Stored, Turn};
+use super::{AlertQuery, Backend, Keep, Outbox, Stored, Turn};
+use crate::alerts::{Alert, Kept, Raised, Settled};
 use crate::change::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -149,25 +151,70 @@ fn storage(error: &tokio_rusqlite::Error) -> Error {
 }
 
 /// A turn of the one server that may use the file.
-struct SqliteTurn<'s>(&'s Sqlite);
+struct SqliteTurn<'s> {
+    store: &'s Sqlite,
+    raised: Vec<Raised>,
+}
 
 impl Turn for SqliteTurn<'_> {
     fn missed(&mut self) -> Vec<Event> {
         Vec::new()
     }
 
+    fn raise(&mut self, raised: Vec<Raised>) {
+        self.raised.extend(raised);
+    }
+
     fn commit<'a>(self: Box<Self>, events: Arc<Vec<Event>>) -> BoxFuture<'a, Result<()>>
     where
         Self: 'a,
     {
-        if !events.iter().any(|event| event.kind.is_logged()) {
+        if self.raised.is_empty() && !events.iter().any(|event| event.kind.is_logged()) {
             return ready(Ok(())).boxed();
         }
-        async move { self.0.write(move |connection| write::commit(connection, &events)).await }.boxed()
+        let Self { store, raised } = *self;
+        async move { store.write(move |connection| write::commit(connection, &events, &raised)).await }.boxed()
+    }
+}
+
+impl Sqlite {
+    /// Reads on the connection of the log.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.log.call(read).await.map_err(|error| storage(&error))
+    }
+}
+
+impl Outbox for Sqlite {
+    fn raised(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(i64, Raised)>>> {
+        self.read(move |connection| alerts::raised(connection, limit)).boxed()
+    }
+
+    fn kept(&self) -> BoxFuture<'_, Result<Kept>> {
+        self.read(|connection| alerts::kept(connection)).boxed()
+    }
+
+    fn settle(&self, settled: Settled) -> BoxFuture<'_, Result<()>> {
+        // Only this server uses the file, so nobody else has taken a row.
+        self.write(move |connection| alerts::settle(connection, &settled)).boxed()
+    }
+
+    fn alerts(&self, query: AlertQuery) -> BoxFuture<'_, Result<Vec<Alert>>> {
+        self.read(move |connection| alerts::alerts(connection, &query)).boxed()
+    }
+
+    fn forget_alerts(&self, before: Timestamp, most: usize) -> BoxFuture<'_, Result<()>> {
+        self.write(move |connection| alerts::forget(connection, before, most)).boxed()
     }
 }
 
 impl Backend for Sqlite {
+    fn outbox(&self) -> &dyn Outbox {
+        self
+    }
+
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
         self.write(move |connection| read::load(connection, now)).boxed()
     }
@@ -181,7 +228,7 @@ impl Backend for Sqlite {
     }
 
     fn begin(&self, _position: u64) -> BoxFuture<'_, Result<Box<dyn Turn + '_>>> {
-        let turn: Box<dyn Turn + '_> = Box::new(SqliteTurn(self));
+        let turn: Box<dyn Turn + '_> = Box::new(SqliteTurn { store: self, raised: Vec::new() });
         ready(Ok(turn)).boxed()
     }
 

@@ -71,6 +71,20 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE INDEX events_of_app ON events (app_name, kind);
     ",
+    // 4: alerts
+    "
+    CREATE TABLE raised (number INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL) STRICT;
+    CREATE TABLE alert_notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE alerts (
+        id TEXT PRIMARY KEY,
+        created INTEGER NOT NULL,
+        target TEXT NOT NULL,
+        app_name TEXT,
+        waiting INTEGER NOT NULL,
+        body TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX alerts_waiting ON alerts (id) WHERE waiting;
+    ",
 ];
 
 /// Refuses the database of the system that sessionwatch replaces, before anything in it is

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Transaction, params, params_from_iter};
 
 use super::values::kill_to_json;
+use crate::alerts::Raised;
 use crate::backend::{last_versions, stored};
 use crate::change::{Event, Kind, Tombstone};
 use crate::clock::Timestamp;
@@ -12,9 +13,10 @@ use crate::session::{Session, SessionId, Visibility};
 use crate::stats::Minute;
 
 /// Writes a batch of events in one transaction: a log line for each, and each session's last
-/// version.
-pub(super) fn commit(connection: &mut Connection, events: &[Event]) -> rusqlite::Result<()> {
+/// version; and the rows that they raise.
+pub(super) fn commit(connection: &mut Connection, events: &[Event], raised: &[Raised]) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
+    super::alerts::raise(&transaction, raised)?;
     let logged = || events.iter().filter(|event| event.kind.is_logged());
     {
         let mut line = transaction.prepare_cached(
