@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod timing;
 pub mod error;
+pub mod marks;
 pub mod session;
 pub mod fields;
 pub mod filter;

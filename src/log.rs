@@ -56,6 +56,8 @@ pub struct Details {
     pub text: Option<String>,
     /// The message's level: `info` or `warning`.
     pub level: Option<String>,
+    /// When the rule that warned will end the session.
+    pub ends_at: Option<String>,
     /// When the session registered.
     pub start_time: Option<String>,
     /// How long the session was live.
@@ -76,12 +78,13 @@ impl Details {
             Kind::KillRequested | Kind::KillDelivered | Kind::KillAcknowledged => {
                 details.kill_id = session.kill.as_ref().map(|kill| kill.kill_id.to_string());
             }
-            Kind::MessageSent | Kind::MessageDelivered => {
+            Kind::MessageSent | Kind::MessageDelivered | Kind::Warned => {
                 if let Some(message) = &event.message {
                     details.message_id = Some(message.message_id.to_string());
-                    if event.kind == Kind::MessageSent {
+                    if event.kind != Kind::MessageDelivered {
                         details.text = Some(message.text.to_string());
                         details.level = Some(message.level.to_owned());
+                        details.ends_at = message.warning.as_ref().map(|(_, at)| at.to_string());
                     }
                 }
             }
@@ -90,7 +93,7 @@ impl Details {
                 details.start_time = Some(session.started_at.to_string());
                 details.duration_seconds = Some(session.duration_seconds(event.at));
             }
-            Kind::Stale | Kind::LoggedIn | Kind::Connection => {}
+            Kind::Stale | Kind::Stayed | Kind::LoggedIn | Kind::Connection => {}
         }
         details
     }
@@ -98,8 +101,18 @@ impl Details {
     /// The JSON that the store keeps: only the fields that are set; `None` when none is.
     #[must_use]
     pub fn stored(&self) -> Option<String> {
-        let Self { status, current_task, visibility, kill_id, message_id, text, level, start_time, duration_seconds } =
-            self;
+        let Self {
+            status,
+            current_task,
+            visibility,
+            kill_id,
+            message_id,
+            text,
+            level,
+            ends_at,
+            start_time,
+            duration_seconds,
+        } = self;
         let texts = [
             ("status", status),
             ("current_task", current_task),
@@ -108,6 +121,7 @@ impl Details {
             ("message_id", message_id),
             ("text", text),
             ("level", level),
+            ("ends_at", ends_at),
             ("start_time", start_time),
         ];
         let mut fields = serde_json::Map::new();

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
 use crate::clock::{Mono, Now, Timestamp, millis};
+use crate::marks::Mark;
 
 /// Ids that are made within this time share their first six characters.
 const SLOT_MILLIS: u64 = 32;
@@ -284,6 +285,8 @@ pub struct Session {
     pub registered_by: Option<Arc<str>>,
     /// Whether it is stale, as of the last `stale` or `recovered` event.
     pub stale: bool,
+    /// What rules have noted on it; `None` where nothing is.
+    pub marks: Option<Arc<[Mark]>>,
     /// Its open client socket; the newest one where it opened several.
     pub socket: Option<SocketId>,
 }
@@ -360,6 +363,18 @@ impl Session {
     #[must_use]
     pub fn owned_by(&self, digest: &Digest) -> bool {
         self.token.is_some_and(|token| token.ct_eq(digest).into())
+    }
+
+    /// What rules have noted on it.
+    #[must_use]
+    pub fn marks(&self) -> &[Mark] {
+        self.marks.as_deref().unwrap_or_default()
+    }
+
+    /// What this rule has noted on it.
+    #[must_use]
+    pub fn mark(&self, rule: &str) -> Option<&Mark> {
+        self.marks().iter().find(|mark| *mark.rule == *rule)
     }
 
     /// Whether a live client socket is open.

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::clock::{Now, Timestamp};
+use crate::marks::{self, Due};
 use crate::nodes::{Known, name_of};
 use crate::session::{Kill, Session, Visibility};
 
@@ -46,6 +47,9 @@ pub struct SessionJson<'a> {
     meta: &'a RawValue,
     #[schema(value_type = Option<Kill>)]
     kill: Option<&'a Kill>,
+    /// What rules are about to do with it; absent in lists and frames where there is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<Vec<Due>>,
 }
 
 impl<'a> SessionJson<'a> {
@@ -75,7 +79,15 @@ impl<'a> SessionJson<'a> {
             remote_addr: session.remote_addr.as_deref(),
             meta: serde_json::from_str(meta).unwrap_or(RawValue::NULL),
             kill: session.kill.as_deref(),
+            due: session.marks.as_deref().map(marks::due).filter(|due| !due.is_empty()),
         }
+    }
+
+    /// With `due` even where nothing is.
+    #[must_use]
+    pub fn with_due(mut self) -> Self {
+        self.due.get_or_insert_default();
+        self
     }
 }
 
@@ -143,7 +155,9 @@ pub fn weight(session: &Session) -> usize {
         + [&session.user, &session.task, &session.client, &session.remote_addr].map(length).iter().sum::<usize>()
         + kill.map_or(0, |kill| length(&kill.reason) + kill.requested_by.len());
     // `meta` is kept in the form in which it is sent.
-    FIELDS + 2 * texts + length(&session.meta)
+    // A rule's name has up to 64 characters of up to 4 bytes, and the rest of `due` is short.
+    let due = session.marks().len() * (2 * 4 * 64 + 80);
+    FIELDS + 2 * texts + length(&session.meta) + due
 }
 
 impl RemovedJson {

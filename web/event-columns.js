@@ -14,6 +14,8 @@ export const KINDS = {
   kill_delivered: 'kill delivered',
   kill_acknowledged: 'kill acknowledged',
   removed: 'removed',
+  warned: 'rule began',
+  stayed: 'called off',
   logged_in: 'logged in',
 };
 
@@ -31,6 +33,8 @@ export function detail(event) {
         .join(' · ');
     case 'message_sent':
       return `${event.level === 'warning' ? 'warning: ' : ''}${event.text ?? ''}`;
+    case 'warned':
+      return event.text ?? event.reason ?? '';
     case 'removed':
       return [event.cause, event.reason].filter(Boolean).join(': ');
     default:

@@ -34,6 +34,10 @@ pub enum Kind {
     KillAcknowledged,
     /// It is no longer live.
     Removed,
+    /// A rule began: it has warned the user, or told its targets.
+    Warned,
+    /// What a rule was about to do was called off.
+    Stayed,
     /// Somebody logged in; it is about no session.
     LoggedIn,
     /// A socket opened or closed: dashboards show it, the log does not have it.
@@ -42,7 +46,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds that the log has.
-    pub const LOGGED: [Self; 11] = [
+    pub const LOGGED: [Self; 13] = [
         Self::Registered,
         Self::StatusChanged,
         Self::MessageSent,
@@ -53,6 +57,8 @@ impl Kind {
         Self::KillDelivered,
         Self::KillAcknowledged,
         Self::Removed,
+        Self::Warned,
+        Self::Stayed,
         Self::LoggedIn,
     ];
 
@@ -70,6 +76,8 @@ impl Kind {
             Self::KillDelivered => "kill_delivered",
             Self::KillAcknowledged => "kill_acknowledged",
             Self::Removed => "removed",
+            Self::Warned => "warned",
+            Self::Stayed => "stayed",
             Self::LoggedIn => "logged_in",
             Self::Connection => "connection",
         }
@@ -182,4 +190,6 @@ pub struct Message {
     pub level: &'static str,
     /// The sender.
     pub by: Option<Arc<str>>,
+    /// For the warning of a rule: its name, and when it will end the session.
+    pub warning: Option<(Arc<str>, Timestamp)>,
 }

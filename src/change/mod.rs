@@ -4,59 +4,21 @@
 
 mod actor;
 mod event;
+mod judging;
 mod report;
+mod target;
 mod tombstone;
 
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::filter::Filter;
-use crate::nodes::{Known, Named};
-use crate::session::{Session, SessionId, SocketId};
+use crate::session::{SessionId, SocketId};
 pub use actor::{Actor, Authority, Proof};
 pub use event::{Cause, Event, Kind, Message};
+pub use judging::Judging;
 pub use report::{Registration, Report};
+pub use target::{Matching, Target};
 pub use tombstone::Tombstone;
-
-/// The sessions that a kill request or a message is for.
-#[derive(Clone, Debug)]
-pub enum Target {
-    /// One session.
-    Session(SessionId),
-    /// Every live session of an app.
-    App(Arc<str>),
-    /// Every live session that a filter matches when the change is decided.
-    Filter(Matching),
-}
-
-impl Target {
-    /// Whether a session is one of them at `now`.
-    #[must_use]
-    pub fn includes(&self, session: &Session, now: Timestamp) -> bool {
-        match self {
-            Self::Session(id) => session.id == *id,
-            Self::App(app) => session.app == *app,
-            Self::Filter(matching) => matching.holds(session, now),
-        }
-    }
-}
-
-/// A filter, and the names of the servers for its `node:`.
-#[derive(Clone, Debug)]
-pub struct Matching {
-    /// The filter.
-    pub filter: Arc<Filter>,
-    /// The names of the servers.
-    pub known: Arc<Known>,
-}
-
-impl Matching {
-    /// Whether the filter matches a session at `now`.
-    #[must_use]
-    pub fn holds(&self, session: &Session, now: Timestamp) -> bool {
-        self.filter.matches(&Named { session, known: &self.known }, now.0)
-    }
-}
 
 /// A change that the writer is asked for.
 #[derive(Clone, Debug)]
@@ -114,6 +76,17 @@ pub enum Change {
         message: Arc<Message>,
         /// Who asks for it.
         actor: Actor,
+    },
+    /// Let a rule act on a session, if it still has reason to.
+    Judge(SessionId, Arc<Judging>),
+    /// Call off what rules are about to do with a session.
+    Stay {
+        /// The session.
+        id: SessionId,
+        /// Who asks for it.
+        actor: Actor,
+        /// What allows it.
+        authority: Authority,
     },
     /// Somebody has logged in; the log keeps it.
     LoggedIn(Actor),

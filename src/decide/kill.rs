@@ -40,7 +40,7 @@ impl Draft<'_> {
         }
     }
 
-    fn request_kill(
+    pub(super) fn request_kill(
         &mut self,
         session: &Arc<Session>,
         kill_id: Arc<str>,

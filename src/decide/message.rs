@@ -20,15 +20,15 @@ impl Draft<'_> {
         };
         let ids = recipients.iter().map(|session| session.id.clone()).collect();
         for session in recipients {
-            self.note(Kind::MessageSent, session, actor.clone(), message, now);
+            self.note_message(Kind::MessageSent, session, actor.clone(), message, now);
         }
         Ok(Outcome::Recipients(ids))
     }
 
     /// Records that a client has shown a message.
     pub(super) fn message_delivered(&mut self, session: Arc<Session>, message_id: &Arc<str>, now: Now) -> Outcome {
-        let shown = Message { message_id: message_id.clone(), text: "".into(), level: "info", by: None };
-        self.note(Kind::MessageDelivered, session, Actor::default(), &Arc::new(shown), now);
+        let shown = Message { message_id: message_id.clone(), text: "".into(), level: "info", by: None, warning: None };
+        self.note_message(Kind::MessageDelivered, session, Actor::default(), &Arc::new(shown), now);
         Outcome::Done
     }
 
@@ -38,7 +38,7 @@ impl Draft<'_> {
         Outcome::Done
     }
 
-    fn note(&mut self, kind: Kind, session: Arc<Session>, actor: Actor, message: &Arc<Message>, now: Now) {
+    fn note_message(&mut self, kind: Kind, session: Arc<Session>, actor: Actor, message: &Arc<Message>, now: Now) {
         let session = Arc::unwrap_or_clone(session);
         self.push(kind, session, actor, now).message = Some(message.clone());
     }
@@ -64,6 +64,7 @@ fn no_session(now: Now) -> Session {
         kill: None,
         token: None,
         stale: false,
+        marks: None,
         socket: None,
         registered_by: None,
     }

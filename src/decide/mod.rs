@@ -2,17 +2,20 @@
 //! clock. The one writer decides one change after another, so no two changes can race.
 
 mod draft;
+mod judge;
 mod kill;
 mod message;
 mod outcome;
 mod register;
 mod report;
+mod rule;
 mod silence;
 
 use crate::change::{Change, Kind};
 use crate::clock::Now;
 use crate::error::Result;
 pub use draft::{Draft, Limits};
+pub use judge::{Judgement, judge};
 pub use outcome::Outcome;
 
 impl Draft<'_> {
@@ -42,6 +45,8 @@ impl Draft<'_> {
                 Ok(Outcome::Done)
             }
             Change::RemoveSilent { before, actor } => Ok(self.remove_silent(*before, actor, now)),
+            Change::Judge(id, rule) => Ok(self.judge(id, rule, now)),
+            Change::Stay { id, actor, authority } => self.stay(id, actor, authority, now),
             Change::LoggedIn(actor) => Ok(self.logged_in(actor, now)),
             Change::Probe => Ok(Outcome::Done),
             Change::GoStale(id) => Ok(self.go_stale(id, now)),

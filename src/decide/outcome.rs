@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::judge::Judgement;
 use crate::session::{Kill, Session, SessionId};
 
 /// The result of a change, for the caller who asked for it.
@@ -24,6 +25,10 @@ pub enum Outcome {
     Asked(Vec<SessionId>),
     /// How many sessions were removed.
     Count(usize),
+    /// What a rule did.
+    Judged(Judgement),
+    /// The rules whose action was called off.
+    Stayed(Vec<Arc<str>>),
     /// The sessions that the message is sent to.
     Recipients(Vec<SessionId>),
 }

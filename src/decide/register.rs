@@ -45,6 +45,7 @@ impl Draft<'_> {
             token: Some(asked.fresh_token),
             registered_by: asked.registered_by.clone(),
             stale: false,
+            marks: None,
             socket: asked.socket,
         };
         let event =

@@ -184,7 +184,12 @@ impl Caller {
     /// # Errors
     /// The name is too long or not a text that can be shown.
     pub fn actor_named(&self, by: Option<&str>) -> Result<Actor> {
-        Ok(self.actor_with(fields::optional("by", by, fields::NAME_MAX)?))
+        let by = fields::optional("by", by, fields::NAME_MAX)?;
+        if by.as_deref().is_some_and(|by| by.starts_with("rule ")) {
+            // The log tells what rules did by this name.
+            return Err(Error::Invalid("by must not begin with \"rule \"; that is how rules are named".to_owned()));
+        }
+        Ok(self.actor_with(by))
     }
 
     fn actor_with(&self, by: Option<Arc<str>>) -> Actor {

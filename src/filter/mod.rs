@@ -83,6 +83,13 @@ pub struct Filter {
     words: &'static [Field],
 }
 
+/// Filters of the same text and of the same kind of row are equal.
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.words == other.words
+    }
+}
+
 /// One term.
 #[derive(Clone, Debug)]
 struct Test {
@@ -145,6 +152,12 @@ impl Filter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tests.is_empty()
+    }
+
+    /// Whether it compares the age of this moment.
+    #[must_use]
+    pub fn looks_at(&self, moment: Moment) -> bool {
+        self.tests.iter().any(|test| matches!(&test.what, What::Since(of, _) if *of == moment))
     }
 
     /// Whether it matches a row at `now`.

@@ -60,6 +60,7 @@ async fn send(app: &Shared, caller: &Caller, target: Target, body: &MessageBody)
         text: fields::text("text", &body.text, fields::REASON_MAX)?,
         level,
         by: actor.by.clone(),
+        warning: None,
     };
     let sent = app.monitor.send(target, message, actor).await?;
     let delivered = |(id, delivered_at): (SessionId, _)| Delivered { session_id: id.to_string(), delivered_at };

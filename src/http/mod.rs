@@ -15,5 +15,6 @@ pub(crate) mod nodes;
 pub(crate) mod pages;
 pub(crate) mod ping;
 mod refusals;
+pub(crate) mod rules;
 pub(crate) mod sessions;
 pub(crate) mod sse;

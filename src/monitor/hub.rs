@@ -161,7 +161,7 @@ impl Hub {
         let session = &event.session;
         let push = match (event.kind, &session.kill, &event.message) {
             (Kind::KillRequested, Some(kill), _) => Push::Kill(session.id.clone(), kill.clone()),
-            (Kind::MessageSent, _, Some(message)) => Push::Message(session.id.clone(), message.clone()),
+            (Kind::MessageSent | Kind::Warned, _, Some(message)) => Push::Message(session.id.clone(), message.clone()),
             (Kind::Removed, _, _) => Push::Removed(session.id.clone(), event.cause.unwrap_or(Cause::Ended)),
             (Kind::MessageDelivered, _, Some(message)) => {
                 let message_id = message.message_id.clone();

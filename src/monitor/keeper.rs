@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Monitor, ended};
+use super::{Monitor, ended, judge};
 use crate::backend::Keep;
 use crate::change::Change;
 use crate::clock::{Now, Timestamp};
@@ -69,11 +69,22 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
             monitor.write_minutes().await;
         }
     };
+    let rules = {
+        let monitor = monitor.clone();
+        async move {
+            let mut ticks = interval(judge::EVERY);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            while monitor.next(&mut ticks).await {
+                monitor.judge().await;
+            }
+        }
+    };
     let supervisor = monitor.supervisor();
     vec![
         supervisor.spawn("the keeper of the deadlines", deadlines),
         supervisor.spawn("the keeper of the heartbeats", beats),
         supervisor.spawn("the keeper of the counts", minutes),
+        supervisor.spawn("the judge of the rules", rules),
     ]
 }
 

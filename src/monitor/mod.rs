@@ -4,6 +4,7 @@
 
 mod ending;
 mod hub;
+mod judge;
 mod keeper;
 mod probe;
 mod queue;
@@ -12,6 +13,7 @@ mod reports;
 mod sockets;
 mod subscription;
 mod supervisor;
+mod tally;
 mod verbs;
 mod writer;
 
@@ -27,6 +29,7 @@ pub use hub::Push;
 pub use reads::{Day, Snapshot};
 pub use sockets::ClientSocket;
 pub use subscription::{Frames, Joined, Subscription};
+pub use tally::Done;
 pub use verbs::{Registered, Sent};
 
 use crate::backend::{Backend, Outbox};
@@ -41,6 +44,7 @@ use crate::rules::Rules;
 use crate::stats::Stats;
 use crate::timing::Timing;
 use hub::Hub;
+use judge::Judge;
 use queue::{Job, Sender, queue};
 use reports::Reports;
 pub use supervisor::Supervisor;
@@ -57,6 +61,7 @@ pub struct Monitor {
     hub: Arc<Hub>,
     rules: Arc<Rules>,
     raised: Arc<Notify>,
+    judge: Arc<Judge>,
     stats: Arc<Stats>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -109,6 +114,7 @@ impl Monitor {
         let hub = Arc::new(Hub::new(backend.node()));
         let feed = Arc::new(Feed::new(clock.clone(), metrics.clone(), backend.names()));
         let (rules, raised) = (Arc::<Rules>::default(), Arc::<Notify>::default());
+        let judge = Arc::new(Judge::default());
         let (jobs, queued) = queue();
         let (to_feed, batches) = mpsc::channel(FEED_QUEUE);
         let writer = Writer {
@@ -118,6 +124,7 @@ impl Monitor {
             stats: stats.clone(),
             metrics: metrics.clone(),
             feed: to_feed,
+            judge: judge.clone(),
             limits,
             rules: rules.clone(),
             raised: raised.clone(),
@@ -131,6 +138,7 @@ impl Monitor {
             hub,
             rules,
             raised,
+            judge,
             stats,
             metrics,
             clock,

@@ -137,6 +137,12 @@ impl Monitor {
         })
     }
 
+    /// Whether this server does the work by the clock for all that share the store.
+    #[must_use]
+    pub fn is_keeper(&self) -> bool {
+        self.backend.is_keeper()
+    }
+
     /// The number of this server among those that share the store.
     #[must_use]
     pub fn node(&self) -> Node {

@@ -187,6 +187,17 @@ impl Monitor {
         }
     }
 
+    /// Calls off what rules are about to do with a session; returns these rules.
+    ///
+    /// # Errors
+    /// Unknown or killed id, not allowed, store.
+    pub async fn stay(&self, id: SessionId, actor: Actor, authority: Authority) -> Result<Vec<Arc<str>>> {
+        match self.ask(Change::Stay { id, actor, authority }).await? {
+            Outcome::Stayed(called_off) => Ok(called_off),
+            _ => Err(full()),
+        }
+    }
+
     /// Removes a session.
     ///
     /// # Errors

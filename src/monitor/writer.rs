@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::hub::Hub;
+use super::judge::Judge;
 use super::queue::{Job, Jobs};
 use crate::alerts;
 use crate::backend::Backend;
@@ -39,6 +40,7 @@ pub(super) struct Writer {
     pub(super) stats: Arc<Stats>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) feed: mpsc::Sender<Batch>,
+    pub(super) judge: Arc<Judge>,
     pub(super) limits: Limits,
     pub(super) rules: Arc<Rules>,
     /// Wakes who takes what was raised.
@@ -151,7 +153,7 @@ impl Writer {
         let is_keeper = turn.is_keeper();
         let decide = |(change, now): (&Change, Now)| match change {
             // Only the keeper knows what every server has heard.
-            Change::GoStale(_) | Change::Expire(_) if !is_keeper => Ok(Outcome::Done),
+            Change::GoStale(_) | Change::Expire(_) | Change::Judge(..) if !is_keeper => Ok(Outcome::Done),
             _ => draft.decide(change, now),
         };
         let outcomes: Vec<Result<Outcome>> = changes.map(decide).collect();
@@ -231,6 +233,7 @@ impl Writer {
         }
         let superseded = self.superseded(&events);
         self.registry.apply(&events, now);
+        self.judge.note(&events);
         self.stats.count(&events, self.registry.counts());
         let batch = Batch { events, view: self.registry.view(), applied_at: Instant::now() };
         let _ = self.feed.send(batch).await;

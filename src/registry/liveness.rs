@@ -64,11 +64,16 @@ impl Registry {
         moved
     }
 
+    /// The moment from which silence is counted at the earliest.
+    #[must_use]
+    pub fn floor(&self) -> Mono {
+        Mono(self.floor.load(Ordering::Relaxed))
+    }
+
     /// How long a session has been silent; at most the time since the last amnesty.
     #[must_use]
     pub fn silence(&self, pulse: &Pulse, now: Now) -> Duration {
-        let floor = Mono(self.floor.load(Ordering::Relaxed));
-        now.mono.since(pulse.mono().max(floor))
+        now.mono.since(pulse.mono().max(self.floor()))
     }
 
     /// Gives every session a full `stale_after` again, with one store: after a clock jump or a

@@ -7,7 +7,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::openapi;
 use crate::edge::Shared;
 use crate::edge::gate::Access;
-use crate::http::{events, health, kills, list, login, messages, nodes, pages, ping, sessions, sse};
+use crate::http::{events, health, kills, list, login, messages, nodes, pages, ping, rules, sessions, sse};
 use crate::ws;
 
 /// The path of a heartbeat, by far the most frequent request.
@@ -45,6 +45,7 @@ pub fn table() -> Vec<Route> {
         route(put.clone(), "/sessions/{id}", Register, sessions::put),
         route(delete.clone(), "/sessions/{id}", Own, sessions::delete),
         route(post.clone(), "/sessions/{id}/end", Own, sessions::end),
+        route(post.clone(), "/sessions/{id}/stay", Own, rules::stay),
         route(post.clone(), HEARTBEAT, Own, sessions::heartbeat),
         route(put, "/sessions/{id}/status", Own, sessions::status),
         route(get.clone(), "/sessions/{id}/events", Own, sse::events),
@@ -63,10 +64,12 @@ pub fn table() -> Vec<Route> {
         route(get.clone(), "/events", View, events::log),
         route(get.clone(), "/stats", View, events::stats),
         route(get.clone(), "/nodes", View, nodes::list),
+        route(get.clone(), "/rules", View, rules::list),
         route(get.clone(), "/ws", View, ws::dashboard::upgrade),
         route(post.clone(), "/sessions/{id}/kill", Admin, kills::one),
         route(post.clone(), "/apps/{app_name}/kill-all", Admin, kills::app),
         route(post.clone(), "/kill", Admin, kills::matching),
+        route(post.clone(), "/rules/{name}/release", Admin, rules::release),
         route(post.clone(), "/sessions/{id}/message", Admin, messages::one),
         route(post.clone(), "/apps/{app_name}/message", Admin, messages::app),
         route(delete, "/sessions/stale", Admin, kills::stale),

@@ -47,7 +47,7 @@ impl Limit {
 }
 
 /// One rule: for which sessions it holds, and what it does then.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Its name, the only one of this kind in the file.
     pub name: Arc<str>,

@@ -186,6 +186,12 @@ pub enum ServerFrame<'a> {
         level: &'a str,
         /// The sender.
         by: Option<&'a str>,
+        /// The rule that warns.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<&'a str>,
+        /// When the rule will end the session, unless the user stays.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ends_at: Option<Timestamp>,
     },
     /// A frame was refused.
     Error {
@@ -220,6 +226,8 @@ impl<'a> ServerFrame<'a> {
             text: &message.text,
             level: message.level,
             by: message.by.as_deref(),
+            rule: message.warning.as_ref().map(|(rule, _)| &**rule),
+            ends_at: message.warning.as_ref().map(|(_, ends_at)| *ends_at),
         }
     }
 

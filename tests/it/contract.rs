@@ -10,6 +10,7 @@ use sessionwatch::backend::{Backend, Keep, Stored};
 use sessionwatch::change::{Actor, Cause, Event, Kind};
 use sessionwatch::clock::{Mono, Timestamp};
 use sessionwatch::log::Query;
+use sessionwatch::marks::{Mark, Step};
 use sessionwatch::registry::Counts;
 use sessionwatch::scope::Scope;
 use sessionwatch::session::{Kill, Pulse, Session, SessionId, SocketId, Status, Visibility};
@@ -19,6 +20,12 @@ use crate::contract_alerts::{
     a_book_comes_back_as_it_was_settled, alerts_are_read_by_app_and_target_and_forgotten_when_they_are_done,
     rows_that_another_server_has_taken_settle_nothing, what_is_raised_is_stored_with_its_events_and_taken_once,
 };
+
+/// What rules have noted: one of each step.
+fn marks() -> Vec<Mark> {
+    let mark = |rule: &str, step| Mark { rule: rule.into(), at: Timestamp(1_600), step };
+    vec![mark("idle \"desks\"", Step::Due(Timestamp(9_000))), mark("long", Step::Noted), mark("old", Step::Spared)]
+}
 
 pub fn session(id: &str) -> Session {
     Session {
@@ -40,6 +47,7 @@ pub fn session(id: &str) -> Session {
         token: Some([7; 32]),
         registered_by: Some("ingest".into()),
         stale: false,
+        marks: Some(marks().into()),
         socket: Some(SocketId::new(0, 3)),
     }
 }

@@ -28,6 +28,7 @@ mod gate;
 mod lifetime;
 mod metrics;
 mod rest;
+mod rules;
 mod rules_file;
 mod running;
 mod sockets;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Actor, Cause, Event, Kind, Message};
 use crate::clock::{Mono, Timestamp};
 use crate::fields;
+use crate::marks;
 use crate::session::{Digest, Kill, Pulse, Session, SessionId, SocketId, Visibility};
 
 #[derive(Serialize, Deserialize)]
@@ -41,6 +42,8 @@ struct SessionBody {
     token: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     registered_by: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    marks: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     stale: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +71,9 @@ struct MessageBody {
     warning: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     by: Option<Arc<str>>,
+    /// The rule that warns, and when it will end the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due: Option<(Arc<str>, i64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,6 +135,7 @@ fn session_body(session: &Session) -> SessionBody {
         kill: session.kill.as_deref().map(kill_body),
         token: session.token,
         registered_by: session.registered_by.clone(),
+        marks: session.marks.as_deref().map(marks::to_json),
         stale: session.stale,
         socket: session.socket.map(SocketId::to_number),
     }
@@ -154,6 +161,7 @@ fn session(body: SessionBody) -> Option<Session> {
         kill: body.kill.map(|body| Arc::new(kill(body))),
         token: body.token,
         registered_by: body.registered_by,
+        marks: body.marks.as_deref().map(marks::from_json).filter(|marks| !marks.is_empty()),
         stale: body.stale,
         socket: body.socket.map(SocketId::of_number),
     })
@@ -198,6 +206,7 @@ fn event_body(event: &Event) -> EventBody {
             text: message.text.clone(),
             warning: message.level == "warning",
             by: message.by.clone(),
+            due: message.warning.as_ref().map(|(rule, at)| (rule.clone(), at.0)),
         }),
     }
 }
@@ -221,6 +230,7 @@ fn event(body: EventBody) -> Option<Event> {
                 text: body.text,
                 level: if body.warning { "warning" } else { "info" },
                 by: body.by,
+                warning: body.due.map(|(rule, at)| (rule, Timestamp(at))),
             })
         }),
     })

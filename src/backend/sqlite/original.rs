@@ -119,6 +119,7 @@ fn session(row: &Row<'_>, naive: NaiveTimes, now: Timestamp) -> Option<Session> 
         kill,
         token: None,
         registered_by: None,
+        marks: None,
         stale: false,
         socket: None,
     })

@@ -10,6 +10,7 @@ use crate::backend::{Stored, fresh_epoch, restored};
 use crate::change::Tombstone;
 use crate::clock::{Mono, Timestamp};
 use crate::fields;
+use crate::marks;
 use crate::registry::Counts;
 use crate::session::{Pulse, Session, SessionId, Visibility};
 use crate::stats::{Minute, Recount};
@@ -63,7 +64,7 @@ fn all<T>(
 
 /// The columns of a session, in the order in which [`Restore::session`] takes them.
 const COLUMNS: &str = "session_id, app_name, user_id, start_time, last_heartbeat, status, status_since, current_task,
-    task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill, registered_by";
+    task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill, registered_by, marks";
 
 /// Makes sessions from rows. Apps, clients and addresses are few and occur in many rows, so each
 /// text is kept once.
@@ -116,6 +117,7 @@ impl Restore {
             token: row.get_ref(14)?.as_blob_or_null()?.and_then(|token| token.try_into().ok()),
             kill: text(15)?.and_then(kill_from_json).map(Arc::new),
             registered_by: self.known(text(16)?),
+            marks: text(17)?.map(marks::from_json).filter(|marks| !marks.is_empty()),
             stale: false,
             socket: None,
         }))

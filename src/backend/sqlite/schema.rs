@@ -85,6 +85,10 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX alerts_waiting ON alerts (id) WHERE waiting;
     ",
+    // 5: what rules have noted on a session
+    "
+    ALTER TABLE sessions ADD COLUMN marks TEXT;
+    ",
 ];
 
 /// Refuses the database of the system that sessionwatch replaces, before anything in it is

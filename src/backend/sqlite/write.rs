@@ -8,6 +8,7 @@ use crate::backend::{last_versions, stored};
 use crate::change::{Event, Kind, Tombstone};
 use crate::clock::Timestamp;
 use crate::log::Entry;
+use crate::marks;
 use crate::registry::Counts;
 use crate::session::{Session, SessionId, Visibility};
 use crate::stats::Minute;
@@ -66,8 +67,8 @@ fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()>
         .prepare_cached(
             "INSERT OR REPLACE INTO sessions (session_id, app_name, user_id, start_time, last_heartbeat, status,
                 status_since, current_task, task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill,
-                registered_by)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                registered_by, marks)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         )?
         .execute(params![
             session.id.as_str(),
@@ -87,6 +88,7 @@ fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()>
             session.token.as_ref().map(|token| &token[..]),
             kill,
             session.registered_by.as_deref(),
+            session.marks.as_deref().map(marks::to_json),
         ])?;
     Ok(())
 }

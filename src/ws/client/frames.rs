@@ -78,6 +78,11 @@ impl Client {
                 }
                 Err(error) => self.refuse(socket, Some(id.as_str()), &error).await,
             },
+            "stay" => {
+                let stay = Change::Stay { id: id.clone(), actor: self.caller.address(), authority: self.authority() };
+                self.ask(stay, id).await;
+                Ok(None)
+            }
             "bye" if frame.persisted => {
                 if let Some(held) = self.held.get_mut(&id) {
                     held.suspended = true;
@@ -104,7 +109,7 @@ impl Client {
                 Ok(None)
             }
             other => {
-                let known = "register, heartbeat, status, visibility, bye, kill_ack or message_ack";
+                let known = "register, heartbeat, status, visibility, stay, bye, kill_ack or message_ack";
                 let wrong = Error::Invalid(format!("type {other:?} is not known; send {known}"));
                 self.refuse(socket, Some(id.as_str()), &wrong).await
             }

@@ -134,6 +134,7 @@ pub const CLASSES: [(Class, &[(&str, &str)]); 7] = [
         &[
             ("DELETE", "/sessions/{id}"),
             ("POST", "/sessions/{id}/end"),
+            ("POST", "/sessions/{id}/stay"),
             ("POST", "/sessions/{id}/heartbeat"),
             ("PUT", "/sessions/{id}/status"),
             ("GET", "/sessions/{id}/events"),
@@ -150,6 +151,7 @@ pub const CLASSES: [(Class, &[(&str, &str)]); 7] = [
             ("GET", "/events"),
             ("GET", "/stats"),
             ("GET", "/nodes"),
+            ("GET", "/rules"),
             ("GET", "/ws"),
             ("GET", "/metrics"),
         ],
@@ -160,6 +162,7 @@ pub const CLASSES: [(Class, &[(&str, &str)]); 7] = [
             ("POST", "/sessions/{id}/kill"),
             ("POST", "/apps/{app_name}/kill-all"),
             ("POST", "/kill"),
+            ("POST", "/rules/{name}/release"),
             ("POST", "/sessions/{id}/message"),
             ("POST", "/apps/{app_name}/message"),
             ("DELETE", "/sessions/stale"),

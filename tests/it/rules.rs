@@ -1,0 +1,260 @@
+//! Rules: they warn, end, are called off, are stopped by their limit, and never act twice, also after a restart.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use sessionwatch::backend::Backend;
+use sessionwatch::backend::sqlite::Sqlite;
+use sessionwatch::change::{Actor, Authority, Report};
+use sessionwatch::clock::Clock;
+use sessionwatch::log::{Entry, Query};
+use sessionwatch::monitor::Monitor;
+use sessionwatch::session::Status;
+
+use crate::support::{Server, until};
+use crate::torture::inside::{id, registration, start};
+
+const IDLE: &str = r#"
+[[rule]]
+name = "idle desks"
+when = "app:torture idle:>2h -user:root"
+warn = "You will be signed out in 5 minutes unless you go on."
+grace = "5m"
+then = "kill"
+reason = "idle for two hours"
+limit = "3 per 10m"
+"#;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A monitor on a real database with a clock of its own; it can be started anew.
+struct Place {
+    folder: tempfile::TempDir,
+    clock: Clock,
+    monitor: Option<Arc<Monitor>>,
+}
+
+async fn open(folder: &Path, clock: &Clock) -> Arc<Monitor> {
+    let store: Arc<dyn Backend> = Arc::new(Sqlite::open(&folder.join("s.db")).await.expect("it opens"));
+    let monitor = start(store, clock).await;
+    let rules = folder.join("rules.toml");
+    monitor.rules().open(&rules, monitor.now()).expect("the rules are read");
+    monitor
+}
+
+impl Place {
+    async fn new(rules: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("rules.toml"), rules).expect("a file");
+        let clock = Clock::manual();
+        let monitor = open(folder.path(), &clock).await;
+        clock.advance(Duration::from_millis(1));
+        Self { folder, clock, monitor: Some(monitor) }
+    }
+
+    fn monitor(&self) -> &Monitor {
+        self.monitor.as_deref().expect("it runs")
+    }
+
+    /// Ends the server, and starts another one on the same database.
+    async fn restart(&mut self) {
+        self.monitor().shutdown().await;
+        // The database is free when the last reference is gone.
+        self.monitor = None;
+        self.monitor = Some(open(self.folder.path(), &self.clock).await);
+        // Sessions that were not heard of since the start get their time first.
+        self.clock.advance(Duration::from_millis(1));
+        self.beat("a").await;
+    }
+
+    async fn add(&self, name: &str) {
+        self.monitor().register(registration(&id(name))).await.expect("it registers");
+    }
+
+    async fn beat(&self, name: &str) {
+        let _ = self.monitor().heartbeat(name, None, Authority::Server).await;
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        self.monitor().judge().await;
+    }
+
+    async fn log(&self) -> Vec<Entry> {
+        let kinds = ["warned", "stayed", "kill_requested"].map(str::to_owned).to_vec();
+        let query = Query { kinds, limit: 1_000, oldest_first: true, ..Query::default() };
+        self.monitor().events(query).await.expect("the log")
+    }
+
+    async fn kinds(&self) -> Vec<String> {
+        self.log().await.into_iter().map(|entry| format!("{} {}", entry.session_id, entry.kind)).collect()
+    }
+
+    fn due(&self, name: &str) -> usize {
+        sessionwatch::marks::due(self.monitor().session(name).expect("a session").marks()).len()
+    }
+}
+
+#[tokio::test]
+async fn a_rule_warns_and_ends_once_also_over_restarts_at_every_step() {
+    let mut place = Place::new(IDLE).await;
+    place.add("a").await;
+    place.pass(HOUR).await;
+    place.restart().await;
+    place.monitor().judge().await;
+    assert!(place.kinds().await.is_empty(), "an hour is not two");
+    place.pass(HOUR).await;
+    assert_eq!(place.kinds().await, ["a warned"]);
+    for _ in 0..3 {
+        place.pass(MINUTE).await;
+        place.restart().await;
+        place.monitor().judge().await;
+    }
+    assert_eq!(place.kinds().await, ["a warned"], "nobody is warned twice");
+    assert_eq!(place.due("a"), 1);
+    place.pass(2 * MINUTE).await;
+    assert_eq!(place.kinds().await, ["a warned", "a kill_requested"]);
+    place.restart().await;
+    place.pass(HOUR).await;
+    assert_eq!(place.kinds().await, ["a warned", "a kill_requested"]);
+    let log = place.log().await;
+    assert_eq!(log[0].by.as_deref(), Some("rule idle desks"));
+    assert_eq!(log[0].details.text.as_deref(), Some("You will be signed out in 5 minutes unless you go on."));
+    assert_eq!(log[1].reason.as_deref(), Some("idle for two hours"));
+    place.monitor().shutdown().await;
+}
+
+#[tokio::test]
+async fn who_works_again_or_stays_is_not_ended() {
+    let mut place = Place::new(IDLE).await;
+    place.add("a").await;
+    place.pass(2 * HOUR + MINUTE).await;
+    let working = Report { status: Some(Status::Running), ..Report::default() };
+    place.monitor().report(id("a"), working, Authority::Server).await.expect("a report");
+    place.pass(10 * MINUTE).await;
+    assert_eq!(place.kinds().await, ["a warned", "a stayed"], "no longer true: called off");
+    assert_eq!(place.log().await[1].reason.as_deref(), Some("no longer matches"));
+
+    let idle = Report { status: Some(Status::Idle), ..Report::default() };
+    place.monitor().report(id("a"), idle, Authority::Server).await.expect("a report");
+    place.pass(2 * HOUR + MINUTE).await;
+    assert_eq!(place.due("a"), 1);
+    let called_off = place.monitor().stay(id("a"), Actor::default(), Authority::Server).await.expect("it stays");
+    assert_eq!(called_off.len(), 1);
+    assert!(place.monitor().stay(id("a"), Actor::default(), Authority::Server).await.expect("again").is_empty());
+    place.restart().await;
+    place.pass(HOUR).await;
+    assert_eq!(place.kinds().await.len(), 4, "staying counts as activity");
+    place.pass(HOUR).await;
+    assert_eq!(place.kinds().await[4], "a warned", "and after two more hours it begins again");
+    place.pass(5 * MINUTE).await;
+    assert_eq!(place.kinds().await[5], "a kill_requested");
+    place.monitor().shutdown().await;
+}
+
+#[tokio::test]
+async fn the_limit_stops_a_rule_until_it_is_released_also_after_a_restart() {
+    let mut place = Place::new(IDLE).await;
+    for n in 0..10 {
+        place.add(&format!("s{n}")).await;
+    }
+    place.pass(2 * HOUR + MINUTE).await;
+    assert_eq!(place.kinds().await.len(), 3);
+    let done = || place.monitor().rules_done()[0].1.clone();
+    assert!(done().braked.is_some());
+    assert_eq!(done().warned, 3);
+    place.pass(6 * MINUTE).await;
+    assert_eq!(place.kinds().await.len(), 3, "a stopped rule ends nobody");
+    place.restart().await;
+    place.pass(3 * MINUTE).await;
+    assert_eq!(place.kinds().await.len(), 6, "those that it warned are ended, and others are not begun");
+    assert!(place.monitor().rules_done()[0].1.braked.is_some(), "what it did before the restart counts");
+    place.monitor().release_rule("idle desks").await.expect("there is such a rule");
+    assert!(place.monitor().release_rule("other").await.is_err());
+    place.pass(MINUTE).await;
+    assert_eq!(place.kinds().await.len(), 9);
+    place.monitor().shutdown().await;
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_has_heard_of_since_the_start_gets_its_time() {
+    let rules = "[[rule]]\nname = \"silent\"\nwhen = \"silent:>90s\"\nthen = \"kill\"\n";
+    let mut place = Place::new(rules).await;
+    place.add("a").await;
+    place.add("b").await;
+    place.clock.advance(Duration::from_secs(60));
+    place.restart().await;
+    place.pass(Duration::from_secs(80)).await;
+    assert!(place.kinds().await.is_empty(), "how long it was silent before is not known");
+    place.beat("a").await;
+    place.pass(Duration::from_secs(80)).await;
+    assert_eq!(place.kinds().await, ["b kill_requested"]);
+    place.pass(Duration::from_secs(20)).await;
+    assert_eq!(place.kinds().await, ["b kill_requested", "a kill_requested"]);
+    place.monitor().shutdown().await;
+}
+
+/// A server with a rules file of this text.
+async fn server(rules: &str) -> (Server, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path: PathBuf = folder.path().join("rules.toml");
+    fs::write(&path, rules).expect("a file");
+    (Server::start(&["--rules", path.to_str().expect("UTF-8")]).await, folder)
+}
+
+#[tokio::test]
+async fn a_client_is_warned_over_its_socket_and_may_stay() {
+    let rules = "[[rule]]\nname = \"long\"\nwhen = \"app:desk age:>1s\"\nwarn = \"Save your work.\"\ngrace = \"3s\"\n\
+                 then = \"kill\"\nreason = \"too long\"\n";
+    let (server, _folder) = server(rules).await;
+    let mut sockets = Vec::new();
+    for name in ["stays", "goes"] {
+        let mut socket = server.socket("/ws/client", &[]).await;
+        socket.send(json!({ "type": "register", "app_name": "desk", "session_id": name })).await;
+        socket.next_of("registered").await;
+        sockets.push(socket);
+    }
+    for socket in &mut sockets {
+        let warning = socket.next_of("message").await;
+        assert_eq!((&warning["level"], &warning["rule"]), (&json!("warning"), &json!("long")));
+        assert_eq!((&warning["text"], &warning["by"]), (&json!("Save your work."), &json!("rule long")));
+        assert!(warning["ends_at"].is_string(), "{warning}");
+    }
+    let due = server.get("/sessions/stays").await["due"].clone();
+    assert_eq!((&due[0]["rule"], &due[0]["action"]), (&json!("long"), &json!("kill")));
+    sockets[0].send(json!({ "type": "stay" })).await;
+    assert_eq!(sockets[1].next_of("kill").await["reason"], "too long");
+    until("it is called off", async || server.get("/sessions/stays").await["due"] == json!([])).await;
+    let told = server.get("/rules").await;
+    let rule = &told["rules"][0];
+    assert_eq!((&rule["name"], &rule["limit"], &told["keeper"]), (&json!("long"), &json!("20 per 10m"), &json!(true)));
+    until("it is counted", async || {
+        let rule = server.get("/rules").await["rules"][0].clone();
+        (&rule["warned"], &rule["ended"], &rule["braked"]) == (&json!(2), &json!(1), &Value::Null)
+    })
+    .await;
+    let forged = server.ask(Method::POST, "/sessions/stays/kill", Some(json!({ "by": "rule long" }))).await;
+    assert_eq!(forged.0, 422, "nobody else is named like a rule");
+    assert_eq!(server.get("/sessions/stays").await["kill_requested"], false);
+}
+
+#[tokio::test]
+async fn who_may_stay_and_see_the_rules() {
+    let rules = "[[rule]]\nname = \"all\"\nwhen = \"app:desk\"\ngrace = \"1h\"\nthen = \"kill\"\n";
+    let (server, _folder) = server(rules).await;
+    let made = server.post("/sessions", json!({ "app_name": "desk", "session_id": "d" })).await;
+    until("it is due", async || server.get("/sessions/d").await["due"] != json!([])).await;
+    let wrong = json!({ "session_token": "wrong" });
+    assert_eq!(server.ask(Method::POST, "/sessions/d/stay", Some(wrong)).await.0, 403);
+    assert_eq!(server.ask(Method::POST, "/sessions/nobody/stay", None).await.0, 404);
+    let own = json!({ "session_token": made["session_token"] });
+    let (status, told) = server.ask(Method::POST, "/sessions/d/stay", Some(own)).await;
+    assert_eq!((status.as_u16(), told), (200, json!({ "status": "stays", "called_off": ["all"] })));
+    assert_eq!(server.ask(Method::POST, "/rules/all/release", None).await.0, 200);
+    assert_eq!(server.ask(Method::POST, "/rules/none/release", None).await.0, 422);
+}
