@@ -25,9 +25,22 @@ pub enum Error {
         /// When the tombstone is deleted.
         until: Timestamp,
     },
+    /// A lock keeps the session out: 423.
+    #[error("registrations are locked here ({reason}){}", until_when(*.until))]
+    Locked {
+        /// The reason of the lock.
+        reason: String,
+        /// When it ends, if that is known.
+        until: Option<Timestamp>,
+        /// Seconds until it is worth asking again.
+        retry_after: u64,
+    },
     /// A value is not valid: 422.
     #[error("{0}")]
     Invalid(String),
+    /// There is no lock with this id: 404.
+    #[error("there is no lock {0}; GET /locks lists them")]
+    NoLock(String),
     /// The caller is not authenticated: 401.
     #[error("{0}")]
     Unauthorized(String),
@@ -47,6 +60,13 @@ pub enum Error {
 
 /// A result with the domain's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+fn until_when(until: Option<Timestamp>) -> String {
+    match until {
+        Some(until) => format!(" until {until}; come back after that"),
+        None => "; ask again in some minutes, or ask an administrator to lift the lock".to_owned(),
+    }
+}
 
 fn because(reason: Option<&str>) -> String {
     reason.map_or_else(String::new, |reason| format!(" ({reason})"))

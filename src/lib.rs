@@ -13,6 +13,7 @@ pub mod filter;
 pub mod secret;
 pub mod nodes;
 pub mod scope;
+pub mod lock;
 pub mod credentials;
 pub mod change;
 pub mod log;

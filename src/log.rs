@@ -62,6 +62,12 @@ pub struct Details {
     pub start_time: Option<String>,
     /// How long the session was live.
     pub duration_seconds: Option<i64>,
+    /// The lock's id.
+    pub lock_id: Option<String>,
+    /// When the lock begins; null for one that held at once.
+    pub locked_from: Option<String>,
+    /// When the lock ends; null for one that holds until it is lifted.
+    pub locked_until: Option<String>,
 }
 
 impl Details {
@@ -93,6 +99,13 @@ impl Details {
                 details.start_time = Some(session.started_at.to_string());
                 details.duration_seconds = Some(session.duration_seconds(event.at));
             }
+            Kind::Locked | Kind::Unlocked | Kind::LockAnnounced => {
+                if let Some(lock) = &event.lock {
+                    details.lock_id = Some(lock.lock_id.to_string());
+                    details.locked_from = lock.from.map(|from| from.to_string());
+                    details.locked_until = lock.until.map(|until| until.to_string());
+                }
+            }
             Kind::Stale | Kind::Stayed | Kind::LoggedIn | Kind::Connection => {}
         }
         details
@@ -112,6 +125,9 @@ impl Details {
             ends_at,
             start_time,
             duration_seconds,
+            lock_id,
+            locked_from,
+            locked_until,
         } = self;
         let texts = [
             ("status", status),
@@ -123,6 +139,9 @@ impl Details {
             ("level", level),
             ("ends_at", ends_at),
             ("start_time", start_time),
+            ("lock_id", lock_id),
+            ("locked_from", locked_from),
+            ("locked_until", locked_until),
         ];
         let mut fields = serde_json::Map::new();
         for (name, value) in texts {

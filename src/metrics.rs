@@ -35,6 +35,7 @@ pub struct Metrics {
     events: IntCounter,
     commits: IntCounter,
     commit_failures: IntCounter,
+    locked_out: IntCounter,
     commit_seconds: Histogram,
     commit_rows: Histogram,
     fanout_seconds: Histogram,
@@ -87,6 +88,7 @@ impl Default for Metrics {
             events: counter(&registry, "events", "Events published"),
             commits: counter(&registry, "commits", "Transactions committed"),
             commit_failures: counter(&registry, "commit_failures", "Transactions that failed"),
+            locked_out: counter(&registry, "registrations_locked", "Registrations that a lock kept out"),
             commit_seconds: histogram(&registry, "commit_seconds", "Time a commit took", 0.000_1, 15),
             commit_rows: histogram(&registry, "commit_rows", "Events in a commit", 1.0, 13),
             fanout_seconds: histogram(&registry, "fanout_seconds", "Time from commit to publication", 0.000_1, 15),
@@ -109,6 +111,8 @@ pub struct Gauges {
     pub snapshots: u64,
     /// Large snapshots in memory.
     pub snapshots_held: usize,
+    /// The locks.
+    pub locks: usize,
     /// The servers that share the store.
     pub servers: Vec<Server>,
 }
@@ -124,6 +128,11 @@ impl Metrics {
     /// A batch could not be committed.
     pub fn commit_failed(&self) {
         self.commit_failures.inc();
+    }
+
+    /// A lock kept a registration out.
+    pub fn locked_out(&self) {
+        self.locked_out.inc();
     }
 
     /// Events were sent to the dashboards, `took` after they were applied.
@@ -168,6 +177,7 @@ impl Metrics {
         counter(&now, "heartbeats", "Heartbeats taken").inc_by(gauges.beats);
         counter(&now, "snapshots", "Snapshots encoded").inc_by(gauges.snapshots);
         gauge(&now, "dashboards", "Open dashboards", self.dashboards.load(Ordering::Relaxed));
+        gauge(&now, "locks", "Locks that keep out registrations, or will", gauges.locks as i64);
         gauge(&now, "snapshots_held", "Large snapshots in memory", gauges.snapshots_held as i64);
         gauge(&now, "client_sockets", "Open client sockets", self.client_sockets.load(Ordering::Relaxed));
         gauge(&now, "commit_queue", "Changes that wait for a commit", self.queue.load(Ordering::Relaxed));

@@ -191,6 +191,12 @@ pub fn changes<'a>(
     text(out)
 }
 
+/// Encodes a `hint` frame: what `about` names has changed, and may be asked for again over HTTP.
+#[must_use]
+pub fn hint(about: &str, now: Timestamp) -> String {
+    format!(r#"{{"type":"hint","about":"{about}","at":"{now}"}}"#)
+}
+
 /// Encodes a `beats` frame with the last heartbeats of these sessions.
 pub fn beats<'a>(now: Timestamp, moved: impl Iterator<Item = &'a Session>) -> String {
     let mut out = Vec::with_capacity(4_096);

@@ -17,6 +17,9 @@ export const KINDS = {
   warned: 'rule began',
   stayed: 'called off',
   logged_in: 'logged in',
+  locked: 'locked',
+  unlocked: 'unlocked',
+  lock_announced: 'lock announced',
 };
 
 /** The other fields of an event, in one line. */
@@ -37,6 +40,14 @@ export function detail(event) {
       return event.text ?? event.reason ?? '';
     case 'removed':
       return [event.cause, event.reason].filter(Boolean).join(': ');
+    case 'locked':
+      return [
+        event.reason,
+        event.locked_from ? `from ${localTime(Date.parse(event.locked_from))}` : null,
+        event.locked_until ? `until ${localTime(Date.parse(event.locked_until))}` : 'until it is lifted',
+      ]
+        .filter(Boolean)
+        .join(' · ');
     default:
       return event.reason ?? '';
   }

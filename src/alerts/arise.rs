@@ -47,7 +47,7 @@ fn occasion_of(event: &Event) -> Option<Occasion> {
     match event.kind {
         Kind::Stale => Some(Occasion::Stale),
         Kind::Removed if event.cause == Some(Cause::Failed) => Some(Occasion::Failed),
-        _ if matches!(event.kind.as_str(), "locked" | "unlocked") => Some(Occasion::Lock),
+        Kind::Locked | Kind::Unlocked => Some(Occasion::Lock),
         _ => None,
     }
 }

@@ -15,6 +15,7 @@ use crate::alerts::{Alert, Kept, Raised, Settled};
 use crate::change::{Event, Kind, Tombstone};
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::lock::Locks;
 use crate::log::{Entry, Query};
 use crate::session::{Pulse, Session, SessionId};
 use crate::stats::{Minute, Recount};
@@ -28,6 +29,7 @@ struct Tables {
     sessions: HashMap<SessionId, (Arc<Session>, Timestamp)>,
     log: BTreeMap<u64, Entry>,
     tombstones: HashMap<SessionId, Tombstone>,
+    locks: Locks,
     minutes: BTreeMap<Timestamp, Minute>,
     starts: Vec<Timestamp>,
     raised: BTreeMap<i64, Raised>,
@@ -104,6 +106,11 @@ impl Tables {
         } else if event.kind.changes_session() {
             self.sessions.insert(session.id.clone(), (session.clone(), session.pulse.wall()));
         }
+        match (&event.lock, event.kind) {
+            (Some(lock), Kind::Unlocked) => self.locks.remove(&lock.lock_id),
+            (Some(lock), _) => self.locks.put(lock.clone()),
+            (None, _) => {}
+        }
         if let Some(tombstone) = event.tombstone() {
             self.tombstones.insert(session.id.clone(), tombstone);
         }
@@ -178,6 +185,7 @@ impl Backend for Memory {
             seq: tables.seq,
             sessions: tables.sessions.values().map(restored).collect(),
             tombstones: tables.tombstones.iter().map(|(id, grave)| (id.clone(), grave.clone())).collect(),
+            locks: tables.locks.iter().map(|lock| (**lock).clone()).collect(),
             minutes,
             starts: tables.starts.clone(),
         };

@@ -24,6 +24,7 @@ use crate::alerts::Raised;
 use crate::change::{Event, Tombstone};
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::lock::Lock;
 use crate::log::{Entry, Query};
 use crate::nodes::{Load, Names, Server};
 use crate::session::{Node, Session, SessionId};
@@ -42,6 +43,8 @@ pub struct Stored {
     pub sessions: Vec<Session>,
     /// The tombstones of killed sessions.
     pub tombstones: Vec<(SessionId, Tombstone)>,
+    /// The locks.
+    pub locks: Vec<Lock>,
     /// The counts of the last 24 hours, oldest first.
     pub minutes: Vec<Minute>,
     /// When servers started on this store in the last 24 hours, oldest first.
@@ -68,6 +71,14 @@ fn restored(number: i64) -> u64 {
 fn last_versions<'a>(events: impl Iterator<Item = &'a Event>) -> impl Iterator<Item = &'a Event> {
     let mut last: HashMap<&SessionId, &Event> = HashMap::new();
     last.extend(events.filter(|event| event.kind.changes_session()).map(|event| (&event.session.id, event)));
+    last.into_values()
+}
+
+/// The last of these events for each lock that they change.
+fn last_locks<'a>(events: impl Iterator<Item = &'a Event>) -> impl Iterator<Item = (&'a Event, &'a Lock)> {
+    let mut last: HashMap<&str, (&Event, &Lock)> = HashMap::new();
+    let changed = events.filter(|event| event.kind.changes_locks());
+    last.extend(changed.filter_map(|event| event.lock.as_deref().map(|lock| (&*lock.lock_id, (event, lock)))));
     last.into_values()
 }
 
@@ -100,7 +111,8 @@ pub trait Turn: Send {
     fn raise(&mut self, raised: Vec<Raised>);
 
     /// Commits all of these events or none, in their order, in one transaction: for each
-    /// event its log entry, the session's new version or its removal, and its tombstone. Their
+    /// event its log entry, the session's new version or its removal, its tombstone, and the lock's
+    /// new version or its removal. Their
     /// `seq` follow those of [`Turn::missed`].
     ///
     /// After `Ok` the events survive a crash of the process and, for a store on disk, a loss

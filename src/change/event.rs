@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::actor::Actor;
 use super::tombstone::Tombstone;
 use crate::clock::Timestamp;
+use crate::lock::Lock;
 use crate::session::Session;
 
 /// The kind of an event, as the audit log names it.
@@ -40,13 +41,19 @@ pub enum Kind {
     Stayed,
     /// Somebody logged in; it is about no session.
     LoggedIn,
+    /// A lock was made or changed; it is about no session.
+    Locked,
+    /// A lock was lifted, or its end has come; it is about no session.
+    Unlocked,
+    /// The users of a lock were told that it begins soon; it is about no session.
+    LockAnnounced,
     /// A socket opened or closed: dashboards show it, the log does not have it.
     Connection,
 }
 
 impl Kind {
     /// All kinds that the log has.
-    pub const LOGGED: [Self; 13] = [
+    pub const LOGGED: [Self; 16] = [
         Self::Registered,
         Self::StatusChanged,
         Self::MessageSent,
@@ -60,6 +67,9 @@ impl Kind {
         Self::Warned,
         Self::Stayed,
         Self::LoggedIn,
+        Self::Locked,
+        Self::Unlocked,
+        Self::LockAnnounced,
     ];
 
     /// The word in frames and in the log.
@@ -79,6 +89,9 @@ impl Kind {
             Self::Warned => "warned",
             Self::Stayed => "stayed",
             Self::LoggedIn => "logged_in",
+            Self::Locked => "locked",
+            Self::Unlocked => "unlocked",
+            Self::LockAnnounced => "lock_announced",
             Self::Connection => "connection",
         }
     }
@@ -98,13 +111,27 @@ impl Kind {
     /// Whether a log that is too large keeps it longer than others: who ended what.
     #[must_use]
     pub fn is_kept_longest(self) -> bool {
-        matches!(self, Self::KillRequested | Self::KillDelivered | Self::KillAcknowledged | Self::Removed)
+        matches!(
+            self,
+            Self::KillRequested
+                | Self::KillDelivered
+                | Self::KillAcknowledged
+                | Self::Removed
+                | Self::Locked
+                | Self::Unlocked
+        )
     }
 
     /// Whether the event carries a new version of its session.
     #[must_use]
     pub fn changes_session(self) -> bool {
-        !matches!(self, Self::MessageSent | Self::MessageDelivered | Self::LoggedIn)
+        !matches!(self, Self::MessageSent | Self::MessageDelivered | Self::LoggedIn) && !self.changes_locks()
+    }
+
+    /// Whether the event carries a new version of a lock, or removes one.
+    #[must_use]
+    pub fn changes_locks(self) -> bool {
+        matches!(self, Self::Locked | Self::Unlocked | Self::LockAnnounced)
     }
 }
 
@@ -127,6 +154,8 @@ pub struct Event {
     pub cause: Option<Cause>,
     /// The message that was sent or shown; for `message_delivered` only its id is set.
     pub message: Option<Arc<Message>>,
+    /// The lock after the event; for `unlocked`, its last version.
+    pub lock: Option<Arc<Lock>>,
 }
 
 impl Event {

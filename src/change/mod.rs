@@ -5,6 +5,7 @@
 mod actor;
 mod event;
 mod judging;
+mod locking;
 mod report;
 mod target;
 mod tombstone;
@@ -16,6 +17,7 @@ use crate::session::{SessionId, SocketId};
 pub use actor::{Actor, Authority, Proof};
 pub use event::{Cause, Event, Kind, Message};
 pub use judging::Judging;
+pub use locking::{LockFor, NewLock};
 pub use report::{Registration, Report};
 pub use target::{Matching, Target};
 pub use tombstone::Tombstone;
@@ -37,9 +39,24 @@ pub enum Change {
         kill_id: Arc<str>,
         /// Why.
         reason: Option<Arc<str>>,
+        /// For how long its users cannot register again.
+        lock_for: Option<LockFor>,
         /// Who asks for it.
         actor: Actor,
     },
+    /// Make a lock, or change the one on the same users with the same start.
+    Lock {
+        /// The lock; its time and who made it are those of the change.
+        lock: Box<NewLock>,
+        /// Who asks for it.
+        actor: Actor,
+    },
+    /// Lift a lock.
+    Unlock(Arc<str>, Actor),
+    /// Forget a lock; ignored if its end has not come.
+    EndLock(Arc<str>),
+    /// Tell the users of a lock that it begins soon; ignored if it is too early, or was done.
+    AnnounceLock(Arc<str>),
     /// The client received the kill request.
     KillDelivered(SessionId, Arc<str>, Authority),
     /// The client has cleaned up.

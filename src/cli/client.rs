@@ -203,6 +203,30 @@ impl Api {
         Ok(ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
+    /// `GET /locks`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn locks(&self) -> Result<Value, CliError> {
+        self.send(self.request(Method::GET, &["locks"], &[])?, None).await
+    }
+
+    /// `POST /locks`; the lock that was made or changed.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn lock(&self, body: &Value) -> Result<Value, CliError> {
+        self.send(self.request(Method::POST, &["locks"], &[])?.json(body), None).await
+    }
+
+    /// `DELETE /locks/{lock_id}`.
+    ///
+    /// # Errors
+    /// As every request; 404 for an unknown id.
+    pub async fn unlock(&self, lock_id: &str) -> Result<Value, CliError> {
+        self.send(self.request(Method::DELETE, &["locks", lock_id], &[])?, None).await
+    }
+
     /// `POST /apps/{app_name}/message`.
     ///
     /// # Errors

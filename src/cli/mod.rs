@@ -13,6 +13,7 @@ pub mod error;
 pub mod feed;
 pub mod filter;
 mod kill;
+mod lock;
 mod ls;
 mod nodes;
 mod output;
@@ -42,6 +43,12 @@ pub enum Command {
     Watch(watch::WatchArgs),
     /// Ask sessions to end, and see whether they do
     Kill(kill::KillArgs),
+    /// Keep an app, a user or a user of an app out for a while
+    Lock(lock::LockArgs),
+    /// Lift locks
+    Unlock(lock::UnlockArgs),
+    /// List the locks
+    Locks(lock::LocksArgs),
     /// Follow the event log
     Tail(tail::TailArgs),
 }
@@ -57,6 +64,9 @@ pub async fn execute(command: Command) -> ExitCode {
         Command::Nodes(args) => nodes::nodes(args).await,
         Command::Watch(args) => Box::pin(watch::watch(args)).await,
         Command::Kill(args) => Box::pin(kill::kill(args)).await,
+        Command::Lock(args) => lock::lock(args).await,
+        Command::Unlock(args) => lock::unlock(args).await,
+        Command::Locks(args) => lock::locks(args).await,
         Command::Tail(args) => Box::pin(tail::tail(args)).await,
     };
     match outcome {

@@ -7,6 +7,7 @@ use crate::alerts::Raised;
 use crate::change::{Actor, Authority, Event, Kind, Tombstone};
 use crate::clock::Now;
 use crate::error::{Error, Result};
+use crate::lock::Locks;
 use crate::registry::Registry;
 use crate::session::{Session, SessionId};
 use crate::timing::Timing;
@@ -38,6 +39,7 @@ pub struct Draft<'a> {
     pub(super) seq: u64,
     pub(super) sessions: HashMap<SessionId, Option<Arc<Session>>>,
     pub(super) tombstones: HashMap<SessionId, Tombstone>,
+    pub(super) locks: Locks,
     pub(super) added: usize,
     pub(super) added_by: HashMap<Arc<str>, usize>,
     pub(super) events: Vec<Event>,
@@ -56,6 +58,7 @@ impl<'a> Draft<'a> {
             seq: registry.seq(),
             sessions: HashMap::new(),
             tombstones: HashMap::new(),
+            locks: registry.locks(),
             added: 0,
             added_by: HashMap::new(),
             events: Vec::new(),
@@ -144,9 +147,17 @@ impl<'a> Draft<'a> {
             self.sessions.insert(session.id.clone(), after);
         }
         self.seq += 1;
-        let event =
-            Event { seq: self.seq, at: now.wall, kind, session, actor, reason: None, cause: None, message: None };
-        self.events.push(event);
+        self.events.push(Event {
+            seq: self.seq,
+            at: now.wall,
+            kind,
+            session,
+            actor,
+            reason: None,
+            cause: None,
+            message: None,
+            lock: None,
+        });
         let last = self.events.len() - 1;
         &mut self.events[last]
     }

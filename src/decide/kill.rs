@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::draft::Draft;
+use super::lock::KillLock;
 use super::outcome::Outcome;
-use crate::change::{Actor, Cause, Kind, Target};
+use crate::change::{Actor, Cause, Kind, LockFor, Target};
 use crate::clock::{Now, Timestamp};
 use crate::error::{Error, Result};
 use crate::session::{Kill, Session};
@@ -16,26 +17,34 @@ impl Draft<'_> {
         target: &Target,
         kill_id: &Arc<str>,
         reason: Option<&Arc<str>>,
+        lock_for: Option<LockFor>,
         actor: &Actor,
         now: Now,
     ) -> Result<Outcome> {
+        let with_lock = KillLock { lock_for, reason, kill_id, actor };
         match target {
             Target::Session(id) => {
                 let session = self.within(id, actor)?;
-                if let Some(kill) = &session.kill {
-                    return Ok(Outcome::Kill(kill.clone()));
-                }
-                Ok(Outcome::Kill(self.request_kill(&session, kill_id.clone(), reason, actor, now)))
+                let locks = self.lock_users(std::slice::from_ref(&session), with_lock, now)?;
+                let kill = match &session.kill {
+                    Some(kill) => kill.clone(),
+                    None => self.request_kill(&session, kill_id.clone(), reason, actor, now),
+                };
+                Ok(Outcome::Kill(kill, locks.into_iter().next()))
             }
             Target::App(_) | Target::Filter(_) => {
                 let asked = self.all(|session| {
                     session.kill.is_none() && actor.scope.allows(&session.app) && target.includes(session, now.wall)
                 });
+                let locks = match target {
+                    Target::App(app) => self.lock_app(app, with_lock, now)?,
+                    _ => self.lock_users(&asked, with_lock, now)?,
+                };
                 for (index, session) in asked.iter().enumerate() {
                     let kill_id = if index == 0 { kill_id.clone() } else { format!("{kill_id}.{index}").into() };
                     self.request_kill(session, kill_id, reason, actor, now);
                 }
-                Ok(Outcome::Asked(asked.iter().map(|session| session.id.clone()).collect()))
+                Ok(Outcome::Asked(asked.iter().map(|session| session.id.clone()).collect(), locks))
             }
         }
     }

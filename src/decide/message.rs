@@ -38,14 +38,21 @@ impl Draft<'_> {
         Outcome::Done
     }
 
-    fn note_message(&mut self, kind: Kind, session: Arc<Session>, actor: Actor, message: &Arc<Message>, now: Now) {
+    pub(super) fn note_message(
+        &mut self,
+        kind: Kind,
+        session: Arc<Session>,
+        actor: Actor,
+        message: &Arc<Message>,
+        now: Now,
+    ) {
         let session = Arc::unwrap_or_clone(session);
         self.push(kind, session, actor, now).message = Some(message.clone());
     }
 }
 
 /// The session of an event that is about no session.
-fn no_session(now: Now) -> Session {
+pub(super) fn no_session(now: Now) -> Session {
     Session {
         id: SessionId::none(),
         app: "".into(),

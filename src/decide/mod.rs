@@ -4,6 +4,7 @@
 mod draft;
 mod judge;
 mod kill;
+mod lock;
 mod message;
 mod outcome;
 mod register;
@@ -29,7 +30,13 @@ impl Draft<'_> {
             Change::Register(registration) => self.register(registration, now),
             Change::Report(id, report, authority) => self.report(id, report, authority, now),
             Change::Disconnect(id, socket) => Ok(self.disconnect(id, *socket, now)),
-            Change::Kill { target, kill_id, reason, actor } => self.kill(target, kill_id, reason.as_ref(), actor, now),
+            Change::Kill { target, kill_id, reason, lock_for, actor } => {
+                self.kill(target, kill_id, reason.as_ref(), *lock_for, actor, now)
+            }
+            Change::Lock { lock, actor } => self.lock(lock, actor, now),
+            Change::Unlock(lock_id, actor) => self.unlock(lock_id, actor, now),
+            Change::EndLock(lock_id) => Ok(self.end_lock(lock_id, now)),
+            Change::AnnounceLock(lock_id) => Ok(self.announce_lock(lock_id, now)),
             Change::KillDelivered(id, kill_id, authority) => {
                 let session = self.authorized(id, authority)?;
                 self.kill_step(&session, kill_id, Kind::KillDelivered, now)

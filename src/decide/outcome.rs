@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::judge::Judgement;
+use crate::lock::Lock;
 use crate::session::{Kill, Session, SessionId};
 
 /// The result of a change, for the caller who asked for it.
@@ -19,16 +20,23 @@ pub enum Outcome {
     },
     /// Done; there is nothing to return.
     Done,
-    /// The session's kill request, made now or before.
-    Kill(Arc<Kill>),
-    /// The sessions that got a kill request which they did not have before.
-    Asked(Vec<SessionId>),
+    /// The session's kill request, made now or before, and the lock that came with it.
+    Kill(Arc<Kill>, Option<Arc<Lock>>),
+    /// The sessions that got a kill request which they did not have before, and the locks that came with it.
+    Asked(Vec<SessionId>, Vec<Arc<Lock>>),
     /// How many sessions were removed.
     Count(usize),
     /// What a rule did.
     Judged(Judgement),
     /// The rules whose action was called off.
     Stayed(Vec<Arc<str>>),
+    /// The lock, and whether it is a new one.
+    Lock {
+        /// The lock now.
+        lock: Arc<Lock>,
+        /// It did not exist before.
+        fresh: bool,
+    },
     /// The sessions that the message is sent to.
     Recipients(Vec<SessionId>),
 }

@@ -25,6 +25,7 @@ impl Draft<'_> {
         if let Some(gone) = self.gone(&asked.id) {
             return Err(gone);
         }
+        self.kept_out(&asked.app, asked.user.as_deref(), now)?;
         self.take_place(asked.registered_by.as_ref())?;
         let session = Session {
             id: asked.id.clone(),
@@ -91,6 +92,10 @@ impl Draft<'_> {
                 "app_name must stay {:?}: the session {} registered with it",
                 session.app, session.id
             )));
+        }
+        if asked.user.is_some() && asked.user != session.user {
+            // To become somebody else is as good as a new session.
+            self.kept_out(&session.app, asked.user.as_deref(), now)?;
         }
         let report = Report {
             status: asked.status.clone(),

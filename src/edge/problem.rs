@@ -62,8 +62,9 @@ impl Problem {
 #[must_use]
 pub fn status_of(error: &Error) -> StatusCode {
     match error {
-        Error::NotFound(_) => StatusCode::NOT_FOUND,
+        Error::NotFound(_) | Error::NoLock(_) => StatusCode::NOT_FOUND,
         Error::Gone { .. } => StatusCode::GONE,
+        Error::Locked { .. } => StatusCode::LOCKED,
         Error::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Error::Unauthorized(_) => StatusCode::UNAUTHORIZED,
         Error::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -80,6 +81,11 @@ impl From<Error> for Problem {
                 problem.more.fields.insert("kill_id".into(), kill_id.into());
                 problem.more.fields.insert("by".into(), by.into());
                 problem.more.fields.insert("until".into(), until.to_string().into());
+            }
+            Error::Locked { reason, until, retry_after } => {
+                problem.more.fields.insert("reason".into(), reason.into());
+                problem.more.fields.insert("until".into(), until.map(|until| until.to_string()).into());
+                problem.more.header = Some((header::RETRY_AFTER, HeaderValue::from(retry_after)));
             }
             Error::Busy(_) | Error::Storage(_) | Error::Unknown => {
                 problem.more.header = Some((header::RETRY_AFTER, HeaderValue::from_static("1")));

@@ -61,6 +61,8 @@ pub enum Published {
     Changes(Utf8Bytes),
     /// A `beats` frame.
     Beats(Utf8Bytes),
+    /// A `hint` frame.
+    Hint(Utf8Bytes),
 }
 
 struct State {
@@ -201,6 +203,19 @@ impl Feed {
         if self.raw.receiver_count() > 0 {
             let _ = self.raw.send(Arc::new(Raw::changes(seq, now, events)));
         }
+        self.hint_of_locks(now, events);
+    }
+
+    /// Tells dashboards that locks have changed. Limited ones are told of those of their apps only.
+    fn hint_of_locks(&self, now: Timestamp, events: &[&Event]) {
+        let changed = || events.iter().filter(|event| event.kind.changes_locks());
+        if changed().next().is_none() {
+            return;
+        }
+        let text: Utf8Bytes = wire::hint("locks", now).into();
+        let _ = self.sender.send(Published::Hint(text.clone()));
+        let apps = changed().map(|event| event.session.app.clone()).collect();
+        let _ = self.raw.send(Arc::new(Raw::Hint { text, apps }));
     }
 
     /// Publishes the last heartbeats of the sessions that sent one since the last call. What

@@ -24,6 +24,8 @@ pub(super) enum Raw {
     Changes { seq: u64, at: Timestamp, items: Vec<Item> },
     /// The sessions with a new heartbeat.
     Beats { at: Timestamp, moved: Vec<Arc<Session>> },
+    /// Something of these apps has changed that is no session.
+    Hint { text: Utf8Bytes, apps: Vec<Arc<str>> },
 }
 
 /// One change of a session.
@@ -119,6 +121,7 @@ impl Frames {
                 let from = std::mem::replace(&mut self.seq, *seq);
                 Some(wire::changes(from, *seq, *at, &self.names.now(), upserted.into_iter(), &removed).into())
             }
+            Raw::Hint { text, apps } => apps.iter().any(|app| self.scope.allows(app)).then(|| text.clone()),
             Raw::Beats { at, moved } => {
                 let ours: Vec<&Session> =
                     moved.iter().map(|session| &**session).filter(|session| self.scope.allows(&session.app)).collect();

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::body::{Json, Maybe};
 use super::filter;
 use super::refusals::Refusals;
-use crate::change::{Actor, Target};
+use crate::change::{Actor, LockFor, Target};
 use crate::clock::Timestamp;
 use crate::edge::Shared;
 use crate::edge::extract::{Path, Query, QueryFields};
@@ -19,6 +19,7 @@ use crate::edge::gate::Caller;
 use crate::edge::problem::Answer;
 use crate::error::{Error, Result};
 use crate::fields;
+use crate::lock::Lock;
 use crate::session::{Session, SessionId};
 
 /// The reason of a kill request, and who makes it.
@@ -28,6 +29,16 @@ pub(crate) struct KillBody {
     reason: Option<String>,
     /// Who requests it, if no token says it.
     by: Option<String>,
+    /// For how long the session's user cannot register again in its app, or, for an app, nobody in the
+    /// app: like `30m`, `1h` or `1d`, or `until_lifted`.
+    lock_for: Option<String>,
+}
+
+/// The checked fields of a kill request.
+struct Checked {
+    reason: Option<Arc<str>>,
+    lock_for: Option<LockFor>,
+    actor: Actor,
 }
 
 /// A kill request that was made.
@@ -39,12 +50,20 @@ pub(crate) struct KillRequested<'a> {
     requested_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     confirm_by: Timestamp,
+    /// The lock that `lock_for` has made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Lock>)]
+    lock: Option<Arc<Lock>>,
 }
 
 /// How many sessions got a kill request.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct KilledCount {
     killed_count: usize,
+    /// The lock that `lock_for` has made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Lock>)]
+    lock: Option<Arc<Lock>>,
 }
 
 /// Which sessions a kill request is for.
@@ -66,6 +85,10 @@ pub(crate) struct FilterKilled {
     killed_count: usize,
     #[schema(value_type = Vec<String>)]
     sessions: Vec<SessionId>,
+    /// The locks that `lock_for` has made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Lock>)]
+    locks: Vec<Arc<Lock>>,
 }
 
 /// How many sessions were removed.
@@ -75,9 +98,12 @@ pub(crate) struct DeletedCount {
 }
 
 impl KillBody {
-    fn check(&self, caller: &Caller) -> Result<(Option<Arc<str>>, Actor)> {
-        let reason = fields::optional("reason", self.reason.as_deref(), fields::REASON_MAX)?;
-        Ok((reason, caller.actor_named(self.by.as_deref())?))
+    fn check(&self, caller: &Caller) -> Result<Checked> {
+        Ok(Checked {
+            reason: fields::optional("reason", self.reason.as_deref(), fields::REASON_MAX)?,
+            lock_for: self.lock_for.as_deref().map(LockFor::parse).transpose()?,
+            actor: caller.actor_named(self.by.as_deref())?,
+        })
     }
 }
 
@@ -89,14 +115,15 @@ pub(crate) async fn one(
     caller: Caller,
     Maybe(body): Maybe<KillBody>,
 ) -> Answer {
-    let (reason, actor) = body.check(&caller)?;
+    let Checked { reason, lock_for, actor } = body.check(&caller)?;
     let id = caller.session(&app, &id)?.id.clone();
-    let kill = app.monitor.kill(id, reason, actor).await?;
+    let (kill, lock) = app.monitor.kill(id, reason, lock_for, actor).await?;
     let answer = KillRequested {
         status: "kill_requested",
         kill_id: &kill.kill_id,
         requested_at: kill.requested_at,
         confirm_by: kill.confirm_by,
+        lock,
     };
     Ok(axum::Json(answer).into_response())
 }
@@ -109,16 +136,17 @@ pub(crate) async fn app(
     caller: Caller,
     Maybe(body): Maybe<KillBody>,
 ) -> Answer {
-    let (reason, actor) = body.check(&caller)?;
+    let Checked { reason, lock_for, actor } = body.check(&caller)?;
     let name = fields::app_name("the app's name", &name)?;
-    let killed_count = app.monitor.kill_app(name, reason, actor).await?;
-    Ok(axum::Json(KilledCount { killed_count }).into_response())
+    let (asked, locks) = app.monitor.kill_all(Target::App(name), reason, lock_for, actor).await?;
+    let answer = KilledCount { killed_count: asked.len(), lock: locks.into_iter().next() };
+    Ok(axum::Json(answer).into_response())
 }
 
 /// `POST /kill`
 #[utoipa::path(post, path = "/kill", tag = "administrators", request_body = FilterKillBody, responses((status = 200, description = "the sessions that had no kill request before; with `dry_run` they get none", body = FilterKilled), Refusals))]
 pub(crate) async fn matching(State(app): State<Shared>, caller: Caller, Json(body): Json<FilterKillBody>) -> Answer {
-    let (reason, actor) = body.kill.check(&caller)?;
+    let Checked { reason, lock_for, actor } = body.kill.check(&caller)?;
     let matching = filter::read(&body.filter, app.monitor.names())?;
     if matching.filter.is_empty() {
         return Err(Error::Invalid(
@@ -126,18 +154,18 @@ pub(crate) async fn matching(State(app): State<Shared>, caller: Caller, Json(bod
         )
         .into());
     }
-    let sessions = if body.dry_run {
+    let (sessions, locks) = if body.dry_run {
         let now = app.monitor.now();
         let view = app.monitor.snapshot().view;
         let fits = |session: &&Arc<Session>| {
             session.kill.is_none() && actor.scope.allows(&session.app) && matching.holds(session, now)
         };
-        view.sessions().filter(fits).map(|session| session.id.clone()).collect()
+        (view.sessions().filter(fits).map(|session| session.id.clone()).collect(), Vec::new())
     } else {
-        app.monitor.kill_all(Target::Filter(matching), reason, actor).await?
+        app.monitor.kill_all(Target::Filter(matching), reason, lock_for, actor).await?
     };
     let killed_count = if body.dry_run { 0 } else { sessions.len() };
-    Ok(axum::Json(FilterKilled { killed_count, sessions }).into_response())
+    Ok(axum::Json(FilterKilled { killed_count, sessions, locks }).into_response())
 }
 
 /// How long a session may be silent.

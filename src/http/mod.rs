@@ -9,6 +9,7 @@ pub(crate) mod health;
 pub(crate) mod kills;
 pub(crate) mod list;
 mod listing;
+pub(crate) mod locks;
 pub(crate) mod login;
 pub(crate) mod messages;
 pub(crate) mod nodes;

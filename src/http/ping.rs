@@ -1,7 +1,7 @@
 //! Heartbeats from anything that can fetch a URL: `/ping/app/id`, `…/start`, `…/0`.
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -44,12 +44,20 @@ fn answer(pinged: Result<(Response, Authority)>) -> Answer {
     match pinged {
         Ok((answer, _)) => Ok(answer),
         Err(Error::Gone { .. }) => Ok((StatusCode::GONE, plain("KILL")).into_response()),
+        Err(locked @ Error::Locked { retry_after, .. }) => {
+            let text = format!("LOCKED: {locked}\n");
+            let headers = [
+                (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+                (header::RETRY_AFTER, HeaderValue::from(retry_after)),
+            ];
+            Ok((StatusCode::LOCKED, headers, text).into_response())
+        }
         Err(error) => Err(Problem::from(error)),
     }
 }
 
 /// `GET` or `POST /ping/{app_name}/{id}`
-#[utoipa::path(get, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain"), (status = 423, description = "LOCKED: a lock keeps the job out", body = String, content_type = "text/plain")))]
 pub(crate) async fn beat(
     State(app): State<Shared>,
     Path((name, id)): Path<(String, String)>,
@@ -60,7 +68,7 @@ pub(crate) async fn beat(
 }
 
 /// The same by POST.
-#[utoipa::path(post, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
+#[utoipa::path(post, path = "/ping/{app_name}/{id}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain"), (status = 423, description = "LOCKED: a lock keeps the job out", body = String, content_type = "text/plain")))]
 pub(crate) async fn beat_post(
     app: State<Shared>,
     path: Path<(String, String)>,
@@ -71,7 +79,7 @@ pub(crate) async fn beat_post(
 }
 
 /// `GET` or `POST /ping/{app_name}/{id}/{start,fail,EXIT}`
-#[utoipa::path(get, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain"), (status = 423, description = "LOCKED: a lock keeps the job out", body = String, content_type = "text/plain")))]
 pub(crate) async fn step(
     State(app): State<Shared>,
     Path((name, id, what)): Path<(String, String, String)>,
@@ -113,7 +121,7 @@ async fn step_of(app: Shared, (name, id, what): (String, String, String), caller
 }
 
 /// The same by POST.
-#[utoipa::path(post, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain")))]
+#[utoipa::path(post, path = "/ping/{app_name}/{id}/{what}", tag = "apps", params(("app_name" = String, Path, description = "The app"), ("id" = String, Path, description = "The job"), ("what" = String, Path, description = "start, fail, or an exit status"), PingQuery), responses((status = 200, description = "OK, or KILL", body = String, content_type = "text/plain"), Refusals, (status = 410, description = "KILL: the id was killed", body = String, content_type = "text/plain"), (status = 423, description = "LOCKED: a lock keeps the job out", body = String, content_type = "text/plain")))]
 pub(crate) async fn step_post(
     State(app): State<Shared>,
     Path(path): Path<(String, String, String)>,

@@ -53,6 +53,9 @@ pub(crate) enum Refusals {
     /// A value is not allowed.
     #[response(status = 422, content_type = "application/problem+json")]
     UnprocessableEntity(#[to_schema] ProblemDocument),
+    /// A lock keeps the session out; `Retry-After` says when to try again.
+    #[response(status = 423, content_type = "application/problem+json")]
+    Locked(#[to_schema] ProblemDocument),
     /// Too many requests, or the store cannot commit now; `Retry-After` says when to try again.
     #[response(status = 503, content_type = "application/problem+json")]
     ServiceUnavailable(#[to_schema] ProblemDocument),

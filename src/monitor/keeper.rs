@@ -191,6 +191,7 @@ impl Monitor {
         if !gone.is_empty() {
             self.disconnect_gone(&gone).await;
         }
+        self.sweep_locks().await;
         let mut again = self.backend.is_keeper();
         while again {
             let now = self.clock.now();
@@ -208,6 +209,26 @@ impl Monitor {
                 let _ = last.done().await;
             }
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Ends the locks whose end has come, and announces those that begin soon.
+    async fn sweep_locks(&self) {
+        if !self.backend.is_keeper() {
+            return;
+        }
+        let now = self.clock.now().wall;
+        let mut last = None;
+        for lock in self.registry.locks().iter() {
+            let change = match lock {
+                lock if lock.is_over(now) => Change::EndLock(lock.lock_id.clone()),
+                lock if lock.should_be_announced(now) => Change::AnnounceLock(lock.lock_id.clone()),
+                _ => continue,
+            };
+            last = self.submit(change).await.ok();
+        }
+        if let Some(last) = last {
+            let _ = last.done().await;
         }
     }
 

@@ -187,6 +187,7 @@ impl Monitor {
         for (id, tombstone) in stored.tombstones {
             self.registry.bury(id, tombstone);
         }
+        self.registry.restore_locks(stored.locks);
         self.stats.restore(stored.minutes, stored.starts);
         let registry = self.registry.clone();
         let put = move || registry.restore(stored.sessions, stored.epoch, stored.seq, now);

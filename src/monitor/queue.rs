@@ -84,6 +84,10 @@ impl Jobs {
 fn is_control(change: &Change) -> bool {
     match change {
         Change::Kill { .. }
+        | Change::Lock { .. }
+        | Change::Unlock(..)
+        | Change::EndLock(_)
+        | Change::AnnounceLock(_)
         | Change::KillDelivered(..)
         | Change::KillAcknowledged(..)
         | Change::RemoveSilent { .. }

@@ -9,6 +9,7 @@ use super::Monitor;
 use crate::change::{Authority, Kind, Proof};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 use crate::log::{Entry, Query};
 use crate::metrics::{self, AppStatus, Gauges};
 use crate::nodes::{Known, Load, Server};
@@ -105,6 +106,13 @@ impl Monitor {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { view: self.registry.view(), epoch: self.registry.epoch(), now: self.now() }
+    }
+
+    /// The locks that a caller may see, oldest first.
+    #[must_use]
+    pub fn locks(&self, scope: &Scope) -> Vec<Arc<Lock>> {
+        let within = |lock: &&Arc<Lock>| lock.who.is_within(scope);
+        self.registry.locks().iter().filter(within).cloned().collect()
     }
 
     /// The names of the servers that hold sockets, as of now.
@@ -222,6 +230,7 @@ impl Monitor {
             beats: self.registry.beats(),
             snapshots: self.feed.snapshots_encoded(),
             snapshots_held: self.feed.snapshots_held(),
+            locks: self.registry.locks().len(),
             servers: self.servers(),
         }
     }

@@ -116,6 +116,6 @@ impl Frames {
 
 fn text(published: Published) -> Utf8Bytes {
     match published {
-        Published::Changes(text) | Published::Beats(text) => text,
+        Published::Changes(text) | Published::Beats(text) | Published::Hint(text) => text,
     }
 }

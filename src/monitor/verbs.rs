@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::reports::Way;
 use super::{Monitor, Pending, fresh_id, full};
-use crate::change::{Actor, Authority, Cause, Change, Message, Registration, Report, Target};
+use crate::change::{Actor, Authority, Cause, Change, LockFor, Message, NewLock, Registration, Report, Target};
 use crate::clock::Timestamp;
 use crate::decide::Outcome;
 use crate::error::Result;
+use crate::lock::Lock;
 use crate::session::{Kill, Session, SessionId, SocketId};
 use crate::timing::Timing;
 
@@ -156,33 +157,39 @@ impl Monitor {
         self.submit(Change::Report(id, report, authority)).await.map(Some)
     }
 
-    /// Requests a kill; a session that has a kill request keeps the first one, which is returned.
+    /// Requests a kill; a session that has a kill request keeps the first one, which is returned with
+    /// the lock that `lock_for` has made.
     ///
     /// # Errors
-    /// Unknown or killed id, store.
-    pub async fn kill(&self, id: SessionId, reason: Option<Arc<str>>, actor: Actor) -> Result<Arc<Kill>> {
-        let change = Change::Kill { target: Target::Session(id), kill_id: fresh_id(), reason, actor };
+    /// Unknown or killed id, a lock for a session without a user, store.
+    pub async fn kill(
+        &self,
+        id: SessionId,
+        reason: Option<Arc<str>>,
+        lock_for: Option<LockFor>,
+        actor: Actor,
+    ) -> Result<(Arc<Kill>, Option<Arc<Lock>>)> {
+        let change = Change::Kill { target: Target::Session(id), kill_id: fresh_id(), reason, lock_for, actor };
         match self.ask(change).await? {
-            Outcome::Kill(kill) => Ok(kill),
+            Outcome::Kill(kill, lock) => Ok((kill, lock)),
             _ => Err(full()),
         }
     }
 
-    /// Requests a kill for all sessions of an app; returns how many had no kill request before.
+    /// Requests a kill for all sessions of an app or of a filter; returns those that had no kill request
+    /// before, and the locks that `lock_for` has made.
     ///
     /// # Errors
-    /// Store.
-    pub async fn kill_app(&self, app: Arc<str>, reason: Option<Arc<str>>, actor: Actor) -> Result<usize> {
-        self.kill_all(Target::App(app), reason, actor).await.map(|asked| asked.len())
-    }
-
-    /// Requests a kill for all sessions of a target; returns those that had no kill request before.
-    ///
-    /// # Errors
-    /// Store.
-    pub async fn kill_all(&self, target: Target, reason: Option<Arc<str>>, actor: Actor) -> Result<Vec<SessionId>> {
-        match self.ask(Change::Kill { target, kill_id: fresh_id(), reason, actor }).await? {
-            Outcome::Asked(asked) => Ok(asked),
+    /// A lock for a session without a user, too many locks, store.
+    pub async fn kill_all(
+        &self,
+        target: Target,
+        reason: Option<Arc<str>>,
+        lock_for: Option<LockFor>,
+        actor: Actor,
+    ) -> Result<(Vec<SessionId>, Vec<Arc<Lock>>)> {
+        match self.ask(Change::Kill { target, kill_id: fresh_id(), reason, lock_for, actor }).await? {
+            Outcome::Asked(asked, locks) => Ok((asked, locks)),
             _ => Err(full()),
         }
     }
@@ -196,6 +203,26 @@ impl Monitor {
             Outcome::Stayed(called_off) => Ok(called_off),
             _ => Err(full()),
         }
+    }
+
+    /// Makes a lock, or changes the one on the same users with the same start; returns whether it is a
+    /// new one.
+    ///
+    /// # Errors
+    /// An app outside the actor's scope, wrong times, too many locks, store.
+    pub async fn lock(&self, lock: NewLock, actor: Actor) -> Result<(Arc<Lock>, bool)> {
+        match self.ask(Change::Lock { lock: Box::new(lock), actor }).await? {
+            Outcome::Lock { lock, fresh } => Ok((lock, fresh)),
+            _ => Err(full()),
+        }
+    }
+
+    /// Lifts a lock.
+    ///
+    /// # Errors
+    /// Unknown id, store.
+    pub async fn unlock(&self, lock_id: &str, actor: Actor) -> Result<()> {
+        self.ask(Change::Unlock(lock_id.into(), actor)).await.map(drop)
     }
 
     /// Removes a session.

@@ -133,6 +133,9 @@ impl Writer {
         let now = batch.last().map(|job| job.now).unwrap_or_default();
         self.apply(events.clone(), now).await;
         for (job, outcome) in batch.drain(..).zip(outcomes) {
+            if matches!(outcome, Err(Error::Locked { .. })) {
+                self.metrics.locked_out();
+            }
             if let Some(reply) = job.reply {
                 let _ = reply.send(outcome);
             }
@@ -153,7 +156,15 @@ impl Writer {
         let is_keeper = turn.is_keeper();
         let decide = |(change, now): (&Change, Now)| match change {
             // Only the keeper knows what every server has heard.
-            Change::GoStale(_) | Change::Expire(_) | Change::Judge(..) if !is_keeper => Ok(Outcome::Done),
+            Change::GoStale(_)
+            | Change::Expire(_)
+            | Change::Judge(..)
+            | Change::EndLock(_)
+            | Change::AnnounceLock(_)
+                if !is_keeper =>
+            {
+                Ok(Outcome::Done)
+            }
             _ => draft.decide(change, now),
         };
         let outcomes: Vec<Result<Outcome>> = changes.map(decide).collect();
@@ -264,7 +275,7 @@ impl Writer {
 
 /// Whether a batch with this change is committed without a delay.
 fn is_urgent(change: &Change) -> bool {
-    matches!(change, Change::Kill { .. })
+    matches!(change, Change::Kill { .. } | Change::Lock { .. })
 }
 
 #[cfg(test)]
@@ -283,7 +294,7 @@ mod tests {
 
     fn kill() -> Job {
         let target = Target::App("a".into());
-        job(Change::Kill { target, kill_id: "k".into(), reason: None, actor: Actor::default() })
+        job(Change::Kill { target, kill_id: "k".into(), reason: None, lock_for: None, actor: Actor::default() })
     }
 
     /// The size of a batch, to which `come` are added while it is gathered.

@@ -24,6 +24,7 @@ use crate::change::{Event, Kind, Tombstone};
 use crate::clock::{Now, Timestamp};
 use crate::deadlines::{Deadlines, Entry};
 use crate::error::Error;
+use crate::lock::{Lock, Locks};
 use crate::session::{Digest, Session, SessionId};
 use crate::timing::Timing;
 pub use counts::Counts;
@@ -47,6 +48,7 @@ pub struct Registry {
     /// How many live sessions each token has registered.
     by_token: Mutex<HashMap<Arc<str>, usize>>,
     tombstones: RwLock<HashMap<SessionId, Tombstone>>,
+    locks: RwLock<Locks>,
     /// The owners of sessions that have ended.
     departed: Mutex<Departed>,
     deadlines: Mutex<Deadlines>,
@@ -73,6 +75,7 @@ impl Registry {
             counts: Mutex::default(),
             by_token: Mutex::default(),
             tombstones: RwLock::default(),
+            locks: RwLock::default(),
             departed: Mutex::default(),
             deadlines: Mutex::new(Deadlines::new(timing.resolution())),
             restoring: Mutex::new(false),
@@ -179,6 +182,28 @@ impl Registry {
         self.tombstones.write().retain(|_, tombstone| now < tombstone.at.plus(ttl));
     }
 
+    /// All locks, as of the last event that was applied.
+    #[must_use]
+    pub fn locks(&self) -> Locks {
+        self.locks.read().clone()
+    }
+
+    /// Sets the locks that were restored from the store.
+    pub fn restore_locks(&self, locks: Vec<Lock>) {
+        *self.locks.write() = Locks::of(locks);
+    }
+
+    /// Puts the versions of locks that these events carry in place.
+    fn apply_locks(&self, events: &[Event]) {
+        for event in events.iter().filter(|event| event.kind.changes_locks()) {
+            let Some(lock) = &event.lock else { continue };
+            match event.kind {
+                Kind::Unlocked => self.locks.write().remove(&lock.lock_id),
+                _ => self.locks.write().put(lock.clone()),
+            }
+        }
+    }
+
     /// Adds one session from the store before all are restored, so that it can be answered. `None`
     /// once [`Registry::restore`] has begun: the given version may be out of date.
     #[must_use]
@@ -228,6 +253,7 @@ impl Registry {
                 self.bury(event.session.id.clone(), tombstone);
             }
         }
+        self.apply_locks(events);
         {
             let mut view = self.view.write();
             let mut counts = self.counts.lock();

@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::http::{events, health, kills, list, login, messages, nodes, ping, rules, sessions, sse};
+use crate::http::{events, health, kills, list, locks, login, messages, nodes, ping, rules, sessions, sse};
 
 struct Bearer;
 
@@ -27,7 +27,7 @@ impl Modify for Bearer {
         sse::events, sessions::alive, ping::beat, ping::beat_post, ping::step, ping::step_post,
         list::list, list::one, events::timeline, events::log, events::stats, nodes::list,
         rules::list, rules::release, rules::stay,
-        kills::one, kills::app, kills::matching, kills::stale, messages::one, messages::app,
+        kills::one, kills::app, kills::matching, kills::stale, locks::list, locks::make, locks::lift, messages::one, messages::app,
         health::metrics, health::alive, health::ready, openapi, login::log_in, login::log_out,
     ),
 )]

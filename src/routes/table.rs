@@ -7,7 +7,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::openapi;
 use crate::edge::Shared;
 use crate::edge::gate::Access;
-use crate::http::{events, health, kills, list, login, messages, nodes, pages, ping, rules, sessions, sse};
+use crate::http::{events, health, kills, list, locks, login, messages, nodes, pages, ping, rules, sessions, sse};
 use crate::ws;
 
 /// The path of a heartbeat, by far the most frequent request.
@@ -65,6 +65,7 @@ pub fn table() -> Vec<Route> {
         route(get.clone(), "/stats", View, events::stats),
         route(get.clone(), "/nodes", View, nodes::list),
         route(get.clone(), "/rules", View, rules::list),
+        route(get.clone(), "/locks", View, locks::list),
         route(get.clone(), "/ws", View, ws::dashboard::upgrade),
         route(post.clone(), "/sessions/{id}/kill", Admin, kills::one),
         route(post.clone(), "/apps/{app_name}/kill-all", Admin, kills::app),
@@ -72,6 +73,8 @@ pub fn table() -> Vec<Route> {
         route(post.clone(), "/rules/{name}/release", Admin, rules::release),
         route(post.clone(), "/sessions/{id}/message", Admin, messages::one),
         route(post.clone(), "/apps/{app_name}/message", Admin, messages::app),
+        route(post.clone(), "/locks", Admin, locks::make),
+        route(delete.clone(), "/locks/{lock_id}", Admin, locks::lift),
         route(delete, "/sessions/stale", Admin, kills::stale),
         route(get.clone(), "/metrics", View, health::metrics),
         // the page

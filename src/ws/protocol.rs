@@ -47,6 +47,8 @@ pub enum CloseCode {
     Silent,
     /// The session opened a newer socket.
     Superseded,
+    /// A lock keeps the session out.
+    Locked,
 }
 
 impl CloseCode {
@@ -66,6 +68,7 @@ impl CloseCode {
             Self::Forbidden => 4403,
             Self::Silent => 4408,
             Self::Superseded => 4409,
+            Self::Locked => 4423,
         }
     }
 }
@@ -201,6 +204,15 @@ pub enum ServerFrame<'a> {
         status: u16,
         /// What to do.
         detail: &'a str,
+        /// The reason of the lock that keeps the session out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        /// When the lock ends.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// Seconds until it is worth registering again.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after: Option<u64>,
     },
 }
 
@@ -242,7 +254,12 @@ impl<'a> ServerFrame<'a> {
 #[must_use]
 pub fn error(session_id: Option<&str>, error: &Error) -> String {
     let detail = error.to_string();
-    ServerFrame::Error { session_id, status: status_of(error).as_u16(), detail: &detail }.encode()
+    let (reason, until, retry_after) = match error {
+        Error::Locked { reason, until, retry_after } => (Some(&**reason), *until, Some(*retry_after)),
+        _ => (None, None, None),
+    };
+    ServerFrame::Error { session_id, status: status_of(error).as_u16(), detail: &detail, reason, until, retry_after }
+        .encode()
 }
 
 /// The first frame to a dashboard.

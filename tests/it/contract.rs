@@ -9,6 +9,7 @@ use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::backend::{Backend, Keep, Stored};
 use sessionwatch::change::{Actor, Cause, Event, Kind};
 use sessionwatch::clock::{Mono, Timestamp};
+use sessionwatch::lock::{Lock, Who};
 use sessionwatch::log::Query;
 use sessionwatch::marks::{Mark, Step};
 use sessionwatch::registry::Counts;
@@ -29,7 +30,7 @@ fn marks() -> Vec<Mark> {
 
 pub fn session(id: &str) -> Session {
     Session {
-        id: SessionId::parse(id).expect("an id"),
+        id: if id.is_empty() { SessionId::none() } else { SessionId::parse(id).expect("an id") },
         app: "risk".into(),
         user: Some("ana".into()),
         started_at: Timestamp(1_000),
@@ -62,6 +63,7 @@ pub fn event(seq: u64, kind: Kind, session: Session) -> Event {
         reason: Some("because".into()),
         cause: (kind == Kind::Removed).then_some(Cause::Ended),
         message: None,
+        lock: None,
     }
 }
 
@@ -132,6 +134,38 @@ async fn a_killed_session_leaves_a_tombstone_and_an_ended_one_does_not(backend: 
     assert_eq!(&*stored.tombstones[0].1.kill_id, "k1");
     backend.forget(keep(Timestamp(0), Timestamp(2_001))).await.expect("it forgets");
     assert!(load(backend).await.tombstones.is_empty());
+}
+
+async fn locks_come_back_as_their_last_versions_until_they_are_lifted(backend: &dyn Backend) {
+    let lock = |id: &str, reason: &str| Lock {
+        lock_id: id.into(),
+        who: Who { app_name: Some("risk".into()), user_id: None },
+        reason: reason.into(),
+        from: Some(Timestamp(60_000)),
+        until: None,
+        by: "bob".into(),
+        created_at: Timestamp(7_000),
+        announced_at: None,
+    };
+    let about = |seq, kind, lock: &Lock| Event { lock: Some(Arc::new(lock.clone())), ..event(seq, kind, session("")) };
+    let (first, later, other) = (lock("a", "audit"), lock("a", "still \"audit\""), lock("b", "audit"));
+    let batch = vec![
+        about(1, Kind::Locked, &first),
+        about(2, Kind::Locked, &other),
+        about(3, Kind::LockAnnounced, &later),
+        event(4, Kind::Registered, session("s")),
+    ];
+    commit(backend, batch).await;
+    let mut locks = load(backend).await.locks;
+    locks.sort_by(|one, two| one.lock_id.cmp(&two.lock_id));
+    assert_eq!(locks, [later.clone(), other.clone()]);
+    commit(backend, vec![about(5, Kind::Unlocked, &later), about(6, Kind::Locked, &first)]).await;
+    commit(backend, vec![about(7, Kind::Locked, &other), about(8, Kind::Unlocked, &other)]).await;
+    let stored = load(backend).await;
+    assert_eq!((stored.locks, stored.sessions.len()), (vec![first], 1));
+    let entry = backend.events(Query { limit: 1, ..Query::default() }).await.expect("the log").remove(0);
+    assert_eq!((entry.kind.as_str(), entry.details.lock_id.as_deref()), ("unlocked", Some("b")));
+    assert_eq!(entry.details.locked_from.as_deref(), Some("1970-01-01T00:01:00.000Z"));
 }
 
 async fn an_event_that_is_not_logged_adds_no_entry(backend: &dyn Backend) {
@@ -330,6 +364,7 @@ contract!(
     of_several_versions_in_one_batch_the_last_one_counts,
     a_killed_session_leaves_a_tombstone_and_an_ended_one_does_not,
     an_event_that_is_not_logged_adds_no_entry,
+    locks_come_back_as_their_last_versions_until_they_are_lifted,
     the_log_is_read_back_whole_and_filtered,
     the_log_of_some_apps_is_theirs_alone_and_in_order,
     heartbeats_change_known_sessions_only,

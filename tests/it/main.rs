@@ -26,6 +26,7 @@ mod cluster_tokens;
 mod layers;
 mod gate;
 mod lifetime;
+mod locks;
 mod metrics;
 mod rest;
 mod rules;

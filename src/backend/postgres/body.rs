@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Actor, Cause, Event, Kind, Message};
 use crate::clock::{Mono, Timestamp};
 use crate::fields;
+use crate::lock::Lock;
 use crate::marks;
 use crate::session::{Digest, Kill, Pulse, Session, SessionId, SocketId, Visibility};
 
@@ -92,6 +93,8 @@ struct EventBody {
     cause: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message: Option<MessageBody>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lock: Option<Lock>,
 }
 
 /// A session's row.
@@ -208,6 +211,7 @@ fn event_body(event: &Event) -> EventBody {
             by: message.by.clone(),
             due: message.warning.as_ref().map(|(rule, at)| (rule.clone(), at.0)),
         }),
+        lock: event.lock.as_deref().cloned(),
     }
 }
 
@@ -233,5 +237,6 @@ fn event(body: EventBody) -> Option<Event> {
                 warning: body.due.map(|(rule, at)| (rule, Timestamp(at))),
             })
         }),
+        lock: body.lock.map(Arc::new),
     })
 }

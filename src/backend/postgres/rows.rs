@@ -40,6 +40,8 @@ pub(super) async fn load(client: &mut Client, now: Timestamp) -> Asked<Stored> {
         look.query("SELECT body, last_beats.at FROM sessions LEFT JOIN last_beats USING (session_id)", &[]).await?;
     let sessions = rows.iter().filter_map(|row| session(row, &known)).collect();
     let tombstones = look.query("SELECT * FROM tombstones", &[]).await?.iter().filter_map(tombstone).collect();
+    let locks = look.query("SELECT body FROM locks", &[]).await?;
+    let locks = locks.iter().filter_map(|row| serde_json::from_str(row.get(0)).ok()).collect();
     let mut minutes: Vec<Minute> = look
         .query("SELECT * FROM minutes WHERE at > $1 ORDER BY at", &[&day_ago.0])
         .await?
@@ -57,6 +59,7 @@ pub(super) async fn load(client: &mut Client, now: Timestamp) -> Asked<Stored> {
         seq: restored(head.get(1)),
         sessions,
         tombstones,
+        locks,
         minutes,
         starts: starts.iter().map(|row| Timestamp(row.get(0))).collect(),
     };

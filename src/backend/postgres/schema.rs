@@ -4,7 +4,7 @@
 use tokio_postgres::Client;
 
 /// The steps. One that has been released is never edited; a later one adds to it.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
     CREATE TABLE head (one boolean PRIMARY KEY DEFAULT true CHECK (one), cluster text NOT NULL, seq bigint NOT NULL,
         keeper text, term bigint NOT NULL DEFAULT 0, keeper_until timestamptz NOT NULL) WITH (fillfactor = 10);
@@ -52,6 +52,10 @@ const STEPS: [&str; 2] = [
     CREATE TABLE alerts (id text COLLATE \"C\" PRIMARY KEY, created bigint NOT NULL, target text COLLATE \"C\" NOT NULL,
         app_name text COLLATE \"C\", waiting boolean NOT NULL, body text NOT NULL);
     CREATE INDEX alerts_waiting ON alerts (id) WHERE waiting;
+",
+    // 3: locks
+    "
+    CREATE TABLE locks (lock_id text PRIMARY KEY, body text NOT NULL);
 ",
 ];
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join, join3};
+use futures_util::future::{BoxFuture, join3};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Statement};
@@ -14,7 +14,7 @@ use tokio_postgres::{Client, Statement};
 use super::connect::explain;
 use super::{Shared, alerts, body, lost};
 use crate::alerts::Raised;
-use crate::backend::{Turn, last_versions, restored, stored};
+use crate::backend::{Turn, last_locks, last_versions, restored, stored};
 use crate::change::{Event, Kind};
 use crate::error::{Error, Result};
 use crate::log::Entry;
@@ -32,6 +32,7 @@ pub(super) struct Link {
     lock: Statement,
     missed: Statement,
     write: Statement,
+    locks: Statement,
 }
 
 const LOCK: &str = "SELECT seq, cluster, keeper FROM head FOR UPDATE";
@@ -59,12 +60,19 @@ const WRITE: &str = "
     moved AS (UPDATE head SET seq = $23)
     SELECT pg_notify('sessionwatch', $23::bigint::text)";
 
+/// The locks that a commit changes.
+const LOCKS: &str = "
+    WITH lifted AS (DELETE FROM locks WHERE lock_id = ANY($3::text[]))
+    INSERT INTO locks (lock_id, body) SELECT * FROM unnest($1::text[], $2::text[])
+    ON CONFLICT (lock_id) DO UPDATE SET body = excluded.body";
+
 impl Link {
     async fn open(shared: &Shared) -> std::result::Result<Self, String> {
         let client = shared.target.connect(None).await?;
         let prepare = async |sql: &str| client.prepare(sql).await.map_err(|error| explain(&error));
         let (lock, missed, write) = (prepare(LOCK).await?, prepare(MISSED).await?, prepare(WRITE).await?);
-        Ok(Self { client, lock, missed, write })
+        let locks = prepare(LOCKS).await?;
+        Ok(Self { client, lock, missed, write, locks })
     }
 
     /// Commits rows for the book of alerts without an event.
@@ -209,8 +217,13 @@ impl Turn for PostgresTurn {
                 Rows::of(&events, &self.raised, &commit_id).map_err(|error| Error::Storage(error.to_string()))?;
             let flight = async {
                 let parameters = rows.parameters();
-                let (written, ended) =
-                    join(link.client.query(&link.write, &parameters), link.client.batch_execute("COMMIT")).await;
+                // A refusal of the first one makes PostgreSQL refuse the others too.
+                let (_, written, ended) = join3(
+                    write_locks(link, &events),
+                    link.client.query(&link.write, &parameters),
+                    link.client.batch_execute("COMMIT"),
+                )
+                .await;
                 (written, ended)
             };
             match timeout(FLIGHT_WITHIN, flight).await {
@@ -227,6 +240,23 @@ impl Turn for PostgresTurn {
         }
         .boxed()
     }
+}
+
+/// Writes the locks that these events change; most commits change none.
+async fn write_locks(link: &Link, events: &[Event]) -> std::result::Result<(), tokio_postgres::Error> {
+    let (mut ids, mut bodies, mut lifted) = (Vec::new(), Vec::new(), Vec::new());
+    for (event, lock) in last_locks(events.iter()) {
+        if event.kind == Kind::Unlocked {
+            lifted.push(&*lock.lock_id);
+        } else {
+            ids.push(&*lock.lock_id);
+            bodies.push(serde_json::to_string(lock).unwrap_or_default());
+        }
+    }
+    if ids.is_empty() && lifted.is_empty() {
+        return Ok(());
+    }
+    link.client.execute(&link.locks, &[&ids, &bodies, &lifted]).await.map(drop)
 }
 
 impl Drop for PostgresTurn {

@@ -36,7 +36,7 @@ fn log_bytes(connection: &Connection, most: u64) -> rusqlite::Result<u64> {
         return Ok(used);
     }
     let mut others = connection.prepare_cached(
-        "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE aggregate = TRUE AND name IN ('sessions', 'tombstones', 'minutes', 'starts', 'raised', 'alert_notes', 'alerts')",
+        "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE aggregate = TRUE AND name IN ('sessions', 'tombstones', 'locks', 'minutes', 'starts', 'raised', 'alert_notes', 'alerts')",
     )?;
     let others: i64 = others.query_row([], |row| row.get(0))?;
     Ok(used.saturating_sub(u64::try_from(others).unwrap_or(0)))

@@ -10,6 +10,7 @@ use crate::backend::{Stored, fresh_epoch, restored};
 use crate::change::Tombstone;
 use crate::clock::{Mono, Timestamp};
 use crate::fields;
+use crate::lock::Lock;
 use crate::marks;
 use crate::registry::Counts;
 use crate::session::{Pulse, Session, SessionId, Visibility};
@@ -30,6 +31,7 @@ pub(super) fn load(connection: &mut Connection, now: Timestamp) -> rusqlite::Res
             .flatten()
             .collect(),
         tombstones: all(connection, "SELECT * FROM tombstones", tombstone)?.into_iter().flatten().collect(),
+        locks: all(connection, "SELECT body FROM locks", lock)?.into_iter().flatten().collect(),
         minutes,
         starts: all(connection, &format!("SELECT at FROM starts WHERE at > {day_ago} ORDER BY at"), |row| {
             row.get(0).map(Timestamp)
@@ -142,6 +144,10 @@ fn tombstone(row: &Row<'_>) -> rusqlite::Result<Option<(SessionId, Tombstone)>> 
         token: row.get_ref("token")?.as_blob_or_null()?.and_then(|token| token.try_into().ok()),
     };
     Ok(Some((id, grave)))
+}
+
+fn lock(row: &Row<'_>) -> rusqlite::Result<Option<Lock>> {
+    Ok(serde_json::from_str(row.get_ref(0)?.as_str()?).ok())
 }
 
 fn minute_row(row: &Row<'_>) -> rusqlite::Result<Minute> {

@@ -89,6 +89,10 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE sessions ADD COLUMN marks TEXT;
     ",
+    // 6: locks, each as the JSON that the API shows
+    "
+    CREATE TABLE locks (lock_id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    ",
 ];
 
 /// Refuses the database of the system that sessionwatch replaces, before anything in it is

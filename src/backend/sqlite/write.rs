@@ -4,7 +4,7 @@ use rusqlite::{Connection, Transaction, params, params_from_iter};
 
 use super::values::kill_to_json;
 use crate::alerts::Raised;
-use crate::backend::{last_versions, stored};
+use crate::backend::{last_locks, last_versions, stored};
 use crate::change::{Event, Kind, Tombstone};
 use crate::clock::Timestamp;
 use crate::log::Entry;
@@ -55,6 +55,14 @@ pub(super) fn commit(connection: &mut Connection, events: &[Event], raised: &[Ra
                 .execute([event.session.id.as_str()])?;
         } else {
             put(&transaction, &event.session)?;
+        }
+    }
+    for (event, lock) in last_locks(logged()) {
+        if event.kind == Kind::Unlocked {
+            transaction.execute("DELETE FROM locks WHERE lock_id = ?1", [&*lock.lock_id])?;
+        } else {
+            let body = serde_json::to_string(lock).unwrap_or_default();
+            transaction.execute("INSERT OR REPLACE INTO locks VALUES (?1, ?2)", [&*lock.lock_id, &body])?;
         }
     }
     transaction.commit()

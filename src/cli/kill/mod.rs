@@ -49,6 +49,9 @@ pub struct KillArgs {
     /// Who asks, for the event log
     #[arg(long, env = "USER", hide_env_values = true)]
     by: Option<String>,
+    /// For how long the users of these sessions cannot register in their apps again, such as 30m
+    #[arg(long, value_name = "TIME")]
+    lock_for: Option<String>,
     /// End all that a filter matches without asking first
     #[arg(long, short = 'y')]
     yes: bool,
@@ -65,7 +68,10 @@ pub(super) async fn kill(args: KillArgs) -> Result<ExitCode, CliError> {
         output: Output::standard(),
     };
     kills.fill().await?;
-    let body = body(args.reason.as_deref(), args.by.as_deref());
+    let mut body = body(args.reason.as_deref(), args.by.as_deref());
+    if let (Some(lock_for), Some(fields)) = (args.lock_for, body.as_object_mut()) {
+        fields.insert("lock_for".to_owned(), lock_for.into());
+    }
     let mut failed = false;
     let is_id = |text: &String| kills.store.get(text).is_some() || is_plain(text);
     if args.whom.iter().all(is_id) {

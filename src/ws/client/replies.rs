@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::monitor::Pending;
 use crate::session::SessionId;
 use crate::wire::Seconds;
-use crate::ws::protocol::ServerFrame;
+use crate::ws::protocol::{CloseCode, ServerFrame};
 use crate::ws::socket;
 
 impl Client {
@@ -64,6 +64,10 @@ impl Client {
                 match outcome {
                     Err(gone @ Error::Gone { .. }) => {
                         self.killed_before(socket, Some(asked.as_str()), self.shared, gone).await
+                    }
+                    Err(locked @ Error::Locked { .. }) => {
+                        self.refuse(socket, Some(asked.as_str()), &locked).await?;
+                        Ok((!self.shared).then_some((CloseCode::Locked, "locked out for a while")))
                     }
                     Err(error) => self.refuse(socket, Some(asked.as_str()), &error).await,
                     Ok(_) => Ok(None),

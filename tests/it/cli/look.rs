@@ -165,3 +165,27 @@ async fn nodes_lists_the_server_as_a_table_and_as_json() {
     assert!(lines[0].starts_with("SERVER") && lines[0].contains("DASHBOARDS"), "{table}");
     assert!(lines[1].starts_with("alone") && lines[1].contains("keeper") && lines.len() == 2, "{table}");
 }
+
+#[tokio::test]
+async fn a_lock_is_made_listed_and_lifted() {
+    let server = Server::start().await;
+    assert_eq!(stdout(&server.done(&["locks"]).await), "Nobody is locked out.\n");
+    let made = server.done(&["lock", "--app", "risk", "--user", "bob", "--reason", "audit", "--for", "30m"]).await;
+    let told = stdout(&made);
+    assert!(told.starts_with("bob in risk locked until "), "{told}{}", stderr(&made));
+    let id = told.trim().rsplit(' ').next().expect("its id");
+    let refused = server.api().put_session("s", &json!({"app_name": "risk", "user_id": "bob"}), None).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("audit")));
+    let table = stdout(&server.done(&["locks"]).await);
+    assert!(table.contains("audit") && table.contains(id), "{table}");
+    assert_eq!(stdout(&server.done(&["unlock", id]).await), format!("{id} lifted\n"));
+    let again = server.done(&["unlock", id]).await;
+    assert!(stderr(&again).contains("there is no lock"), "{}", stderr(&again));
+    let client = server.client("risk", false).await;
+    let killing = ["kill", &client.id, "--lock-for", "1h"].map(str::to_owned);
+    let obeying = tokio::spawn(client.obey());
+    let killed = server.done(&killing.each_ref().map(String::as_str)).await;
+    assert_eq!(killed.status.code(), Some(0), "{}", stderr(&killed));
+    obeying.await.expect("the client's socket is closed");
+    assert!(stdout(&server.done(&["locks", "--json"]).await).contains("\"user_id\":\"ana\""));
+}

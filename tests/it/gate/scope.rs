@@ -124,6 +124,34 @@ async fn every_view_shows_the_tokens_own_apps_alone() {
 }
 
 #[tokio::test]
+async fn a_token_of_some_apps_makes_and_sees_the_locks_of_these_alone() {
+    let two = two().await;
+    let mut dashboard = two.socket(&two.view, "/ws").await;
+    dashboard.next_of("snapshot").await;
+    let on = |app: &str| Some(json!({ "app_name": app, "user_id": "eve", "reason": "secret-reason" }));
+    let theirs = two.json(&two.everything, Method::POST, "/locks", on("ops")).await;
+    two.json(&two.everything, Method::POST, "/locks", Some(json!({ "user_id": "o1", "reason": "dead" }))).await;
+    for refused in [on("ops"), Some(json!({ "user_id": "eve", "reason": "all apps" }))] {
+        assert_eq!(two.ask(&two.admin, Method::POST, "/locks", refused).await.0, StatusCode::FORBIDDEN);
+    }
+    let path = format!("/locks/{}", theirs["lock_id"].as_str().expect("an id"));
+    assert_eq!(two.ask(&two.admin, Method::DELETE, &path, None).await.0, StatusCode::NOT_FOUND);
+    let body = Some(json!({ "app_name": "risk", "user_id": "eve", "reason": "audit" }));
+    assert_eq!(two.ask(&two.view, Method::POST, "/locks", body.clone()).await.0, StatusCode::FORBIDDEN);
+    two.json(&two.admin, Method::POST, "/locks", body).await;
+    for token in [&two.admin, &two.view] {
+        let (_, text) = two.ask(token, Method::GET, "/locks", None).await;
+        assert!(text.contains("audit"), "{text}");
+        silent("/locks", &text);
+        silent("the log", &two.ask(token, Method::GET, "/events?kind=locked,unlocked", None).await.1);
+    }
+    // The first frame is the hint of the lock of its app.
+    assert_eq!(dashboard.next().await["about"], "locks");
+    let last = two.json(&two.everything, Method::POST, "/sessions", Some(json!({ "app_name": "risk" }))).await;
+    assert_eq!(dashboard.next().await["upserted"][0]["session_id"], last["session_id"]);
+}
+
+#[tokio::test]
 async fn another_apps_id_is_unknown_in_every_route_and_nothing_of_it_is_ended() {
     let two = two().await;
     let text = || Some(json!({ "text": "hello" }));

@@ -65,7 +65,7 @@ pub async fn ask(monitor: &Monitor, id: &SessionId, ask: Ask) -> u16 {
             monitor.report(id.clone(), report, Authority::Server).await
         }
         Ask::Beat => monitor.heartbeat(id.as_str(), None, Authority::Server).await.map(drop),
-        Ask::Kill => monitor.kill(id.clone(), None, Actor::default()).await.map(drop),
+        Ask::Kill => monitor.kill(id.clone(), None, None, Actor::default()).await.map(drop),
         Ask::Delete => monitor.remove(id.clone(), Cause::Deleted, Actor::default(), Authority::Server).await,
     };
     done.map_or_else(|error| status_of(&error).as_u16(), |()| 200)

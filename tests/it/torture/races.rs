@@ -36,7 +36,7 @@ async fn of_concurrent_kills_one_counts_and_is_in_the_log_once() {
         let kills: Vec<_> = (0..AT_ONCE)
             .map(|_| {
                 let (monitor, id) = (monitor.clone(), id.clone());
-                tokio::spawn(async move { monitor.kill(id, None, Actor::default()).await })
+                tokio::spawn(async move { monitor.kill(id, None, None, Actor::default()).await.map(|(kill, _)| kill) })
             })
             .collect();
         inside::ask(&monitor, &id, Ask::Status(race as u64)).await;
