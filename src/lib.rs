@@ -24,6 +24,7 @@ pub mod tokens;
 pub mod rules;
 pub mod alerts;
 pub mod decide;
+pub mod rehearsal;
 pub mod backend;
 pub mod wire;
 pub mod metrics;

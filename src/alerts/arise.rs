@@ -34,6 +34,13 @@ pub fn arise(events: &[Event], file: &RulesFile, known: &Known) -> Vec<Raised> {
                 put(&mut alerts, one);
             }
         }
+        if let Some((rule, what)) = rule_of(event, file) {
+            for one in by_rule(file, rule, &event.session, what, known, event.at) {
+                if let Raised::Alert(one) = one {
+                    put(&mut alerts, one);
+                }
+            }
+        }
         if event.kind == Kind::Registered && file.expect.iter().any(|expect| expect.app == event.session.app) {
             seen.insert(&event.session.app, event.at);
         }
@@ -41,6 +48,19 @@ pub fn arise(events: &[Event], file: &RulesFile, known: &Known) -> Vec<Raised> {
     let mut raised: Vec<Raised> = alerts.into_iter().map(Raised::Alert).collect();
     raised.extend(seen.into_iter().map(|(app, at)| Raised::Seen { app: app.to_owned(), at }));
     raised
+}
+
+/// The rule that has made an event, and what it did. Requests of people come from an address.
+fn rule_of<'a>(event: &Event, file: &'a RulesFile) -> Option<(&'a Rule, &'static str)> {
+    let what = match event.kind {
+        Kind::Warned if event.message.is_some() => "warned",
+        Kind::Warned => "matches",
+        Kind::KillRequested => "ended",
+        _ => return None,
+    };
+    let by = event.actor.by.as_deref().filter(|_| event.actor.from.is_none())?;
+    let name = by.strip_prefix("rule ")?;
+    Some((file.rules.iter().find(|rule| *rule.name == *name)?, what))
 }
 
 fn occasion_of(event: &Event) -> Option<Occasion> {

@@ -160,6 +160,18 @@ impl Filter {
         self.tests.iter().any(|test| matches!(&test.what, What::Since(of, _) if *of == moment))
     }
 
+    /// Whether a qualifier reads this text; free words read all and do not count.
+    #[must_use]
+    pub fn reads(&self, field: Field) -> bool {
+        self.tests.iter().any(|test| matches!(&test.what, What::Text(of, _) if *of == field))
+    }
+
+    /// Whether a qualifier reads tags.
+    #[must_use]
+    pub fn reads_tags(&self) -> bool {
+        self.tests.iter().any(|test| matches!(test.what, What::Meta(..)))
+    }
+
     /// Whether it matches a row at `now`.
     #[must_use]
     pub fn matches(&self, row: &impl Row, now: i64) -> bool {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::Maybe;
+use super::body::{Json, Maybe};
 use super::refusals::Refusals;
 use super::sessions::TokenBody;
 use crate::change::Proof;
@@ -20,6 +20,7 @@ use crate::edge::owner::own;
 use crate::edge::problem::Answer;
 use crate::error::{Error, Result};
 use crate::monitor::Done;
+use crate::rehearsal::Rehearsal;
 use crate::rules::{Rule, Then};
 
 /// One rule, and what it has done.
@@ -112,6 +113,39 @@ pub(crate) async fn release(State(app): State<Shared>, Path(name): Path<String>,
     app.monitor.release_rule(&name).await?;
     tracing::info!(rule = name, by = caller.actor().by.as_deref(), "a rule may act again");
     Ok(axum::Json(Released { status: "released" }).into_response())
+}
+
+/// A rule to rehearse.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct RehearseBody {
+    /// The TOML text of one `[[rule]]`.
+    rule: String,
+    /// How far back, such as `7d`; a day by default.
+    since: Option<String>,
+}
+
+/// What a rule would have done.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Rehearsed {
+    name: String,
+    /// From when on; later than was asked for where the log is too long.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+    #[serde(flatten)]
+    would: Rehearsal,
+}
+
+/// `POST /rules/rehearse`
+#[utoipa::path(post, path = "/rules/rehearse", tag = "administrators", request_body = RehearseBody, responses((status = 200, description = "what the rule would have done; it does nothing", body = Rehearsed), Refusals))]
+pub(crate) async fn rehearse(State(app): State<Shared>, caller: Caller, Json(body): Json<RehearseBody>) -> Answer {
+    for_all_apps(&caller)?;
+    let rule = Rule::parse(&body.rule).map_err(Error::Invalid)?;
+    let wrong = |_| Error::Invalid("since must be a time like 12h or 7d, up to 90d".to_owned());
+    let since = humantime::parse_duration(body.since.as_deref().unwrap_or("24h")).map_err(wrong)?;
+    let since = since.min(Duration::from_secs(90 * 86_400));
+    let name = rule.name.to_string();
+    let (would, since) = app.monitor.rehearse(rule, app.monitor.now().minus(since)).await?;
+    Ok(axum::Json(Rehearsed { name, since, would }).into_response())
 }
 
 /// What was called off.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use super::tally::{Done, Tally};
 use super::{Monitor, Pending, fresh_id};
@@ -14,8 +15,9 @@ use crate::change::{Change, Event, Judging, Kind, Matching};
 use crate::clock::{Now, Timestamp};
 use crate::decide::{Judgement, Outcome, judge};
 use crate::error::{Error, Result};
-use crate::log::Query;
+use crate::log::{Entry, Query};
 use crate::nodes::Known;
+use crate::rehearsal::{self, Rehearsal};
 use crate::rules::{Rule, RulesFile, Then};
 use crate::session::{Session, SessionId};
 
@@ -30,14 +32,31 @@ const ACTIONS: usize = 1_000;
 /// Log entries that are read to learn what a rule did before this server became the keeper.
 const LOOKED_BACK: usize = 1_000;
 
+/// Log entries that are read at once for a rehearsal, and at most.
+const PAGE: usize = 5_000;
+const REHEARSED: usize = 200_000;
+
 /// The sessions that have to be judged, and when.
-#[derive(Default)]
 pub(super) struct Judge {
+    /// One rehearsal at a time.
+    rehearsing: Semaphore,
     active: AtomicBool,
     changed: Mutex<HashSet<SessionId>>,
     state: tokio::sync::Mutex<State>,
     /// What each rule has done, for readers.
     done: Mutex<Vec<(Arc<Rule>, Done)>>,
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self {
+            rehearsing: Semaphore::new(1),
+            active: AtomicBool::default(),
+            changed: Mutex::default(),
+            state: tokio::sync::Mutex::default(),
+            done: Mutex::default(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -276,6 +295,45 @@ impl Monitor {
                 }
             }
         }
+    }
+
+    /// What a rule would have done since `since`, by the log and the live sessions.
+    ///
+    /// # Errors
+    /// It cannot be rehearsed; the store; another rehearsal runs.
+    pub async fn rehearse(&self, rule: Rule, since: Timestamp) -> Result<(Rehearsal, Timestamp)> {
+        let Ok(_place) = self.judge.rehearsing.try_acquire() else {
+            return Err(Error::Busy("another rule is being rehearsed; try again in a moment".to_owned()));
+        };
+        let (mut entries, mut before) = (Vec::new(), None);
+        let kinds =
+            [Kind::Registered, Kind::StatusChanged, Kind::Stale, Kind::Recovered, Kind::KillRequested, Kind::Removed];
+        let kinds: Vec<String> = kinds.iter().map(|kind| kind.as_str().to_owned()).collect();
+        let mut since = since;
+        let live: Vec<Arc<Session>> = self.registry.view().sessions().cloned().collect();
+        let until = self.now();
+        loop {
+            let query = Query { kinds: kinds.clone(), before, limit: PAGE, ..Query::default() };
+            let page = self.events(query).await?;
+            let is_last = page.len() < PAGE;
+            before = page.last().map(|entry| entry.seq);
+            let in_time = page.into_iter().take_while(|entry| entry.at >= since);
+            let read = entries.len();
+            entries.extend(in_time);
+            if is_last || entries.len() < read + PAGE {
+                break;
+            }
+            if entries.len() >= REHEARSED {
+                since = entries.last().map_or(since, |entry: &Entry| entry.at);
+                break;
+            }
+        }
+        entries.reverse();
+        let rule_of = Arc::new(judging(&rule, self.names()));
+        let limit = (rule.limit.count as usize, rule.limit.per);
+        let run = move || rehearsal::rehearse(&rule_of, limit, &entries, &live, since, until);
+        let done = tokio::task::spawn_blocking(run).await.map_err(|error| Error::Storage(error.to_string()))?;
+        Ok((done.map_err(Error::Invalid)?, since))
     }
 
     /// What each rule has done; empty on a server that is not the keeper.

@@ -66,6 +66,7 @@ pub fn table() -> Vec<Route> {
         route(get.clone(), "/nodes", View, nodes::list),
         route(get.clone(), "/rules", View, rules::list),
         route(get.clone(), "/locks", View, locks::list),
+        route(post.clone(), "/rules/rehearse", View, rules::rehearse),
         route(get.clone(), "/ws", View, ws::dashboard::upgrade),
         route(post.clone(), "/sessions/{id}/kill", Admin, kills::one),
         route(post.clone(), "/apps/{app_name}/kill-all", Admin, kills::app),

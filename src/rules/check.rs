@@ -36,6 +36,17 @@ pub(super) fn checked(text: &str, folder: &Path) -> Result<RulesFile, String> {
     whole(&shape, folder).map_err(|(span, why)| placed(span, &why))
 }
 
+/// Parses the one rule of a text. Its targets are not looked at, and no file is read.
+pub(super) fn one_rule(text: &str) -> Result<Rule, String> {
+    let placed = |span: Range<usize>, why: &str| format!("line {}: {why}", line(text, span.start));
+    let shape: FileShape = toml::from_str(text)
+        .map_err(|error| placed(error.span().unwrap_or(0..0), error.message().lines().next().unwrap_or_default()))?;
+    match (shape.rule.as_slice(), shape.notify.is_empty() && shape.expect.is_empty()) {
+        ([one], true) => rule(one, None).map_err(|(span, why)| placed(span, &why)),
+        _ => Err("give one [[rule]] and nothing else".to_owned()),
+    }
+}
+
 fn line(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
@@ -66,7 +77,7 @@ fn whole(shape: &FileShape, folder: &Path) -> Checked<RulesFile> {
     }
     names.clear();
     for shape in &shape.rule {
-        let rule = rule(shape, &file.notify)?;
+        let rule = rule(shape, Some(&file.notify))?;
         if !names.insert(rule.name.clone()) {
             return refuse(&shape.name, format!("there are two rules with the name {:?}", &*rule.name));
         }
@@ -120,10 +131,11 @@ fn filter(text: &str, span: &Range<usize>) -> Checked<Arc<Filter>> {
     }
 }
 
-fn rule(shape: &RuleShape, targets: &[Notify]) -> Checked<Rule> {
+fn rule(shape: &RuleShape, targets: Option<&[Notify]>) -> Checked<Rule> {
     let mut notify: Vec<Arc<str>> = Vec::new();
     for named in &shape.notify {
-        if !targets.iter().any(|target| *target.name == **named.get_ref()) {
+        let known = |targets: &[Notify]| targets.iter().any(|target| *target.name == **named.get_ref());
+        if !targets.is_none_or(known) {
             return refuse(named, format!("there is no [[notify]] with the name {:?}", named.get_ref()));
         }
         if !notify.iter().any(|known| **known == **named.get_ref()) {

@@ -67,6 +67,16 @@ pub struct Rule {
     pub limit: Limit,
 }
 
+impl Rule {
+    /// Parses the one rule of a text. Its targets are not looked at, and no file is read.
+    ///
+    /// # Errors
+    /// The line, and what is wrong there.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        check::one_rule(text)
+    }
+}
+
 /// How a target takes an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,5 +1,6 @@
 //! Rules: they warn, end, are called off, are stopped by their limit, and never act twice, also after a restart.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,10 +10,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sessionwatch::backend::Backend;
 use sessionwatch::backend::sqlite::Sqlite;
-use sessionwatch::change::{Actor, Authority, Report};
+use sessionwatch::change::{Actor, Authority, Cause, Report};
 use sessionwatch::clock::Clock;
 use sessionwatch::log::{Entry, Query};
 use sessionwatch::monitor::Monitor;
+use sessionwatch::rehearsal::Act;
+use sessionwatch::rules::Rule;
 use sessionwatch::session::Status;
 
 use crate::support::{Server, until};
@@ -257,4 +260,105 @@ async fn who_may_stay_and_see_the_rules() {
     assert_eq!((status.as_u16(), told), (200, json!({ "status": "stays", "called_off": ["all"] })));
     assert_eq!(server.ask(Method::POST, "/rules/all/release", None).await.0, 200);
     assert_eq!(server.ask(Method::POST, "/rules/none/release", None).await.0, 422);
+}
+
+/// A number below `most` out of a sequence that depends on the seed alone.
+fn dice(seed: &mut u64, most: u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) % most
+}
+
+/// Twelve hours of people who come, work and go; the rules are judged every minute.
+async fn history(place: &Place, mut seed: u64) {
+    let mut live: Vec<String> = Vec::new();
+    let mut made = 0;
+    for _ in 0..12 * 60 {
+        place.pass(MINUTE).await;
+        for _ in 0..dice(&mut seed, 3) {
+            let one = dice(&mut seed, live.len().max(1) as u64) as usize;
+            match dice(&mut seed, 12) {
+                0 if live.len() < 25 => {
+                    live.push(format!("s{made}"));
+                    place.add(&format!("s{made}")).await;
+                    made += 1;
+                }
+                1 if !live.is_empty() && dice(&mut seed, 4) == 0 => {
+                    let gone = id(&live.swap_remove(one));
+                    let removed = place.monitor().remove(gone, Cause::Ended, Actor::default(), Authority::Server);
+                    removed.await.expect("it is removed");
+                }
+                n if n > 9 && !live.is_empty() => {
+                    let status = if n == 10 { Status::Running } else { Status::Idle };
+                    let task = (n == 10).then(|| format!("task {}", dice(&mut seed, 3)).into());
+                    let report = Report { status: Some(status), task: Some(task), ..Report::default() };
+                    let told = place.monitor().report(id(&live[one]), report, Authority::Server);
+                    told.await.expect("a report");
+                }
+                _ => {}
+            }
+        }
+        place.monitor().judge().await;
+    }
+}
+
+#[tokio::test]
+async fn a_rehearsal_tells_what_the_rule_then_does() {
+    let texts = [
+        IDLE.replace("idle:>2h", "idle:>=2h"),
+        IDLE.replace("idle:>2h", "idle:>=10m").replace("3 per 10m", "500 per 10m"),
+        IDLE.replace("idle:>2h", "busy:>=20m")
+            .replace("5m\"", "0s\"")
+            .replace("warn ", "# ")
+            .replace("3 per", "99 per"),
+        IDLE.replace("idle:>2h", "status:running age:1h..4h").replace("3 per 10m", "2 per 5m"),
+    ];
+    let mut all = 0;
+    for (text, seed) in texts.iter().zip([1_u64, 2, 3, 4]) {
+        let before = Place::new("").await;
+        history(&before, seed).await;
+        assert!(before.kinds().await.is_empty());
+        let since = before.monitor().now().minus(24 * HOUR);
+        let rule = Rule::parse(text).expect("a rule");
+        let (would, _) = before.monitor().rehearse(rule, since).await.expect("a rehearsal");
+        let acts = |acts: &[Act]| acts.iter().map(|act| (act.at, act.session_id.clone())).collect::<BTreeSet<_>>();
+
+        let then = Place::new(text).await;
+        history(&then, seed).await;
+        let log = then.log().await;
+        let did = |kind: &str| {
+            let own = log.iter().filter(|entry| entry.kind == kind);
+            own.map(|entry| (entry.at, entry.session_id.clone())).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(acts(&would.warned), did("warned"), "{text}");
+        assert_eq!(acts(&would.ended), did("kill_requested"), "{text}");
+        assert_eq!(would.called_off, did("stayed").len(), "{text}");
+        let done = then.monitor().rules_done()[0].1.clone();
+        assert_eq!(would.braked, done.braked, "{text}");
+        assert_eq!((would.ended_count, would.unknown), (done.ended as usize, 0), "{text}");
+        all += would.ended_count;
+        before.monitor().shutdown().await;
+        then.monitor().shutdown().await;
+    }
+    assert!(all > 30, "{all} sessions were ended");
+}
+
+#[tokio::test]
+async fn a_rehearsal_over_http_changes_nothing_and_refuses_what_it_cannot_tell() {
+    let server = Server::start(&[]).await;
+    server.post("/sessions", json!({ "app_name": "desk", "session_id": "d", "status": "running" })).await;
+    let ask = async |rule: &str| {
+        server.ask(Method::POST, "/rules/rehearse", Some(json!({ "rule": rule, "since": "7d" }))).await
+    };
+    let rule = |when: &str| format!("[[rule]]\nname = \"r\"\nwhen = '{when}'\nthen = \"kill\"\nnotify = [\"ops\"]\n");
+    let (status, told) = ask(&rule("app:desk")).await;
+    assert_eq!(status, 200, "{told}");
+    assert_eq!((&told["ended_count"], &told["tasks_cut"], &told["name"]), (&json!(1), &json!(1), &json!("r")));
+    assert_eq!(told["ended"][0]["session_id"], "d");
+    assert_eq!(server.get("/sessions/d").await["kill_requested"], false);
+    let (status, told) = ask(&rule("silent:>5m")).await;
+    assert_eq!(status, 422);
+    assert!(told["detail"].as_str().expect("a detail").contains("heartbeats"), "{told}");
+    for wrong in ["", "[[rule]]", &rule("app:"), "[[notify]]\nname='x'\nkind='json'\nsecret_file='/etc/passwd'\n"] {
+        assert_eq!(ask(wrong).await.0, 422, "{wrong}");
+    }
 }

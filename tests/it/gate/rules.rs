@@ -153,6 +153,7 @@ pub const CLASSES: [(Class, &[(&str, &str)]); 7] = [
             ("GET", "/nodes"),
             ("GET", "/rules"),
             ("GET", "/locks"),
+            ("POST", "/rules/rehearse"),
             ("GET", "/ws"),
             ("GET", "/metrics"),
         ],
