@@ -65,6 +65,14 @@ impl<S> Heads<S> {
     }
 }
 
+impl<S> Heads<S> {
+    /// The connection, once no more heads arrive on it.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let turn = self.turns.count();

@@ -72,7 +72,7 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Placed {
     stream: TcpStream,
-    _place: Place,
+    place: Place,
     /// The timer that runs while a write waits for the client.
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -81,7 +81,13 @@ impl Placed {
     /// Puts a connection in a place.
     #[must_use]
     pub fn new(stream: TcpStream, place: Place) -> Self {
-        Self { stream, _place: place, stalled: None }
+        Self { stream, place, stalled: None }
+    }
+
+    /// The connection, and its place.
+    #[must_use]
+    pub fn into_parts(self) -> (TcpStream, Place) {
+        (self.stream, self.place)
     }
 
     fn within(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::http::header;
 use axum::routing::{get, post};
+use futures_util::{SinkExt, StreamExt};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use sessionwatch::ws::limited;
-use sessionwatch::ws::socket::{answer_close, close, code_of};
+use parking_lot::Mutex;
+use sessionwatch::ws::Upgrade;
+use sessionwatch::ws::socket::{Socket, answer_close, close, code_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message as Sent;
 use tower::ServiceExt;
 
 use crate::socket::from_server;
@@ -28,6 +31,8 @@ pub async fn serve(role: &str, args: &[String]) {
         "http" => http(listener, bare()).await,
         "echo" => http(listener, echo()).await,
         "writer" => writer(listener, args[0].parse().expect("bytes"), 0).await,
+        "broadcast" => broadcast(listener).await,
+        "busy" => busy(),
         "snapshots" => writer(listener, args[0].parse().expect("bytes"), args[1].parse().expect("frames")).await,
         _ => panic!("no role {role:?}"),
     }
@@ -54,17 +59,15 @@ const LARGEST: usize = 16 * 1_024 * 1_024;
 /// A WebSocket echo with the server's own settings and closing handshake, but for frames of
 /// any size and kind. `script/autobahn` tests it.
 fn echo() -> Router {
-    let echo = |upgrade: WebSocketUpgrade| async move {
-        limited(upgrade, LARGEST).max_write_buffer_size(2 * LARGEST).on_upgrade(say_back)
-    };
+    let echo = |upgrade: Upgrade| async move { upgrade.largest(LARGEST).serve(say_back) };
     Router::new().route("/", get(echo))
 }
 
-async fn say_back(mut socket: WebSocket) {
+async fn say_back(mut socket: Socket) {
     let error = loop {
-        match socket.recv().await {
-            None | Some(Ok(Message::Close(_))) => return answer_close(socket).await,
-            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+        match socket.next().await {
+            None | Some(Ok(Sent::Close(_))) => return answer_close(socket).await,
+            Some(Ok(message @ (Sent::Text(_) | Sent::Binary(_)))) => {
                 if socket.send(message).await.is_err() {
                     return;
                 }
@@ -73,7 +76,7 @@ async fn say_back(mut socket: WebSocket) {
             Some(Err(error)) => break error,
         }
     };
-    if let Some(code) = code_of(error) {
+    if let Some(code) = code_of(&error) {
         close(socket, code, "the frame was refused").await;
     }
 }
@@ -127,6 +130,57 @@ async fn writer(listener: TcpListener, bytes: usize, count: usize) {
             // It stays open until the client closes it.
             let _ = stream.read_u8().await;
         });
+    }
+}
+
+/// A message posted to `/pub` goes to every socket on `/sub`: framed once, then one plain write
+/// after another. The least that a delivery can cost here.
+async fn broadcast(listener: TcpListener) {
+    let sockets: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else { continue };
+        let sockets = sockets.clone();
+        tokio::spawn(async move {
+            let _ = stream.set_nodelay(true);
+            let mut head = [0; 4];
+            if stream.peek(&mut head).await.is_ok() && head.starts_with(b"GET") {
+                if handshake(&mut stream).await.is_some() {
+                    sockets.lock().push(stream);
+                }
+                return;
+            }
+            while let Some(message) = posted(&mut stream).await {
+                let frame = from_server(&message);
+                sockets.lock().retain(|socket| match socket.try_write(&frame) {
+                    Ok(written) => written == frame.len(),
+                    Err(_) => false,
+                });
+                let _ = stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await;
+            }
+        });
+    }
+}
+
+/// The body of the next request; `None` at the end of the connection.
+async fn posted(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut request = Vec::new();
+    loop {
+        if stream.read_buf(&mut request).await.ok()? == 0 {
+            return None;
+        }
+        let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&request[..end]).to_ascii_lowercase();
+        let length = head.split("content-length:").nth(1)?.lines().next()?.trim().parse::<usize>().ok()?;
+        if request.len() >= end + 4 + length {
+            return Some(request[end + 4..end + 4 + length].to_vec());
+        }
+    }
+}
+
+/// Keeps one core busy.
+fn busy() {
+    loop {
+        std::hint::spin_loop();
     }
 }
 

@@ -1,5 +1,5 @@
-//! Changes to 500 dashboards: how many per second at full load, and how long one takes at
-//! 100 changes per second.
+//! Changes to 500 dashboards: how many per second at full load. What one change costs is in
+//! `delivery.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,23 +9,24 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use crate::Bench;
-use crate::http::{Connection, register, request};
+use crate::delivery;
+use crate::http::{Connection, request};
 use crate::peers;
 use crate::process::Process;
-use crate::report::{Row, Verdict, median, number, percentile};
+use crate::report::{Row, Verdict, median, number};
 use crate::socket::{self, Socket};
 
 const DASHBOARDS: usize = 500;
 /// Sessions whose status changes as fast as the server takes it.
-const BUSY: usize = 100;
+pub const BUSY: usize = 100;
 /// Changes per second while the delay is measured.
-const PACE: u32 = 100;
+pub const PACE: u32 = 100;
 
 /// Both measures, compared with nchan, Node's `ws` and a bare writer.
 pub async fn changes(bench: &Bench) -> Vec<Row> {
     let watchers = if bench.smoke { 10 } else { DASHBOARDS };
     let mut rows = flat_out(bench, watchers).await;
-    rows.extend(paced(bench, watchers).await);
+    rows.extend(delivery::one_change(bench, watchers).await);
     rows
 }
 
@@ -102,9 +103,14 @@ async fn busy(port: u16, over: Arc<AtomicBool>, count: usize) -> JoinSet<()> {
     tasks
 }
 
-/// A message of the size of a sessionwatch frame with one change.
-fn message(number: u64) -> String {
-    format!(r#"{{"peer":0,"current_task":"c{number}","padding":"{}"}}"#, "x".repeat(560))
+/// The bytes of a sessionwatch frame with one change.
+const ONE_CHANGE: usize = 620;
+
+/// A message of this many bytes.
+pub fn message(number: u64, bytes: usize) -> String {
+    let head = format!(r#"{{"peer":0,"current_task":"c{number}","padding":""#);
+    let padding = "x".repeat(bytes.saturating_sub(head.len() + 2));
+    format!(r#"{head}{padding}"}}"#)
 }
 
 /// Posts messages as fast as the peer accepts them.
@@ -112,7 +118,7 @@ async fn publish(port: u16, over: Arc<AtomicBool>, connections: usize) -> JoinSe
     let mut tasks = JoinSet::new();
     for _ in 0..connections {
         let mut connection = Connection::open(port).await.expect("the peer accepts");
-        let post = request("POST", "/pub", port, Some(&message(0)));
+        let post = request("POST", "/pub", port, Some(&message(0, ONE_CHANGE)));
         let over = over.clone();
         tasks.spawn(async move { while !over.load(Ordering::Relaxed) && connection.ask(&post).await.is_ok() {} });
     }
@@ -195,34 +201,52 @@ async fn flat_out(bench: &Bench, watchers: usize) -> Vec<Row> {
     ]
 }
 
-/// For each change and each dashboard, the seconds from the request to its arrival.
+/// What all dashboards received while changes were paced.
+#[derive(Default)]
+pub struct Delayed {
+    /// For each change and each dashboard, the seconds from the request to its arrival.
+    pub delays: Vec<f64>,
+    /// Frames with changes.
+    pub frames: u64,
+    /// The bytes of those frames.
+    pub bytes: u64,
+}
+
+/// The number of each change that a frame tells of.
+fn numbers(text: &str) -> impl Iterator<Item = usize> {
+    const BEGIN: &str = r#""current_task":"c"#;
+    let rest = text.match_indices(BEGIN).map(|(at, _)| &text[at + BEGIN.len()..]);
+    rest.filter_map(|rest| rest.split('"').next()?.parse().ok())
+}
+
+/// Paces changes, and measures when they arrive.
 pub async fn delays(
     bench: &Bench,
     port: u16,
     path: &'static str,
     watchers: usize,
     ask: impl Fn(u64) -> Vec<u8>,
-) -> Vec<f64> {
+) -> Delayed {
     let sent: Arc<Mutex<Vec<Instant>>> = Arc::default();
-    let delays: Arc<Mutex<Vec<f64>>> = Arc::default();
+    let seen: Arc<Mutex<Delayed>> = Arc::default();
     let mut dashboards = JoinSet::new();
     for _ in 0..watchers {
         let mut socket = Socket::open(port, path).await.expect("a dashboard");
-        let (sent, delays) = (sent.clone(), delays.clone());
+        let (sent, seen) = (sent.clone(), seen.clone());
         dashboards.spawn(async move {
             while let Ok(text) = socket.text().await {
                 let now = Instant::now();
                 let text = std::str::from_utf8(text).unwrap_or_default();
                 // A snapshot contains changes from before.
-                if text.starts_with(r#"{"type":"snapshot""#) {
+                if text.starts_with(r#"{"type":"snapshot""#) || !text.contains(r#""current_task":"c"#) {
                     continue;
                 }
-                for (_, rest) in
-                    text.match_indices(r#""current_task":"c"#).map(|(at, found)| (at, &text[at + found.len()..]))
-                {
-                    let change: usize = rest.split('"').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+                let mut seen = seen.lock();
+                seen.frames += 1;
+                seen.bytes += text.len() as u64;
+                for change in numbers(text) {
                     if let Some(at) = sent.lock().get(change) {
-                        delays.lock().push((now - *at).as_secs_f64());
+                        seen.delays.push((now - *at).as_secs_f64());
                     }
                 }
             }
@@ -239,40 +263,5 @@ pub async fn delays(
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     drop(dashboards);
-    std::mem::take(&mut *delays.lock())
-}
-
-async fn paced(bench: &Bench, watchers: usize) -> Vec<Row> {
-    let folder = bench.folder();
-    let ours = Process::sessionwatch(folder.path(), &[]);
-    register(ours.port, BUSY).await;
-    let (nchan, node) = (peers::nchan(folder.path()), peers::node_ws());
-    let (mut our_p99, mut our_p50, mut nchan_p99, mut node_p99) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..bench.rounds() {
-        let port = ours.port;
-        let ask = move |change: u64| {
-            let body = format!(r#"{{"status":"running","current_task":"c{change}"}}"#);
-            request("PUT", &format!("/sessions/s{}/status", change % BUSY as u64), port, Some(&body))
-        };
-        let delayed = delays(bench, port, "/ws", watchers, ask).await;
-        our_p99.push(percentile(&delayed, 0.99));
-        our_p50.push(median(&delayed));
-        for (peer, path, p99) in [(&nchan, "/sub", &mut nchan_p99), (&node, "/", &mut node_p99)] {
-            if let Some(port) = peer.as_ref().map(|peer| peer.port) {
-                let ask = move |change| request("POST", "/pub", port, Some(&message(change)));
-                p99.push(percentile(&delays(bench, port, path, watchers, ask).await, 0.99));
-            }
-        }
-    }
-    let (p99, peer) = (median(&our_p99), median(&nchan_p99));
-    let within_peer = nchan_p99.is_empty() || p99 <= 2.0 * peer;
-    vec![
-        Row::new(
-            format!("change to dashboard at {PACE} changes/s, {watchers} dashboards"),
-            "p99 ≤ 25 ms, and ≤ 2 × nchan's",
-            format!("p50 {:.1} ms, p99 {:.1} ms", median(&our_p50) * 1e3, p99 * 1e3),
-            Verdict::of(p99 <= 0.025 && within_peer),
-        )
-        .against(format!("p99 of nchan {:.1} ms, of Node's ws {:.1} ms", peer * 1e3, median(&node_p99) * 1e3)),
-    ]
+    std::mem::take(&mut *seen.lock())
 }

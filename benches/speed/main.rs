@@ -16,6 +16,7 @@
 mod bare;
 mod cluster;
 mod crowd;
+mod delivery;
 mod fanout;
 mod heartbeats;
 mod http;

@@ -69,6 +69,14 @@ impl Process {
         Duration::from_nanos(tasks.flatten().filter_map(spent).sum())
     }
 
+    /// Seconds of CPU time of the process and its children, from `/proc/PID/stat`.
+    pub fn spent(&self) -> f64 {
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let all = children.split_whitespace().filter_map(|child| child.parse().ok()).chain([id]);
+        all.map(ticks).sum::<f64>() / rustix::param::clock_ticks_per_second() as f64
+    }
+
     /// Sends SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -87,6 +95,14 @@ impl Drop for Process {
     fn drop(&mut self) {
         if self.has_workers { self.stop() } else { self.kill() }
     }
+}
+
+/// The clock ticks that a process has spent, in user and in system mode.
+fn ticks(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name of the program, in parentheses, may contain anything.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum()
 }
 
 /// The command that starts the binary with this database and a free port.

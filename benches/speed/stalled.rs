@@ -45,7 +45,7 @@ pub async fn beside(bench: &Bench) -> Vec<Row> {
     let p99 = async |one: Option<TcpStream>| {
         // It costs nothing before its buffers are full; the other side warms up as long.
         delays(bench, port, "/ws", 1, ask).await;
-        let p99 = percentile(&delays(bench, port, "/ws", watchers, ask).await, 0.99);
+        let p99 = percentile(&delays(bench, port, "/ws", watchers, ask).await.delays, 0.99);
         drop(one);
         p99
     };

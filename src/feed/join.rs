@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use axum::extract::ws::Utf8Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::time::Instant;
 
 use super::ring::{Missed, Touched};
-use super::{BEATS_AT_ONCE, Feed, Published};
+use super::{BEATS_AT_ONCE, Feed, Frame};
 use crate::clock::{Now, Timestamp};
 use crate::nodes::Known;
 use crate::registry::View;
@@ -38,7 +37,7 @@ pub(super) struct Snapshot {
     seq: u64,
     now: Now,
     made: Instant,
-    parts: Vec<Utf8Bytes>,
+    parts: Vec<Frame>,
     /// Its place among the large ones; released together with the memory.
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -81,7 +80,7 @@ pub struct Joined {
     /// A snapshot, or the changes that were missed.
     pub backlog: Backlog,
     /// The later frames.
-    pub receiver: broadcast::Receiver<Published>,
+    pub receiver: broadcast::Receiver<Frame>,
     /// The position after the backlog.
     pub seq: u64,
 }
@@ -93,16 +92,16 @@ pub struct Joined {
 pub struct Backlog {
     snapshot: Option<Arc<Snapshot>>,
     parts_sent: usize,
-    frames: std::vec::IntoIter<Utf8Bytes>,
+    frames: std::vec::IntoIter<Frame>,
     conflated: Option<Conflated>,
     now: Timestamp,
     moved: std::vec::IntoIter<Arc<Session>>,
 }
 
 impl Iterator for Backlog {
-    type Item = Utf8Bytes;
+    type Item = Frame;
 
-    fn next(&mut self) -> Option<Utf8Bytes> {
+    fn next(&mut self) -> Option<Frame> {
         if let Some(snapshot) = &self.snapshot {
             if let Some(part) = snapshot.parts.get(self.parts_sent) {
                 self.parts_sent += 1;
@@ -120,7 +119,7 @@ impl Iterator for Backlog {
             self.conflated = None;
         }
         let moved: Vec<Arc<Session>> = self.moved.by_ref().take(BEATS_AT_ONCE).collect();
-        (!moved.is_empty()).then(|| wire::beats(self.now, moved.iter().map(|session| &**session)).into())
+        (!moved.is_empty()).then(|| Frame::new(&wire::beats(self.now, moved.iter().map(|session| &**session))))
     }
 }
 
@@ -242,7 +241,7 @@ impl Feed {
         let known = self.names.now();
         let encode = move || {
             let sessions = view.sessions().filter(|session| scope.allows(&session.app));
-            wire::snapshot(seq, sessions, now, &known).into_iter().map(Utf8Bytes::from).collect::<Vec<_>>()
+            wire::snapshot(seq, sessions, now, &known).iter().map(|part| Frame::new(part)).collect::<Vec<_>>()
         };
         let parts = tokio::task::spawn_blocking(encode).await.unwrap_or_default();
         let mut snapshot = Snapshot { seq, now, made, parts, _place: place };
@@ -320,7 +319,7 @@ struct Part<'a> {
 
 impl Conflated {
     /// The next frame. The last one ends at the position of the view.
-    fn next_frame(&mut self, now: Timestamp) -> Option<Utf8Bytes> {
+    fn next_frame(&mut self, now: Timestamp) -> Option<Frame> {
         if self.from == self.view.seq {
             return None;
         }
@@ -336,9 +335,9 @@ impl Conflated {
             weight += more;
             self.sent += together.len();
         }
-        let frame = wire::changes(self.from, reached, now, &self.known, part.upserted.into_iter(), &part.removed);
+        let text = wire::changes(self.from, reached, now, &self.known, part.upserted.into_iter(), &part.removed);
         self.from = reached;
-        Some(frame.into())
+        Some(Frame::new(&text))
     }
 
     fn weight(&self, touched: &Touched) -> usize {

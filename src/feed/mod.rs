@@ -6,18 +6,23 @@
 //! to all later frames under the same lock. So a dashboard always has the state of one
 //! position, and no frame is lost or sent twice.
 
+mod fanout;
+mod frame;
 mod join;
+mod lane;
 mod narrow;
 mod ring;
 
+pub use fanout::Following;
+pub use frame::Frame;
 pub use join::{Backlog, Joined};
+pub use lane::{Lane, Out, Over};
 pub use narrow::{Frames, JoinedWithin};
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::Utf8Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
@@ -30,9 +35,10 @@ use crate::registry::View;
 use crate::session::{Session, SessionId};
 use crate::timing::Timing;
 use crate::wire::{self, RemovedJson};
+use fanout::Fanout;
 use join::Snapshots;
 use narrow::Raw;
-use ring::{Frame, Ring, Touched};
+use ring::{Past, Ring, Touched};
 
 /// A batch of events that the writer has committed and applied.
 pub struct Batch {
@@ -52,6 +58,7 @@ const FRAME_EVENTS: usize = 1_000;
 const BEATS_AT_ONCE: usize = 4_096;
 /// Estimated time to send one frame to one dashboard. The time between two frames is at
 /// least this, multiplied by the number of dashboards.
+<<<<<<< HEAD
 const SEND_COST: Duration = Duration::from_micros(10);
 
 /// A frame that every dashboard receives.
@@ -64,6 +71,9 @@ pub enum Published {
     /// A `hint` frame.
     Hint(Utf8Bytes),
 }
+=======
+const SEND_COST: Duration = Duration::from_micros(4);
+>>>>>>> f282298 (A dashboard's frame is framed once, and a few tasks write it to all dashboards; the bench measures CPU and bytes a delivery beside nchan, ws and bare writes)
 
 struct State {
     view: View,
@@ -75,10 +85,11 @@ struct State {
 /// The feed that all dashboards share.
 pub struct Feed {
     state: Mutex<State>,
-    sender: broadcast::Sender<Published>,
+    sender: broadcast::Sender<Frame>,
     /// The same, not encoded, for dashboards that are limited to some apps.
     raw: broadcast::Sender<Arc<Raw>>,
     published: watch::Sender<u64>,
+    fanout: Arc<Fanout>,
     snapshots: Snapshots,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -102,6 +113,7 @@ impl Feed {
             sender: broadcast::channel(LAG_MAX).0,
             raw: broadcast::channel(LAG_MAX).0,
             published,
+            fanout: Arc::default(),
             snapshots: Snapshots::default(),
             clock,
             metrics,
@@ -120,6 +132,16 @@ impl Feed {
     #[must_use]
     pub fn watchers(&self) -> usize {
         self.sender.receiver_count()
+    }
+
+    /// Sends the frames to the dashboards that [`Feed::follow`]; runs as long as the server.
+    pub fn fan_out(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.fanout.clone().run()
+    }
+
+    /// Sends the frames of a dashboard that has joined into its lane, until the result is dropped.
+    pub fn follow(&self, lane: Arc<Lane>, frames: broadcast::Receiver<Frame>) -> Following {
+        self.fanout.follow(lane, frames)
     }
 
     /// Publishes the writer's batches, until the writer ends. An idle server publishes at
@@ -165,6 +187,7 @@ impl Feed {
         }
         state.view = newest.view.clone();
         drop(state);
+        self.fanout.wake();
         self.published.send_replace(newest.view.seq);
         for batch in gathered {
             self.metrics.published(batch.applied_at.elapsed(), batch.events.len());
@@ -191,14 +214,11 @@ impl Feed {
             }
         }
         let watched = self.watchers() > 0;
-        let text: Utf8Bytes = if watched {
-            wire::changes(from, seq, now, &self.names.now(), upserted.into_iter(), &removed).into()
-        } else {
-            "".into()
-        };
-        state.ring.remember(Frame { from, seq, at: now, text: text.clone(), touched });
-        if watched {
-            let _ = self.sender.send(Published::Changes(text));
+        let frame = watched
+            .then(|| Frame::new(&wire::changes(from, seq, now, &self.names.now(), upserted.into_iter(), &removed)));
+        state.ring.remember(Past { from, seq, at: now, frame: frame.clone(), touched });
+        if let Some(frame) = frame {
+            let _ = self.sender.send(frame);
         }
         if self.raw.receiver_count() > 0 {
             let _ = self.raw.send(Arc::new(Raw::changes(seq, now, events)));
@@ -243,8 +263,9 @@ impl Feed {
         }
         let at = self.clock.now().wall;
         if self.watchers() > 0 {
-            let text = wire::beats(at, now_told.iter().map(|session| &**session));
-            let _ = self.sender.send(Published::Beats(text.into()));
+            let frame = Frame::new(&wire::beats(at, now_told.iter().map(|session| &**session)));
+            let _ = self.sender.send(frame);
+            self.fanout.wake();
         }
         if limited {
             let _ = self.raw.send(Arc::new(Raw::Beats { at, moved: now_told }));

@@ -5,12 +5,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use axum::extract::ws::Utf8Bytes;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::join::Backlog;
-use super::{Feed, removed_json};
+use super::{Feed, Frame, removed_json};
 use crate::change::{Event, Kind};
 use crate::clock::Timestamp;
 use crate::nodes::Names;
@@ -82,7 +81,7 @@ impl Frames {
     ///
     /// # Errors
     /// The dashboard lags too far behind, or the server ends.
-    pub async fn next(&mut self) -> Result<Utf8Bytes, RecvError> {
+    pub async fn next(&mut self) -> Result<Frame, RecvError> {
         loop {
             let raw = self.receiver.recv().await?;
             if let Some(frame) = self.encode(&raw) {
@@ -92,7 +91,7 @@ impl Frames {
     }
 
     /// The next frame, if one is ready.
-    pub fn try_next(&mut self) -> Option<Utf8Bytes> {
+    pub fn try_next(&mut self) -> Option<Frame> {
         loop {
             let raw = self.receiver.try_recv().ok()?;
             if let Some(frame) = self.encode(&raw) {
@@ -101,7 +100,7 @@ impl Frames {
         }
     }
 
-    fn encode(&mut self, raw: &Raw) -> Option<Utf8Bytes> {
+    fn encode(&mut self, raw: &Raw) -> Option<Frame> {
         match raw {
             Raw::Changes { seq, at, items } => {
                 // Each session at most once, in its newest version within these apps: an id may
@@ -119,13 +118,13 @@ impl Frames {
                     return None;
                 }
                 let from = std::mem::replace(&mut self.seq, *seq);
-                Some(wire::changes(from, *seq, *at, &self.names.now(), upserted.into_iter(), &removed).into())
+                Some(Frame::new(&wire::changes(from, *seq, *at, &self.names.now(), upserted.into_iter(), &removed)))
             }
             Raw::Hint { text, apps } => apps.iter().any(|app| self.scope.allows(app)).then(|| text.clone()),
             Raw::Beats { at, moved } => {
                 let ours: Vec<&Session> =
                     moved.iter().map(|session| &**session).filter(|session| self.scope.allows(&session.app)).collect();
-                (!ours.is_empty()).then(|| wire::beats(*at, ours.into_iter()).into())
+                (!ours.is_empty()).then(|| Frame::new(&wire::beats(*at, ours.into_iter())))
             }
         }
     }

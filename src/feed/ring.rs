@@ -3,8 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use axum::extract::ws::Utf8Bytes;
-
+use super::Frame;
 use crate::clock::Timestamp;
 use crate::registry::View;
 use crate::session::SessionId;
@@ -20,12 +19,12 @@ const REPLAY_BYTES: usize = 1_024 * 1_024;
 const CATCH_UP_MAX: usize = 20_000;
 
 /// A published `changes` frame.
-pub(super) struct Frame {
+pub(super) struct Past {
     pub(super) from: u64,
     pub(super) seq: u64,
     pub(super) at: Timestamp,
-    /// Empty where no dashboard was connected when it was published.
-    pub(super) text: Utf8Bytes,
+    /// None where no dashboard was connected when it was published.
+    pub(super) frame: Option<Frame>,
     pub(super) touched: Vec<Touched>,
 }
 
@@ -47,7 +46,7 @@ impl Touched {
 /// The missed changes, before they are encoded.
 pub(super) enum Missed {
     /// The frames as they were published.
-    Frames(Vec<Utf8Bytes>),
+    Frames(Vec<Frame>),
     /// The sessions, each with the position of its last change, ordered by it.
     Conflated(Vec<(u64, Touched)>),
     /// The ring does not have all of them, or they are too many.
@@ -57,12 +56,12 @@ pub(super) enum Missed {
 /// The frames published last, oldest first.
 #[derive(Default)]
 pub(super) struct Ring {
-    frames: VecDeque<Frame>,
+    frames: VecDeque<Past>,
     bytes: usize,
 }
 
 impl Ring {
-    pub(super) fn remember(&mut self, frame: Frame) {
+    pub(super) fn remember(&mut self, frame: Past) {
         self.bytes += frame.cost();
         self.frames.push_back(frame);
         while self.frames.len() > RING_FRAMES || self.bytes > RING_BYTES {
@@ -90,9 +89,9 @@ impl Ring {
         let first = self.frames.partition_point(|frame| frame.seq <= seq);
         let missed = || self.frames.range(first..);
         let at_boundary = self.frames.get(first).is_some_and(|frame| frame.from == seq);
-        let bytes: usize = missed().map(|frame| frame.text.len()).sum();
-        if at_boundary && bytes <= REPLAY_BYTES && missed().all(|frame| !frame.text.is_empty()) {
-            return Missed::Frames(missed().map(|frame| frame.text.clone()).collect());
+        let bytes: usize = missed().map(Past::bytes).sum();
+        if at_boundary && bytes <= REPLAY_BYTES && missed().all(|frame| frame.frame.is_some()) {
+            return Missed::Frames(missed().filter_map(|frame| frame.frame.clone()).collect());
         }
         let mut touched: HashMap<SessionId, (u64, Touched)> = HashMap::new();
         for frame in missed() {
@@ -109,9 +108,13 @@ impl Ring {
     }
 }
 
-impl Frame {
+impl Past {
+    fn bytes(&self) -> usize {
+        self.frame.as_ref().map_or(0, Frame::cost)
+    }
+
     fn cost(&self) -> usize {
         // Estimated bytes of an id, a time and the allocator's overhead.
-        self.text.len() + self.touched.len() * 96 + 128
+        self.bytes() + self.touched.len() * 96 + 128
     }
 }

@@ -165,10 +165,12 @@ impl Monitor {
             }
             let _ = restored.send(done);
             if read {
+                let fanning = restoring.supervisor.spawn("the fan-out", feed.fan_out());
                 let publishing = restoring.supervisor.spawn("the feed", async move { feed.run(batches).await });
                 drop(restoring);
                 writer.run(queued).await;
                 let _ = publishing.await;
+                fanning.abort();
             }
         });
         monitor.tasks.lock().push(task);

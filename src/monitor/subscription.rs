@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::extract::ws::Utf8Bytes;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::Monitor;
-use crate::feed::{self, Backlog, Feed, JoinedWithin, Published};
+use crate::feed::{self, Backlog, Feed, Following, Frame, JoinedWithin, Lane};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::scope::Scope;
@@ -33,7 +32,7 @@ pub struct Joined {
 /// The frames of all apps, or of the apps that a dashboard is limited to.
 pub enum Frames {
     /// Of all apps.
-    All(broadcast::Receiver<Published>),
+    All(broadcast::Receiver<Frame>),
     /// Of some apps.
     Within(feed::Frames),
 }
@@ -71,6 +70,15 @@ impl Subscription {
         Joined { backlog, frames: Frames::Within(frames), seq }
     }
 
+    /// Lets the fan-out send the frames into a lane, until the result is dropped. Gives them back
+    /// where it cannot: to a connection that is not plain, and those of a limited dashboard.
+    pub fn fan_out(&self, lane: &Arc<Lane>, frames: Frames) -> std::result::Result<Following, Frames> {
+        match frames {
+            Frames::All(receiver) if lane.is_plain() => Ok(self.feed.follow(lane.clone(), receiver)),
+            frames => Err(frames),
+        }
+    }
+
     /// Whether the backlog has waited for so long that the dashboard has to join again.
     #[must_use]
     pub fn is_overdue(&self, backlog: &Backlog) -> bool {
@@ -95,9 +103,9 @@ impl Frames {
     ///
     /// # Errors
     /// The dashboard is too far behind and has missed frames, or the server ends.
-    pub async fn recv(&mut self) -> Result<Utf8Bytes, RecvError> {
+    pub async fn recv(&mut self) -> Result<Frame, RecvError> {
         match self {
-            Self::All(receiver) => receiver.recv().await.map(text),
+            Self::All(receiver) => receiver.recv().await,
             Self::Within(frames) => frames.next().await,
         }
     }
@@ -106,16 +114,19 @@ impl Frames {
     ///
     /// # Errors
     /// None is there, or as [`Frames::recv`].
-    pub fn try_recv(&mut self) -> Result<Utf8Bytes, TryRecvError> {
+    pub fn try_recv(&mut self) -> Result<Frame, TryRecvError> {
         match self {
-            Self::All(receiver) => receiver.try_recv().map(text),
+            Self::All(receiver) => receiver.try_recv(),
             Self::Within(frames) => frames.try_next().ok_or(TryRecvError::Empty),
         }
     }
 }
+<<<<<<< HEAD
 
 fn text(published: Published) -> Utf8Bytes {
     match published {
         Published::Changes(text) | Published::Beats(text) | Published::Hint(text) => text,
     }
 }
+=======
+>>>>>>> f282298 (A dashboard's frame is framed once, and a few tasks write it to all dashboards; the bench measures CPU and bytes a delivery beside nchan, ws and bare writes)

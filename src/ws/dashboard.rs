@@ -1,23 +1,29 @@
-//! `/ws`: a dashboard's socket. It sends a snapshot or what the dashboard has missed, and then all
-//! frames that follow; frames are encoded once for all dashboards.
+//! `/ws`: a dashboard's socket. It sends a snapshot or what the dashboard has missed; the frames that
+//! follow are encoded once for all dashboards, and the fan-out sends them. The task of the socket
+//! sleeps until its dashboard sends something or does not take what it is sent.
 
+use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::extract::ws::{Message, WebSocket};
+use bytes::Bytes;
+use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::Message;
 
-use super::protocol::{CloseCode, FRAME_MAX, Hello};
-use super::socket::{self, Gone};
-use super::{Upgrade, limited};
+use super::protocol::{CloseCode, Hello};
+use super::socket::{self, Gone, Socket};
+use super::{Stream, Upgrade};
 use crate::clock::millis;
 use crate::edge::Shared;
 use crate::edge::extract::{Query, QueryFields};
-use crate::edge::gate::Caller;
+use crate::edge::gate::{Caller, SUBPROTOCOL};
 use crate::edge::limits::take_place;
 use crate::edge::problem::{Answer, Problem};
+use crate::feed::{Frame, Lane, Over};
 use crate::monitor::{Frames, Joined, Snapshot, Subscription, must_close};
 use crate::per_address::AddressPlace;
 use crate::timing::Timing;
@@ -38,18 +44,21 @@ pub(crate) async fn upgrade(
     State(app): State<Shared>,
     caller: Caller,
     position: Result<Query<Position>, Problem>,
-    Upgrade(upgrade): Upgrade,
+    upgrade: Upgrade,
 ) -> Answer {
     let place = take_place(&app.sockets, caller.from, "sockets")?;
     let position = position.map(|Query(position)| position).unwrap_or_default();
-    Ok(limited(upgrade, FRAME_MAX).on_upgrade(move |socket| Box::pin(watch(app, caller, position, socket, place))))
+    Ok(upgrade
+        .protocols(&[SUBPROTOCOL])
+        .dashboard()
+        .serve(move |socket| Box::pin(watch(app, caller, position, socket, place))))
 }
 
 /// How often a dashboard may fall behind and get a new snapshot before its socket is closed. The
 /// count starts again once it has kept up for a while.
 const SECOND_CHANCES: u32 = 1;
 
-async fn watch(app: Shared, caller: Caller, position: Position, mut socket: WebSocket, _place: AddressPlace) {
+async fn watch(app: Shared, caller: Caller, position: Position, mut socket: Socket, _place: AddressPlace) {
     let mut ending = app.monitor.ending();
     let subscription = app.monitor.subscribe(caller.scope());
     // These end the socket at once, even while a frame is being sent.
@@ -76,7 +85,7 @@ async fn run(
     caller: &Caller,
     subscription: &Subscription,
     position: &Position,
-    socket: &mut WebSocket,
+    socket: &mut Socket,
 ) -> Result<End, Gone> {
     let resumed = match (&position.epoch, position.seq) {
         (Some(epoch), Some(seq)) => subscription.resume(epoch, seq),
@@ -88,10 +97,11 @@ async fn run(
     };
     socket::send(socket, Message::Text(hello(app, caller, joined.seq).into())).await?;
     let mut chances = Chances { taken: 0, last: Instant::now(), forgiven_after: app.monitor.timing().silence() };
-    let mut frames = deliver(socket, subscription, joined).await?;
+    let lane = lane(socket)?;
+    let mut frames = deliver(&lane, subscription, joined).await?;
     loop {
         if let Some(up_to_date) = frames.take() {
-            match follow(app, socket, up_to_date).await? {
+            match follow(app, socket, &lane, subscription, up_to_date).await? {
                 Followed::Lagged => {}
                 Followed::Ended(end) => return Ok(end),
             }
@@ -100,7 +110,7 @@ async fn run(
             return Ok(Some((CloseCode::Lagging, "could not keep up; resume")));
         }
         let joined = subscription.join().await;
-        frames = deliver(socket, subscription, joined).await?;
+        frames = deliver(&lane, subscription, joined).await?;
     }
 }
 
@@ -125,10 +135,10 @@ impl Chances {
 
 /// Sends the backlog; returns the frames that follow, or `None` if the
 /// dashboard stopped reading in between and has to join again.
-async fn deliver(socket: &mut WebSocket, subscription: &Subscription, joined: Joined) -> Result<Option<Frames>, Gone> {
+async fn deliver(lane: &Lane, subscription: &Subscription, joined: Joined) -> Result<Option<Frames>, Gone> {
     let Joined { mut backlog, frames, .. } = joined;
     while let Some(frame) = backlog.next() {
-        let sending = socket::send(socket, Message::Text(frame));
+        let sending = send(lane, frame.bytes());
         tokio::pin!(sending);
         let Ok(sent) = timeout(Timing::BACKLOG_WITHIN, &mut sending).await else {
             // Until the dashboard reads on, it keeps only this one frame in memory.
@@ -151,41 +161,96 @@ enum Followed {
 }
 
 /// Sends the frames as they are published.
-async fn follow(app: &Shared, socket: &mut WebSocket, mut frames: Frames) -> Result<Followed, Gone> {
+async fn follow(
+    app: &Shared,
+    socket: &mut Socket,
+    lane: &Arc<Lane>,
+    subscription: &Subscription,
+    frames: Frames,
+) -> Result<Followed, Gone> {
     let timing = app.monitor.timing();
     let (ping_every, silence) = (timing.ping_every(), timing.silence());
     let mut heard = Instant::now();
     let mut ping_at = heard + ping_every;
+    let (_following, mut frames) = match subscription.fan_out(lane, frames) {
+        Ok(following) => (Some(following), None),
+        Err(frames) => (None, Some(frames)),
+    };
     let end = loop {
+        // What was not sent by the fan-out is sent now.
+        match caught_up(lane).await? {
+            None => {}
+            Some(Over::Lagged) => return Ok(Followed::Lagged),
+            Some(Over::Ended) => break Some((CloseCode::Restart, "the server restarts")),
+            Some(Over::Gone) => return Err(Gone),
+        }
         tokio::select! {
-            frame = frames.recv() => match frame {
-                Ok(frame) => {
-                    socket::feed(socket, frame).await?;
-                    // Frames that are already there go out with the same write.
-                    while let Ok(frame) = frames.try_recv() {
-                        socket::feed(socket, frame).await?;
-                    }
-                    socket::flush(socket).await?;
-                }
+            () = lane.stopped() => {}
+            frame = own(&mut frames) => match frame {
+                Ok(frame) => send(lane, frame.bytes()).await?,
                 Err(RecvError::Lagged(_)) => return Ok(Followed::Lagged),
                 Err(RecvError::Closed) => break Some((CloseCode::Restart, "the server restarts")),
             },
-            received = socket.recv() => match received {
+            received = socket.next() => match received {
                 None | Some(Ok(Message::Close(_))) => break None,
                 Some(Ok(Message::Binary(_))) => break Some((CloseCode::Binary, "send nothing, or text")),
-                Some(Ok(_)) => heard = Instant::now(),
-                Some(Err(error)) => break socket::code_of(error).map(|code| (code, "the frame was refused")),
+                Some(Ok(_)) => {
+                    heard = Instant::now();
+                    // The library has to answer a ping.
+                    socket::flush(socket).await?;
+                }
+                Some(Err(error)) => break socket::code_of(&error).map(|code| (code, "the frame was refused")),
             },
             () = sleep_until(ping_at) => {
                 if heard.elapsed() > silence {
                     break None;
                 }
                 ping_at = Instant::now() + ping_every;
-                socket::send(socket, Message::Ping(axum::body::Bytes::new())).await?;
+                socket::send(socket, Message::Ping(Bytes::new())).await?;
             }
         }
     };
     Ok(Followed::Ended(end))
+}
+
+/// The lane of a dashboard's socket.
+fn lane(socket: &Socket) -> Result<Arc<Lane>, Gone> {
+    match socket.get_ref() {
+        Stream::Lane { lane, .. } => Ok(lane.clone()),
+        _ => Err(Gone),
+    }
+}
+
+/// Sends one frame, and waits at most [`Timing::WRITE_WITHIN`]. Where it is given up, its rest stays
+/// in the lane and is sent before anything else.
+async fn send(lane: &Lane, frame: Bytes) -> Result<(), Gone> {
+    lane.put(frame);
+    match timeout(Timing::WRITE_WITHIN, poll_fn(|cx| lane.poll_rest(cx))).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(Gone),
+    }
+}
+
+/// Sends what the fan-out could not send, and lets it go on; returns why no frame follows.
+async fn caught_up(lane: &Lane) -> Result<Option<Over>, Gone> {
+    loop {
+        match lane.catch_up() {
+            Ok(true) => return Ok(None),
+            Err(over) => return Ok(Some(over)),
+            Ok(false) => match timeout(Timing::WRITE_WITHIN, poll_fn(|cx| lane.poll_rest(cx))).await {
+                Ok(Ok(())) => {}
+                _ => return Err(Gone),
+            },
+        }
+    }
+}
+
+/// The next frame that the fan-out does not send.
+async fn own(frames: &mut Option<Frames>) -> Result<Frame, RecvError> {
+    match frames {
+        Some(frames) => frames.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn hello(app: &Shared, caller: &Caller, seq: u64) -> String {

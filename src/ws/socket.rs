@@ -1,34 +1,32 @@
 //! What both sockets share: writes with a time limit, and closes that arrive.
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::protocol::CloseCode;
+use super::stream::Stream;
 use crate::timing::Timing;
+
+/// An open WebSocket.
+pub type Socket = WebSocketStream<Stream>;
 
 /// The peer does not read any more, or the connection is gone.
 pub(super) struct Gone;
 
 /// Sends one frame, and waits at most [`Timing::WRITE_WITHIN`].
-pub(super) async fn send(socket: &mut WebSocket, message: Message) -> Result<(), Gone> {
+pub(super) async fn send(socket: &mut Socket, message: Message) -> Result<(), Gone> {
     match timeout(Timing::WRITE_WITHIN, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(Gone),
     }
 }
 
-/// Puts one frame into the buffer; [`flush`] sends it with others.
-pub(super) async fn feed(socket: &mut WebSocket, text: Utf8Bytes) -> Result<(), Gone> {
-    match timeout(Timing::WRITE_WITHIN, socket.feed(Message::Text(text))).await {
-        Ok(Ok(())) => Ok(()),
-        _ => Err(Gone),
-    }
-}
-
-/// Sends the buffered frames.
-pub(super) async fn flush(socket: &mut WebSocket) -> Result<(), Gone> {
+/// Sends what the library has to answer, such as a pong.
+pub(super) async fn flush(socket: &mut Socket) -> Result<(), Gone> {
     match timeout(Timing::WRITE_WITHIN, socket.flush()).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(Gone),
@@ -37,9 +35,8 @@ pub(super) async fn flush(socket: &mut WebSocket) -> Result<(), Gone> {
 
 /// The close code for what the peer did wrong; `None` if the connection is just gone.
 #[must_use]
-pub fn code_of(error: axum::Error) -> Option<CloseCode> {
-    let error = error.into_inner().downcast::<WsError>().ok()?;
-    match *error {
+pub fn code_of(error: &WsError) -> Option<CloseCode> {
+    match error {
         WsError::Capacity(CapacityError::MessageTooLong { .. }) => Some(CloseCode::TooLarge),
         WsError::Utf8(_) => Some(CloseCode::Text),
         WsError::Protocol(_) | WsError::Capacity(_) => Some(CloseCode::Protocol),
@@ -49,13 +46,13 @@ pub fn code_of(error: axum::Error) -> Option<CloseCode> {
 
 /// Sends the close frame and reads on for a moment: a connection that is dropped with unread bytes
 /// is reset, and a reset can destroy the close frame before it arrives.
-pub async fn close(mut socket: WebSocket, code: CloseCode, reason: &str) {
+pub async fn close(mut socket: Socket, code: CloseCode, reason: &str) {
     // A close frame has room for 123 bytes of reason.
     let mut end = reason.len().min(123);
     while !reason.is_char_boundary(end) {
         end -= 1;
     }
-    let frame = CloseFrame { code: code.number(), reason: reason[..end].into() };
+    let frame = CloseFrame { code: code.number().into(), reason: reason[..end].into() };
     if timeout(Timing::DRAIN, socket.send(Message::Close(Some(frame)))).await.is_err() {
         return;
     }
@@ -64,10 +61,10 @@ pub async fn close(mut socket: WebSocket, code: CloseCode, reason: &str) {
 
 /// Answers the peer's close frame, or notices that the connection is gone. The library sends the
 /// answer when the next frame is read.
-pub async fn answer_close(socket: WebSocket) {
+pub async fn answer_close(socket: Socket) {
     drain(socket).await;
 }
 
-async fn drain(mut socket: WebSocket) {
-    let _ = timeout(Timing::DRAIN, async { while let Some(Ok(_)) = socket.recv().await {} }).await;
+async fn drain(mut socket: Socket) {
+    let _ = timeout(Timing::DRAIN, async { while let Some(Ok(_)) = socket.next().await {} }).await;
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::{BoxFuture, ready};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::state::{Client, Reply, Step};
 use crate::change::{Cause, Change, Report};
@@ -13,6 +13,7 @@ use crate::edge::owner::{may_register, without_reasons};
 use crate::error::Error;
 use crate::session::{SessionId, Visibility};
 use crate::ws::protocol::{ClientFrame, CloseCode};
+use crate::ws::socket::Socket;
 
 /// How long a socket is not read after a report beyond its session's rate.
 const FLOOD_PAUSE: Duration = Duration::from_millis(2);
@@ -22,7 +23,7 @@ impl Client {
     /// future, so that an idle socket does not keep memory for it.
     pub(super) fn message<'a>(
         &'a mut self,
-        socket: &'a mut WebSocket,
+        socket: &'a mut Socket,
         message: &'a Message,
     ) -> Option<BoxFuture<'a, Step>> {
         match message {
@@ -52,7 +53,7 @@ impl Client {
         })
     }
 
-    async fn frame(&mut self, socket: &mut WebSocket, frame: ClientFrame<'_>) -> Step {
+    async fn frame(&mut self, socket: &mut Socket, frame: ClientFrame<'_>) -> Step {
         if frame.kind == "register" {
             return self.register(socket, frame).await;
         }
@@ -126,7 +127,7 @@ impl Client {
         }
     }
 
-    async fn register(&mut self, socket: &mut WebSocket, frame: ClientFrame<'_>) -> Step {
+    async fn register(&mut self, socket: &mut Socket, frame: ClientFrame<'_>) -> Step {
         let said = frame.session_id.as_deref().map(str::to_owned);
         if !self.shared && !self.held.is_empty() {
             let wrong = "this socket carries one session; say \"shared\":true in its first register to carry several";

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::ws::{Message, WebSocket};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::state::{Client, Killing, Step};
 use crate::change::{Cause, Change};
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::session::{Kill, Session, SessionId};
 use crate::timing::Timing;
 use crate::ws::protocol::{CloseCode, ServerFrame, TERMINATED};
-use crate::ws::socket;
+use crate::ws::socket::{self, Socket};
 
 impl Client {
     /// Whether the time to acknowledge is over, on a socket with one session.
@@ -22,7 +22,7 @@ impl Client {
     }
 
     /// Sends the kill request that a session had before it registered on this socket.
-    pub(super) async fn begin_pending_kill(&mut self, socket: &mut WebSocket, session: &Session) -> Step {
+    pub(super) async fn begin_pending_kill(&mut self, socket: &mut Socket, session: &Session) -> Step {
         match &session.kill {
             Some(kill) => self.begin_kill(socket, session.id.clone(), kill.clone()).await,
             None => Ok(None),
@@ -32,7 +32,7 @@ impl Client {
     /// Sends the kill request again to a client that registers a killed id.
     pub(super) async fn killed_before(
         &mut self,
-        socket: &mut WebSocket,
+        socket: &mut Socket,
         id: Option<&str>,
         shared: bool,
         gone: Error,
@@ -51,7 +51,7 @@ impl Client {
     }
 
     /// Sends a kill request, and records that it was delivered.
-    pub(super) async fn begin_kill(&mut self, socket: &mut WebSocket, id: SessionId, kill: Arc<Kill>) -> Step {
+    pub(super) async fn begin_kill(&mut self, socket: &mut Socket, id: SessionId, kill: Arc<Kill>) -> Step {
         let grace = self.timing().kill_grace;
         let shared = self.shared;
         let Some(held) = self.held.get_mut(&id).filter(|held| held.kill.is_none()) else { return Ok(None) };

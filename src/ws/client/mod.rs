@@ -7,16 +7,17 @@ mod replies;
 mod state;
 
 use axum::extract::State;
-use axum::extract::ws::{Message, WebSocket, close_code};
 use futures_util::stream::StreamExt;
 use tokio::time::{Instant, sleep_until};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as Code;
 
-use super::protocol::{CloseCode, FRAME_MAX, ServerFrame, TERMINATED};
-use super::socket::{self, Gone};
-use super::{Upgrade, limited};
+use super::Upgrade;
+use super::protocol::{CloseCode, ServerFrame, TERMINATED};
+use super::socket::{self, Gone, Socket};
 use crate::change::{Cause, Change};
 use crate::edge::Shared;
-use crate::edge::gate::Caller;
+use crate::edge::gate::{Caller, SUBPROTOCOL};
 use crate::edge::limits::take_place;
 use crate::edge::problem::Answer;
 use crate::monitor::{ClientSocket, Ending, must_close};
@@ -33,13 +34,13 @@ const IN_FLIGHT: usize = 64;
 const UNREGISTERED: usize = 16;
 
 /// `GET /ws/client`
-pub(crate) async fn upgrade(State(app): State<Shared>, caller: Caller, Upgrade(upgrade): Upgrade) -> Answer {
+pub(crate) async fn upgrade(State(app): State<Shared>, caller: Caller, upgrade: Upgrade) -> Answer {
     let place = take_place(&app.sockets, caller.from, "sockets")?;
-    Ok(limited(upgrade, FRAME_MAX).on_upgrade(move |socket| Box::pin(live(app, caller, socket, place))))
+    Ok(upgrade.protocols(&[SUBPROTOCOL]).serve(move |socket| Box::pin(live(app, caller, socket, place))))
 }
 
 /// Serves one socket, and closes it.
-async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: AddressPlace) {
+async fn live(app: Shared, caller: Caller, mut socket: Socket, _place: AddressPlace) {
     let mut pushes = app.monitor.open_socket();
     let mut client = Client::new(app, caller, pushes.id());
     let end = client.run(&mut socket, &mut pushes).await;
@@ -58,7 +59,7 @@ async fn live(app: Shared, caller: Caller, mut socket: WebSocket, _place: Addres
 
 impl Client {
     /// Serves the socket until it ends.
-    async fn run(&mut self, socket: &mut WebSocket, pushes: &mut ClientSocket) -> Step {
+    async fn run(&mut self, socket: &mut Socket, pushes: &mut ClientSocket) -> Step {
         let (ping_every, silence) = (self.timing().ping_every(), self.timing().silence());
         let begun = Instant::now();
         let mut heard = begun;
@@ -105,7 +106,7 @@ impl Client {
                     } else {
                         if now >= ping_at {
                             ping_at = now + ping_every;
-                            socket::send(socket, Message::Ping(axum::body::Bytes::new())).await?;
+                            socket::send(socket, Message::Ping(bytes::Bytes::new())).await?;
                             if self.ticks {
                                 socket::send(socket, Message::Text(ServerFrame::Tick.encode().into())).await?;
                             }
@@ -113,11 +114,11 @@ impl Client {
                         None
                     }
                 }
-                received = socket.recv(), if self.reads() => match received {
+                received = socket.next(), if self.reads() => match received {
                     None => return Ok(None),
                     Some(Ok(Message::Close(close))) => {
                         // A page that closes sends this code, even if its browser drops the `bye`.
-                        self.gone = self.ticks && close.is_some_and(|close| close.code == close_code::AWAY);
+                        self.gone = self.ticks && close.is_some_and(|close| close.code == Code::Away);
                         return Ok(None);
                     }
                     Some(Ok(message)) => {
@@ -127,7 +128,7 @@ impl Client {
                             None => None,
                         }
                     }
-                    Some(Err(error)) => return Ok(socket::code_of(error).map(|code| (code, "the frame was refused"))),
+                    Some(Err(error)) => return Ok(socket::code_of(&error).map(|code| (code, "the frame was refused"))),
                 },
             };
             if step.is_some() {

@@ -1,20 +1,20 @@
 //! What the hub pushes to the socket: kill requests, messages, the end of a session.
 
-use axum::extract::ws::{Message, WebSocket};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::state::{Client, Step};
 use crate::change::Cause;
 use crate::error::Error;
 use crate::monitor::Push;
 use crate::ws::protocol::{CloseCode, ServerFrame, TERMINATED};
-use crate::ws::socket;
+use crate::ws::socket::{self, Socket};
 
 /// Messages of one session that may wait for their acknowledgement; the oldest is forgotten.
 const NOTES_MAX: usize = 64;
 
 impl Client {
     /// Tells the client of one push.
-    pub(super) async fn push(&mut self, socket: &mut WebSocket, push: Push) -> Step {
+    pub(super) async fn push(&mut self, socket: &mut Socket, push: Push) -> Step {
         match push {
             Push::Kill(id, kill) => self.begin_kill(socket, id, kill).await,
             Push::Message(id, message) => {

@@ -1,6 +1,6 @@
 //! What the writer answers, in the order in which the client asked.
 
-use axum::extract::ws::{Message, WebSocket};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::state::{Client, Reply, Step};
 use crate::change::Change;
@@ -9,8 +9,13 @@ use crate::error::{Error, Result};
 use crate::monitor::Pending;
 use crate::session::SessionId;
 use crate::wire::Seconds;
+<<<<<<< HEAD
 use crate::ws::protocol::{CloseCode, ServerFrame};
 use crate::ws::socket;
+=======
+use crate::ws::protocol::ServerFrame;
+use crate::ws::socket::{self, Socket};
+>>>>>>> f282298 (A dashboard's frame is framed once, and a few tasks write it to all dashboards; the bench measures CPU and bytes a delivery beside nchan, ws and bare writes)
 
 impl Client {
     /// Asks for a change; the client is told only if it is refused.
@@ -34,7 +39,7 @@ impl Client {
     }
 
     /// Sends what the writer has answered.
-    pub(super) async fn answer(&mut self, socket: &mut WebSocket, reply: Reply) -> Step {
+    pub(super) async fn answer(&mut self, socket: &mut Socket, reply: Reply) -> Step {
         match reply {
             Reply::Done => Ok(None),
             Reply::Refused { id, error } => {

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::change::{Authority, Cause, Change};
 use crate::decide::Outcome;
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::session::{Kill, SessionId, SocketId};
 use crate::timing::Timing;
 use crate::ws::protocol::{self, CloseCode};
-use crate::ws::socket::{self, Gone};
+use crate::ws::socket::{self, Gone, Socket};
 
 /// The end of a socket: its close code and reason; `None` goes on.
 pub(super) type End = Option<(CloseCode, &'static str)>;
@@ -140,7 +140,7 @@ impl Client {
     }
 
     /// Sends an `error` frame.
-    pub(super) async fn refuse(&mut self, socket: &mut WebSocket, id: Option<&str>, error: &Error) -> Step {
+    pub(super) async fn refuse(&mut self, socket: &mut Socket, id: Option<&str>, error: &Error) -> Step {
         socket::send(socket, Message::Text(protocol::error(id, error).into())).await?;
         Ok(None)
     }

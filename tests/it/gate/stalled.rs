@@ -173,8 +173,8 @@ async fn few_large_snapshots_are_in_memory_with_any_number_of_slow_dashboards() 
     assert_eq!(positions.len(), 3, "three are there, the others share the last of them: {positions:?}");
     for (index, (_, joined)) in slow.into_iter().enumerate() {
         let mut seen = HashSet::new();
-        for text in joined.backlog {
-            let frame: Value = serde_json::from_str(&text).expect("JSON");
+        for frame in joined.backlog {
+            let frame: Value = serde_json::from_str(frame.text()).expect("JSON");
             let told = frame["sessions"].as_array().or(frame["upserted"].as_array());
             seen.extend(told.into_iter().flatten().map(|one| one["session_id"].to_string()));
         }

@@ -95,8 +95,8 @@ async fn a_dashboard_that_lags_or_leaves_converges_to_the_live_view() {
         };
         loop {
             match receiver.try_recv() {
-                Ok(text) => {
-                    screen.take(&serde_json::from_str(&text).expect("JSON"));
+                Ok(frame) => {
+                    screen.take(&serde_json::from_str(frame.text()).expect("JSON"));
                 }
                 Err(TryRecvError::Empty) => break,
                 Err(_) => {
@@ -129,8 +129,8 @@ async fn enter(monitor: &Monitor, dashboard: &Subscription, screen: &mut Screen,
         Some(joined) => joined,
         None => dashboard.join().await,
     };
-    for text in joined.backlog {
-        screen.take(&serde_json::from_str(&text).expect("JSON"));
+    for frame in joined.backlog {
+        screen.take(&serde_json::from_str(frame.text()).expect("JSON"));
     }
     joined.frames
 }
