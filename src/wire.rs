@@ -169,6 +169,14 @@ impl RemovedJson {
     }
 }
 
+/// Encodes one session.
+#[must_use]
+pub fn session(session: &Session, now: Timestamp, known: &Known) -> String {
+    let mut out = Vec::with_capacity(1_024);
+    append(&mut out, &SessionJson::new(session, now, known));
+    text(out)
+}
+
 /// Encodes a `changes` frame: all changes after `from` up to and including `seq`.
 pub fn changes<'a>(
     from: u64,

@@ -5,7 +5,8 @@
 //  - A snapshot replaces everything, part by part. Its sessions are at least as new as the rows, so each part is shown at
 //    once. The last part removes the rows that were in no part.
 //  - Changes that begin at our seq are applied. Changes that end at or before it are known already. Any others mean that
-//    a frame is missing, and only a new snapshot helps.
+//    a frame is missing, and only a new snapshot helps. So does a patch (the fields of a session that changed) for a
+//    session that is not known.
 //  - A seq is valid only within its epoch.
 
 import { Row } from './row.js';
@@ -116,6 +117,10 @@ export class Store {
     if (frame.seq <= this.seq) return 'ok';
     if (frame.from > this.seq) return 'gap';
     for (const session of frame.upserted ?? []) this.#upsert(session, true);
+    if (!(frame.patched ?? []).every(patch => this.#patch(patch))) {
+      this.whole = false;
+      return 'gap';
+    }
     for (const end of frame.removed ?? []) this.#end(end);
     this.seq = frame.seq;
     return 'ok';
@@ -154,6 +159,14 @@ export class Store {
     }
     row.generation = this.#generation;
     this.#touch(row);
+  }
+
+  /** Applies the fields that changed; returns false where the session is not known. */
+  #patch(patch) {
+    const row = this.rows.get(patch.session_id);
+    if (!row || row.ended) return false;
+    this.#upsert({ ...row.toWire(this.#now()), ...patch }, true);
+    return true;
   }
 
   #end({ session_id: id, cause, at, by = null, reason = null, kill = null }) {

@@ -14,7 +14,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::{Notify, broadcast};
 
-use super::Frame;
+use super::{Form, Frame};
 
 /// Most frames of one write.
 const AT_ONCE: usize = 16;
@@ -31,6 +31,7 @@ pub enum Out {
 
 /// The way to one dashboard.
 pub struct Lane {
+    form: Form,
     state: Mutex<State>,
     /// Tells the socket's task that the fan-out could not go on.
     stopped: Notify,
@@ -60,11 +61,17 @@ pub enum Over {
 }
 
 impl Lane {
-    /// A lane into this connection.
+    /// A lane into this connection, for frames in this form.
     #[must_use]
-    pub fn new(out: Out) -> Self {
+    pub fn new(out: Out, form: Form) -> Self {
         let state = State { out, frames: None, rest: VecDeque::new(), is_held: false, over: None };
-        Self { state: Mutex::new(state), stopped: Notify::new() }
+        Self { form, state: Mutex::new(state), stopped: Notify::new() }
+    }
+
+    /// The form of its frames.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.form
     }
 
     /// Whether the fan-out can write into it.
@@ -120,7 +127,7 @@ impl Lane {
     pub fn catch_up(&self) -> Result<bool, Over> {
         let mut state = self.state.lock();
         state.is_held = false;
-        state.push();
+        state.push(self.form);
         match state.over {
             Some(over) if state.rest.is_empty() || over == Over::Gone => Err(over),
             _ => Ok(state.rest.is_empty()),
@@ -143,7 +150,7 @@ impl Lane {
     pub(super) fn push(&self) {
         let mut state = self.state.lock();
         if !state.is_held && state.rest.is_empty() && state.over.is_none() {
-            state.push();
+            state.push(self.form);
             if !state.rest.is_empty() || state.over.is_some() {
                 drop(state);
                 self.stopped.notify_one();
@@ -154,8 +161,8 @@ impl Lane {
 
 impl State {
     /// Sends new frames, as long as the connection takes them at once.
-    fn push(&mut self) {
-        while self.rest.is_empty() && self.over.is_none() && self.gather() {
+    fn push(&mut self, form: Form) {
+        while self.rest.is_empty() && self.over.is_none() && self.gather(form) {
             let Out::Tcp(tcp) = &self.out else { return };
             let written = match &self.rest.make_contiguous()[..] {
                 [one] => tcp.try_write(one),
@@ -174,13 +181,13 @@ impl State {
     }
 
     /// Puts the next frames into `rest`; returns whether there are any.
-    fn gather(&mut self) -> bool {
+    fn gather(&mut self, form: Form) -> bool {
         let Some(frames) = &mut self.frames else { return false };
         let mut bytes = 0;
         while self.rest.len() < AT_ONCE && bytes < BYTES_AT_ONCE {
             match frames.try_recv() {
                 Ok(frame) => {
-                    let frame = frame.bytes();
+                    let frame = frame.bytes(form);
                     bytes += frame.len();
                     self.rest.push_back(frame);
                 }

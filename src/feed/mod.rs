@@ -11,16 +11,18 @@ mod frame;
 mod join;
 mod lane;
 mod narrow;
+mod patch;
 mod ring;
 
 pub use fanout::Following;
-pub use frame::Frame;
+pub use frame::{Form, Frame};
 pub use join::{Backlog, Joined};
 pub use lane::{Lane, Out, Over};
 pub use narrow::{Frames, JoinedWithin};
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -38,6 +40,7 @@ use crate::wire::{self, RemovedJson};
 use fanout::Fanout;
 use join::Snapshots;
 use narrow::Raw;
+use patch::Before;
 use ring::{Past, Ring, Touched};
 
 /// A batch of events that the writer has committed and applied.
@@ -58,22 +61,7 @@ const FRAME_EVENTS: usize = 1_000;
 const BEATS_AT_ONCE: usize = 4_096;
 /// Estimated time to send one frame to one dashboard. The time between two frames is at
 /// least this, multiplied by the number of dashboards.
-<<<<<<< HEAD
-const SEND_COST: Duration = Duration::from_micros(10);
-
-/// A frame that every dashboard receives.
-#[derive(Clone)]
-pub enum Published {
-    /// A `changes` frame.
-    Changes(Utf8Bytes),
-    /// A `beats` frame.
-    Beats(Utf8Bytes),
-    /// A `hint` frame.
-    Hint(Utf8Bytes),
-}
-=======
 const SEND_COST: Duration = Duration::from_micros(4);
->>>>>>> f282298 (A dashboard's frame is framed once, and a few tasks write it to all dashboards; the bench measures CPU and bytes a delivery beside nchan, ws and bare writes)
 
 struct State {
     view: View,
@@ -90,6 +78,8 @@ pub struct Feed {
     raw: broadcast::Sender<Arc<Raw>>,
     published: watch::Sender<u64>,
     fanout: Arc<Fanout>,
+    /// How many dashboards want patches.
+    patched: AtomicUsize,
     snapshots: Snapshots,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -114,6 +104,7 @@ impl Feed {
             raw: broadcast::channel(LAG_MAX).0,
             published,
             fanout: Arc::default(),
+            patched: AtomicUsize::new(0),
             snapshots: Snapshots::default(),
             clock,
             metrics,
@@ -132,6 +123,12 @@ impl Feed {
     #[must_use]
     pub fn watchers(&self) -> usize {
         self.sender.receiver_count()
+    }
+
+    /// Counts dashboards that want patches: they are made only while there are any.
+    pub fn want_patches(&self, by: isize) {
+        let changed = |count: usize| Some(count.saturating_add_signed(by));
+        let _ = self.patched.fetch_update(Ordering::Relaxed, Ordering::Relaxed, changed);
     }
 
     /// Sends the frames to the dashboards that [`Feed::follow`]; runs as long as the server.
@@ -177,12 +174,14 @@ impl Feed {
         let now = self.clock.now().wall;
         let events: Vec<&Event> = gathered.iter().flat_map(|batch| batch.events.iter()).collect();
         let mut state = self.state.lock();
-        let mut from = state.view.seq;
+        let view = state.view.clone();
+        let mut before = (self.patched.load(Ordering::Relaxed) > 0).then(|| Before::new(&view));
+        let mut from = view.seq;
         let parts = cut(&events);
         for (index, part) in parts.iter().enumerate() {
             let last = if index + 1 == parts.len() { None } else { part.last() };
             let seq = last.map_or(newest.view.seq, |event| event.seq);
-            self.publish_part(&mut state, from, seq, now, part);
+            self.publish_part(&mut state, from, seq, now, part, before.as_mut());
             from = seq;
         }
         state.view = newest.view.clone();
@@ -194,7 +193,15 @@ impl Feed {
         }
     }
 
-    fn publish_part(&self, state: &mut State, from: u64, seq: u64, now: Timestamp, events: &[&Event]) {
+    fn publish_part<'a>(
+        &self,
+        state: &mut State,
+        from: u64,
+        seq: u64,
+        now: Timestamp,
+        events: &[&'a Event],
+        before: Option<&mut Before<'a>>,
+    ) {
         // Each session at most once, in its newest version.
         let mut seen = HashSet::with_capacity(events.len());
         let mut upserted: Vec<&Session> = Vec::new();
@@ -214,8 +221,19 @@ impl Feed {
             }
         }
         let watched = self.watchers() > 0;
-        let frame = watched
-            .then(|| Frame::new(&wire::changes(from, seq, now, &self.names.now(), upserted.into_iter(), &removed)));
+        let known = self.names.now();
+        let frame = watched.then(|| {
+            let text = wire::changes(from, seq, now, &known, upserted.iter().copied(), &removed);
+            let patched = before
+                .as_deref()
+                .and_then(|before| patch::changes(from, seq, now, &known, before, &upserted, &removed));
+            Frame::with_patches(&text, patched.as_deref())
+        });
+        if let Some(before) = before {
+            let gone = events.iter().map(|event| &event.session.id);
+            let gone = gone.filter(|id| !upserted.iter().any(|session| session.id == **id));
+            before.note(&upserted, gone);
+        }
         state.ring.remember(Past { from, seq, at: now, frame: frame.clone(), touched });
         if let Some(frame) = frame {
             let _ = self.sender.send(frame);
@@ -232,10 +250,10 @@ impl Feed {
         if changed().next().is_none() {
             return;
         }
-        let text: Utf8Bytes = wire::hint("locks", now).into();
-        let _ = self.sender.send(Published::Hint(text.clone()));
+        let frame = Frame::new(&wire::hint("locks", now));
+        let _ = self.sender.send(frame.clone());
         let apps = changed().map(|event| event.session.app.clone()).collect();
-        let _ = self.raw.send(Arc::new(Raw::Hint { text, apps }));
+        let _ = self.raw.send(Arc::new(Raw::Hint { frame, apps }));
     }
 
     /// Publishes the last heartbeats of the sessions that sent one since the last call. What

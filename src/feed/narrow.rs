@@ -24,7 +24,7 @@ pub(super) enum Raw {
     /// The sessions with a new heartbeat.
     Beats { at: Timestamp, moved: Vec<Arc<Session>> },
     /// Something of these apps has changed that is no session.
-    Hint { text: Utf8Bytes, apps: Vec<Arc<str>> },
+    Hint { frame: Frame, apps: Vec<Arc<str>> },
 }
 
 /// One change of a session.
@@ -120,7 +120,7 @@ impl Frames {
                 let from = std::mem::replace(&mut self.seq, *seq);
                 Some(Frame::new(&wire::changes(from, *seq, *at, &self.names.now(), upserted.into_iter(), &removed)))
             }
-            Raw::Hint { text, apps } => apps.iter().any(|app| self.scope.allows(app)).then(|| text.clone()),
+            Raw::Hint { frame, apps } => apps.iter().any(|app| self.scope.allows(app)).then(|| frame.clone()),
             Raw::Beats { at, moved } => {
                 let ours: Vec<&Session> =
                     moved.iter().map(|session| &**session).filter(|session| self.scope.allows(&session.app)).collect();

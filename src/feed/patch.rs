@@ -111,6 +111,7 @@ mod tests {
             registered_by: None,
             stale: false,
             socket: None,
+            marks: Default::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::Monitor;
-use crate::feed::{self, Backlog, Feed, Following, Frame, JoinedWithin, Lane};
+use crate::feed::{self, Backlog, Feed, Following, Form, Frame, JoinedWithin, Lane};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::scope::Scope;
@@ -17,6 +17,7 @@ pub struct Subscription {
     feed: Arc<Feed>,
     metrics: Arc<Metrics>,
     scope: Scope,
+    wants_patches: bool,
 }
 
 /// A dashboard that has joined at one position.
@@ -38,12 +39,18 @@ pub enum Frames {
 }
 
 impl Monitor {
-    /// Subscribes a dashboard that may see the sessions in `scope`.
+    /// Subscribes a dashboard that may see the sessions in `scope`, and wants frames in this form. A
+    /// limited one gets no patches: a patch would need to know what it has seen of a session whose
+    /// id was in another app before.
     #[must_use]
-    pub fn subscribe(&self, scope: Scope) -> Subscription {
+    pub fn subscribe(&self, scope: Scope, form: Form) -> Subscription {
         let (registry, feed, metrics) = (self.registry.clone(), self.feed.clone(), self.metrics.clone());
         metrics.dashboards(1);
-        Subscription { registry, feed, metrics, scope }
+        let wants_patches = form.is_patched && scope.is_all();
+        if wants_patches {
+            feed.want_patches(1);
+        }
+        Subscription { registry, feed, metrics, scope, wants_patches }
     }
 }
 
@@ -89,6 +96,9 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.metrics.dashboards(-1);
+        if self.wants_patches {
+            self.feed.want_patches(-1);
+        }
     }
 }
 
@@ -121,12 +131,3 @@ impl Frames {
         }
     }
 }
-<<<<<<< HEAD
-
-fn text(published: Published) -> Utf8Bytes {
-    match published {
-        Published::Changes(text) | Published::Beats(text) | Published::Hint(text) => text,
-    }
-}
-=======
->>>>>>> f282298 (A dashboard's frame is framed once, and a few tasks write it to all dashboards; the bench measures CPU and bytes a delivery beside nchan, ws and bare writes)

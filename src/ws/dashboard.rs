@@ -23,7 +23,7 @@ use crate::edge::extract::{Query, QueryFields};
 use crate::edge::gate::{Caller, SUBPROTOCOL};
 use crate::edge::limits::take_place;
 use crate::edge::problem::{Answer, Problem};
-use crate::feed::{Frame, Lane, Over};
+use crate::feed::{Form, Frame, Lane, Over};
 use crate::monitor::{Frames, Joined, Snapshot, Subscription, must_close};
 use crate::per_address::AddressPlace;
 use crate::timing::Timing;
@@ -48,11 +48,18 @@ pub(crate) async fn upgrade(
 ) -> Answer {
     let place = take_place(&app.sockets, caller.from, "sockets")?;
     let position = position.map(|Query(position)| position).unwrap_or_default();
-    Ok(upgrade
-        .protocols(&[SUBPROTOCOL])
-        .dashboard()
-        .serve(move |socket| Box::pin(watch(app, caller, position, socket, place))))
+    let upgrade = upgrade.protocols(&FORMS.map(|(name, _)| name));
+    let form = FORMS.iter().find(|(name, _)| upgrade.chosen() == Some(name)).map_or(Form::default(), |(_, form)| *form);
+    Ok(upgrade.dashboard(form).serve(move |socket| Box::pin(watch(app, caller, position, socket, place))))
 }
+
+/// The subprotocols of a dashboard, and the form of the frames in each.
+const FORMS: [(&str, Form); 4] = [
+    (SUBPROTOCOL, Form { is_patched: false, is_compressed: false }),
+    ("sessionwatch.v1.z", Form { is_patched: false, is_compressed: true }),
+    ("sessionwatch.v1.patch", Form { is_patched: true, is_compressed: false }),
+    ("sessionwatch.v1.patch.z", Form { is_patched: true, is_compressed: true }),
+];
 
 /// How often a dashboard may fall behind and get a new snapshot before its socket is closed. The
 /// count starts again once it has kept up for a while.
@@ -60,10 +67,11 @@ const SECOND_CHANCES: u32 = 1;
 
 async fn watch(app: Shared, caller: Caller, position: Position, mut socket: Socket, _place: AddressPlace) {
     let mut ending = app.monitor.ending();
-    let subscription = app.monitor.subscribe(caller.scope());
+    let Ok(lane) = lane(&socket) else { return };
+    let subscription = app.monitor.subscribe(caller.scope(), lane.form());
     // These end the socket at once, even while a frame is being sent.
     let end = tokio::select! {
-        end = run(&app, &caller, &subscription, &position, &mut socket) => end,
+        end = run(&app, &caller, &subscription, &position, &mut socket, &lane) => end,
         () = must_close(&mut ending) => Ok(Some((CloseCode::Restart, "the server restarts"))),
         () = app.gate.tokens.voided(caller.identity.as_ref()) => {
             Ok(Some((CloseCode::Unauthorized, "you are no longer logged in; log in again")))
@@ -86,6 +94,7 @@ async fn run(
     subscription: &Subscription,
     position: &Position,
     socket: &mut Socket,
+    lane: &Arc<Lane>,
 ) -> Result<End, Gone> {
     let resumed = match (&position.epoch, position.seq) {
         (Some(epoch), Some(seq)) => subscription.resume(epoch, seq),
@@ -95,13 +104,12 @@ async fn run(
         Some(joined) => joined,
         None => subscription.join().await,
     };
-    socket::send(socket, Message::Text(hello(app, caller, joined.seq).into())).await?;
+    send(lane, Frame::new(&hello(app, caller, joined.seq)).bytes(lane.form())).await?;
     let mut chances = Chances { taken: 0, last: Instant::now(), forgiven_after: app.monitor.timing().silence() };
-    let lane = lane(socket)?;
-    let mut frames = deliver(&lane, subscription, joined).await?;
+    let mut frames = deliver(lane, subscription, joined).await?;
     loop {
         if let Some(up_to_date) = frames.take() {
-            match follow(app, socket, &lane, subscription, up_to_date).await? {
+            match follow(app, socket, lane, subscription, up_to_date).await? {
                 Followed::Lagged => {}
                 Followed::Ended(end) => return Ok(end),
             }
@@ -110,7 +118,7 @@ async fn run(
             return Ok(Some((CloseCode::Lagging, "could not keep up; resume")));
         }
         let joined = subscription.join().await;
-        frames = deliver(&lane, subscription, joined).await?;
+        frames = deliver(lane, subscription, joined).await?;
     }
 }
 
@@ -138,7 +146,7 @@ impl Chances {
 async fn deliver(lane: &Lane, subscription: &Subscription, joined: Joined) -> Result<Option<Frames>, Gone> {
     let Joined { mut backlog, frames, .. } = joined;
     while let Some(frame) = backlog.next() {
-        let sending = send(lane, frame.bytes());
+        let sending = send(lane, frame.prepared(lane.form()).await);
         tokio::pin!(sending);
         let Ok(sent) = timeout(Timing::BACKLOG_WITHIN, &mut sending).await else {
             // Until the dashboard reads on, it keeps only this one frame in memory.
@@ -187,7 +195,7 @@ async fn follow(
         tokio::select! {
             () = lane.stopped() => {}
             frame = own(&mut frames) => match frame {
-                Ok(frame) => send(lane, frame.bytes()).await?,
+                Ok(frame) => send(lane, frame.prepared(lane.form()).await).await?,
                 Err(RecvError::Lagged(_)) => return Ok(Followed::Lagged),
                 Err(RecvError::Closed) => break Some((CloseCode::Restart, "the server restarts")),
             },

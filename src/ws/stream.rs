@@ -10,7 +10,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::feed::{Lane, Out};
+use crate::feed::{Form, Lane, Out};
 use crate::heads::Heads;
 use crate::places::{Place, Placed};
 
@@ -42,7 +42,7 @@ impl Stream {
     }
 
     /// Makes it the connection of a dashboard.
-    pub(super) fn into_lane(self) -> Self {
+    pub(super) fn into_lane(self, form: Form) -> Self {
         let (read, out, place): (Box<dyn AsyncRead + Send + Unpin>, _, _) = match self {
             Self::Plain(placed) => {
                 let (tcp, place) = placed.into_parts();
@@ -55,7 +55,7 @@ impl Stream {
             }
             lane @ Self::Lane { .. } => return lane,
         };
-        Self::Lane { read, lane: Arc::new(Lane::new(out)), place }
+        Self::Lane { read, lane: Arc::new(Lane::new(out, form)), place }
     }
 }
 

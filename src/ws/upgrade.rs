@@ -13,7 +13,9 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::socket::Socket;
 use super::stream::Stream;
+use crate::edge::gate::offered;
 use crate::edge::problem::Problem;
+use crate::feed::Form;
 
 /// Whether a request asks for a WebSocket.
 #[must_use]
@@ -24,11 +26,12 @@ pub fn is_handshake(headers: &HeaderMap) -> bool {
 /// The handshake of a WebSocket; as an extractor it refuses any other request with a [`Problem`].
 pub struct Upgrade {
     accept: HeaderValue,
+    /// The subprotocols that the client offers, the one that it likes best first.
     offered: Vec<String>,
     chosen: Option<&'static str>,
     on_upgrade: OnUpgrade,
     largest: usize,
-    is_dashboard: bool,
+    dashboard: Option<Form>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
@@ -37,7 +40,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let on_upgrade = parts.extensions.get::<OnUpgrade>().cloned();
         let checked = WebSocketUpgrade::from_request_parts(parts, state).await;
-        let checked = checked.map_err(|rejection| {
+        let _checked = checked.map_err(|rejection| {
             Problem::new(rejection.status(), format!("this path is a WebSocket: {}", rejection.body_text()))
         })?;
         let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
@@ -45,8 +48,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
         let (Some(on_upgrade), Some(accept)) = (on_upgrade, accept) else {
             return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "this path is a WebSocket".to_owned()));
         };
-        let offered = checked.requested_protocols().filter_map(|name| name.to_str().ok().map(str::to_owned)).collect();
-        Ok(Self { accept, offered, chosen: None, on_upgrade, largest: super::protocol::FRAME_MAX, is_dashboard: false })
+        let offered = offered(&parts.headers).map(str::to_owned).collect();
+        Ok(Self { accept, offered, chosen: None, on_upgrade, largest: super::protocol::FRAME_MAX, dashboard: None })
     }
 }
 
@@ -56,11 +59,17 @@ impl Upgrade {
         Self::from_request_parts(&mut request.into_parts().0, &()).await.ok()
     }
 
-    /// Answers with the first of these subprotocols that the client offers.
+    /// Chooses the first subprotocol that the client offers and that is one of these.
     #[must_use]
     pub fn protocols(mut self, known: &[&'static str]) -> Self {
-        self.chosen = known.iter().find(|known| self.offered.iter().any(|offered| offered == *known)).copied();
+        self.chosen = self.offered.iter().find_map(|offered| known.iter().find(|known| *offered == **known)).copied();
         self
+    }
+
+    /// The subprotocol that is spoken.
+    #[must_use]
+    pub fn chosen(&self) -> Option<&'static str> {
+        self.chosen
     }
 
     /// Lets frames have this many bytes, instead of [`super::protocol::FRAME_MAX`].
@@ -70,10 +79,10 @@ impl Upgrade {
         self
     }
 
-    /// Makes the connection that of a dashboard, with a lane.
+    /// Makes the connection that of a dashboard, with a lane for frames in this form.
     #[must_use]
-    pub(super) fn dashboard(mut self) -> Self {
-        self.is_dashboard = true;
+    pub(super) fn dashboard(mut self, form: Form) -> Self {
+        self.dashboard = Some(form);
         self
     }
 
@@ -82,12 +91,12 @@ impl Upgrade {
         self,
         serve: impl FnOnce(Socket) -> F + Send + 'static,
     ) -> Response {
-        let Self { accept, chosen, on_upgrade, largest, is_dashboard, .. } = self;
+        let Self { accept, chosen, on_upgrade, largest, dashboard, .. } = self;
         tokio::spawn(async move {
             let Ok(upgraded) = on_upgrade.await else { return };
             let (mut stream, sent) = Stream::of(upgraded);
-            if is_dashboard {
-                stream = stream.into_lane();
+            if let Some(form) = dashboard {
+                stream = stream.into_lane(form);
             }
             serve(WebSocketStream::from_partially_read(stream, sent, Role::Server, Some(limits(largest))).await).await;
         });

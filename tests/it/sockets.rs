@@ -7,6 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+use crate::gate::wire::Raw;
 use crate::support::{Server, Socket, until};
 
 const TERMINATED: &str = "Session terminated by administrator";
@@ -55,6 +56,52 @@ async fn a_dashboard_gets_hello_a_snapshot_and_then_every_change_in_order() {
     let beats = dashboard.next_of("beats").await;
     assert!(beats["beats"]["before"].is_string());
     assert!(beats.get("seq").is_none());
+}
+
+/// The subprotocol that the server chooses of those that a dashboard offers.
+async fn echoed(server: &Server, offered: &str) -> Option<String> {
+    let mut raw = Raw::connect(server).await;
+    let head = format!(
+        "GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: {offered}\r\n\r\n",
+        server.port
+    );
+    assert!(raw.write(head.as_bytes()).await);
+    let (status, head) = raw.head().await;
+    assert_eq!(status, 101);
+    head.lines().find_map(|line| line.strip_prefix("sec-websocket-protocol: ").map(str::to_owned))
+}
+
+#[tokio::test]
+async fn a_dashboard_gets_the_form_that_it_likes_best_and_patches_have_only_what_changed() {
+    let server = Server::start(&[]).await;
+    let body = json!({ "app_name": "risk", "session_id": "s", "current_task": "Q4", "status": "running" });
+    server.post("/sessions", body).await;
+    let offers = [
+        ("sessionwatch.v9, sessionwatch.v1.patch.z, sessionwatch.v1", "sessionwatch.v1.patch.z", true),
+        ("sessionwatch.v1.patch, sessionwatch.v1.patch.z", "sessionwatch.v1.patch", true),
+        ("sessionwatch.v1.z, sessionwatch.v1.patch", "sessionwatch.v1.z", false),
+        ("sessionwatch.v1, sessionwatch.v1.patch", "sessionwatch.v1", false),
+    ];
+    for (round, (offered, chosen, is_patched)) in offers.into_iter().enumerate() {
+        assert_eq!(echoed(&server, offered).await.as_deref(), Some(chosen));
+        let mut dashboard = server.socket("/ws", &[("sec-websocket-protocol", chosen)]).await;
+        assert_eq!(dashboard.next().await["type"], "hello");
+        assert_eq!(dashboard.next().await["sessions"][0]["session_id"], "s");
+        let task = if round % 2 == 0 { json!(null) } else { json!("Q4") };
+        server.ask(Method::PUT, "/sessions/s/status", Some(json!({ "status": "running", "current_task": task }))).await;
+        let changes = dashboard.next_of("changes").await;
+        let (told, other) = if is_patched { ("patched", "upserted") } else { ("upserted", "patched") };
+        assert_eq!((&changes[told][0]["current_task"], changes[other].as_array().map_or(0, Vec::len)), (&task, 0));
+        let fields: Vec<&str> = changes[told][0].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields.contains(&"app_name"), !is_patched, "{fields:?}");
+        server.post("/sessions", json!({ "app_name": "risk", "session_id": format!("n{round}") })).await;
+        let changes = dashboard.next_of("changes").await;
+        assert_eq!(changes["upserted"][0]["app_name"], "risk", "a new session is sent whole");
+        server.ask(Method::DELETE, &format!("/sessions/n{round}"), None).await;
+        assert_eq!(dashboard.next_of("changes").await["removed"][0]["session_id"], format!("n{round}"));
+    }
 }
 
 #[tokio::test]

@@ -216,12 +216,17 @@ impl Socket {
         }
     }
 
-    /// The next text frame, or the end.
+    /// The next frame with a text, or the end.
     pub async fn event(&mut self) -> Result<Value, Option<CloseFrame>> {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("something happens in time");
             match next {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
+                // Compressed.
+                Some(Ok(Message::Binary(bytes))) => {
+                    let text = flate2::read::DeflateDecoder::new(&bytes[..]);
+                    return Ok(serde_json::from_reader(text).expect("JSON"));
+                }
                 Some(Ok(Message::Close(frame))) => return Err(frame),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(None),

@@ -62,6 +62,25 @@ test('changes move the position, and each state is counted once', () => {
   assert.equal(store.live, 2);
 });
 
+test('a patch changes its fields only, and null takes a field away', () => {
+  const meta = { env: 'prod' };
+  const store = watching([session('a', { current_task: 'Q4', task_started_at: iso(1), meta }), session('b')]);
+  const before = store.rows.get('b').toWire(T0);
+  const patch = { session_id: 'a', last_heartbeat: iso(7), is_stale: true, status: 'stale', current_task: null };
+  assert.equal(store.receive({ ...changes(10, 11), patched: [patch] }), 'ok');
+  const { current_task: task, last_heartbeat: beat, ...rest } = store.rows.get('a').toWire(T0);
+  assert.deepEqual([task, beat, rest.is_stale, rest.meta, rest.task_started_at], [null, iso(7), true, meta, iso(1)]);
+  assert.deepEqual(store.rows.get('b').toWire(T0), before);
+  assert.equal(store.seq, 11);
+});
+
+test('a patch for a session that is not known needs a snapshot', () => {
+  const store = watching([session('a')]);
+  const patch = { session_id: 'x', last_heartbeat: iso(7), status: 'running' };
+  assert.equal(store.receive({ ...changes(10, 11), patched: [patch] }), 'gap');
+  assert.equal(store.position, null);
+});
+
 test('changes that are known already change nothing', () => {
   const store = watching([session('a')]);
   assert.equal(store.receive(changes(8, 10, [], [{ session_id: 'a', cause: 'ended', at: iso(1) }])), 'ok');

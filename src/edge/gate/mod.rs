@@ -22,8 +22,8 @@ use crate::secret;
 use crate::session::Digest;
 use crate::tokens::{Identity, Role, Tokens};
 pub use caller::Caller;
-pub use headers::SUBPROTOCOL;
 use headers::{SEC_FETCH_SITE, X_FORWARDED_PROTO, is_browser, is_new_page, text};
+pub use headers::{SUBPROTOCOL, offered};
 use origin::{
     check_control, expect_own_page, is_loopback_name, is_loopback_origin, is_own, is_write, number, split_port,
 };

@@ -9,13 +9,8 @@ use crate::error::{Error, Result};
 use crate::monitor::Pending;
 use crate::session::SessionId;
 use crate::wire::Seconds;
-<<<<<<< HEAD
 use crate::ws::protocol::{CloseCode, ServerFrame};
-use crate::ws::socket;
-=======
-use crate::ws::protocol::ServerFrame;
 use crate::ws::socket::{self, Socket};
->>>>>>> f282298 (A dashboard's frame is framed once, and a few tasks write it to all dashboards; the bench measures CPU and bytes a delivery beside nchan, ws and bare writes)
 
 impl Client {
     /// Asks for a change; the client is told only if it is refused.

@@ -67,7 +67,13 @@ impl Two {
     }
 
     async fn socket(&self, token: &str, path: &str) -> Socket {
-        self.server.socket(path, &[("authorization", &format!("Bearer {token}"))]).await
+        self.socket_in("sessionwatch.v1", token, path).await
+    }
+
+    /// A dashboard's socket in this form.
+    async fn socket_in(&self, form: &str, token: &str, path: &str) -> Socket {
+        let headers = [("authorization", format!("Bearer {token}")), ("sec-websocket-protocol", form.to_owned())];
+        self.server.socket(path, &headers.each_ref().map(|(name, value)| (*name, value.as_str()))).await
     }
 }
 
@@ -215,8 +221,10 @@ async fn another_apps_id_is_unknown_in_every_route_and_nothing_of_it_is_ended() 
 #[tokio::test]
 async fn a_limited_dashboard_gets_its_own_apps_only_with_correct_positions() {
     let two = two().await;
-    for token in [&two.admin, &two.view] {
-        let mut socket = two.socket(token, "/ws").await;
+    // In every form of the frames.
+    let forms = ["", ".z", ".patch", ".patch.z"].map(|form| format!("sessionwatch.v1{form}"));
+    for (round, (token, form)) in forms.iter().flat_map(|form| [(&two.admin, form), (&two.view, form)]).enumerate() {
+        let mut socket = two.socket_in(form, token, "/ws").await;
         let hello = socket.next().await;
         let snapshot = socket.next().await;
         silent("the snapshot", &snapshot.to_string());
@@ -229,7 +237,7 @@ async fn a_limited_dashboard_gets_its_own_apps_only_with_correct_positions() {
         two.json(&two.everything, Method::PUT, "/sessions/o3/status", status("running")).await;
         two.json(&two.everything, Method::POST, "/sessions/o3/heartbeat", None).await;
         two.json(&two.everything, Method::DELETE, "/sessions/o3", None).await;
-        let next = format!("busy{}", token.len() + usize::from(*token == two.view));
+        let next = format!("busy{round}");
         two.json(&two.everything, Method::PUT, "/sessions/r1/status", status(&next)).await;
         let changes = loop {
             let frame = socket.next().await;
@@ -254,7 +262,7 @@ async fn a_limited_dashboard_gets_its_own_apps_only_with_correct_positions() {
         assert!(beats["beats"]["r1"].is_string(), "{beats}");
         // A dashboard that resumes gets the same, and no more.
         let path = format!("/ws?epoch={}&seq={}", hello["epoch"].as_str().unwrap(), hello["seq"]);
-        let mut again = two.socket(token, &path).await;
+        let mut again = two.socket_in(form, token, &path).await;
         assert_eq!(again.next().await["type"], "hello");
         let first = again.next().await;
         silent("what it gets first", &first.to_string());

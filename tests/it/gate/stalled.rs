@@ -9,6 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sessionwatch::backend::memory::Memory;
 use sessionwatch::clock::Clock;
+use sessionwatch::feed::Form;
 use sessionwatch::scope::Scope;
 
 use super::requests::resident_kib;
@@ -165,7 +166,7 @@ async fn few_large_snapshots_are_in_memory_with_any_number_of_slow_dashboards() 
     for n in 300..306 {
         register(n).await;
         // Each must contain the session that was just registered, so none can use the last one.
-        let joined = monitor.subscribe(Scope::all()).join().await;
+        let joined = monitor.subscribe(Scope::all(), Form::default()).join().await;
         slow.push((joined.seq, joined));
         assert!(snapshots_held() <= 3);
     }

@@ -21,6 +21,7 @@ pub struct Screen {
     /// The number of frames of each kind.
     pub snapshots: usize,
     pub changes: usize,
+    pub patches: usize,
 }
 
 impl Screen {
@@ -41,6 +42,7 @@ impl Screen {
                 self.seq = frame["seq"].as_u64().expect("a seq");
                 self.changes += 1;
                 self.put(&frame["upserted"]);
+                self.patch(&frame["patched"]);
                 for removed in frame["removed"].as_array().expect("removed") {
                     self.sessions.remove(removed["session_id"].as_str().expect("an id"));
                 }
@@ -62,6 +64,16 @@ impl Screen {
             // It grows between frames; clients compute it from `start_time`.
             session.as_object_mut().expect("a session").remove("duration_seconds");
             self.sessions.insert(session["session_id"].as_str().expect("an id").to_owned(), session);
+        }
+    }
+
+    fn patch(&mut self, patches: &Value) {
+        for patch in patches.as_array().into_iter().flatten() {
+            let patch = patch.as_object().expect("a patch");
+            let session = self.sessions.get_mut(patch["session_id"].as_str().expect("an id"));
+            let session = session.expect("a patch is for a session that was sent");
+            session.as_object_mut().expect("a session").extend(patch.clone());
+            self.patches += 1;
         }
     }
 
@@ -119,13 +131,56 @@ async fn change(client: reqwest::Client, url: String, mut dice: Dice, load: Arc<
     }
 }
 
-async fn connect(server: &Server, screen: &Screen) -> Socket {
+/// The forms in which a dashboard can get its frames.
+const FORMS: [&str; 4] = ["sessionwatch.v1", "sessionwatch.v1.z", "sessionwatch.v1.patch", "sessionwatch.v1.patch.z"];
+
+async fn connect(server: &Server, screen: &Screen, form: &str) -> Socket {
     let path = if screen.epoch.is_empty() {
         "/ws".to_owned()
     } else {
         format!("/ws?epoch={}&seq={}", screen.epoch, screen.seq)
     };
-    server.socket(&path, &[]).await
+    server.socket(&path, &[("sec-websocket-protocol", form)]).await
+}
+
+/// A dashboard that is cut and resumes, again and again.
+async fn cut_again_and_again(server: &Server, form: &str, cuts: usize, mut dice: Dice) -> Screen {
+    let mut screen = Screen::default();
+    for _ in 0..cuts {
+        let mut socket = connect(server, &screen, form).await;
+        // Cut after some frames, sometimes before the first, sometimes in the middle of a frame.
+        let cut = tokio::time::sleep(Duration::from_millis(dice.below(60)));
+        tokio::pin!(cut);
+        loop {
+            tokio::select! {
+                frame = socket.event() => screen.take(&frame.expect("the server keeps the socket open")),
+                () = &mut cut => break,
+            }
+        }
+        drop(socket);
+        // Away for a while, sometimes not at all.
+        tokio::time::sleep(Duration::from_millis(dice.below(30))).await;
+    }
+    screen
+}
+
+/// Waits until the screen shows what `GET /sessions` says.
+async fn converge(server: &Server, form: &str, screen: &mut Screen) {
+    let mut socket = connect(server, screen, form).await;
+    let listed = Screen::of(&server.get("/sessions").await);
+    let converged = async {
+        while !screen.shows(&listed) {
+            screen.take(&socket.event().await.expect("the server keeps the socket open"));
+        }
+    };
+    // Heartbeats are sent once a second, and the promise is two seconds. The short run may be
+    // on a busy machine, so it asserts only that they arrive.
+    let within = if is_long("CUTS") { Duration::from_secs(2) } else { PATIENCE };
+    if tokio::time::timeout(within, converged).await.is_err() {
+        assert_eq!((&screen.epoch, screen.seq), (&listed.epoch, listed.seq), "{form}");
+        assert_eq!(screen.sessions, listed.sessions, "{form}");
+        panic!("it converged too late");
+    }
 }
 
 #[tokio::test]
@@ -141,48 +196,27 @@ async fn a_dashboard_that_is_cut_and_resumes_converges_to_get_sessions() {
     let writers: Vec<_> = (0..8)
         .map(|_| tokio::spawn(change(server.client.clone(), server.url.clone(), dice.fork(), load.clone())))
         .collect();
-    let mut screen = Screen::default();
-    for _ in 0..cuts {
-        let mut socket = connect(&server, &screen).await;
-        // Cut after some frames, sometimes before the first, sometimes in the middle of a frame.
-        let cut = tokio::time::sleep(Duration::from_millis(dice.below(60)));
-        tokio::pin!(cut);
-        loop {
-            tokio::select! {
-                frame = socket.event() => screen.take(&frame.expect("the server keeps the socket open")),
-                () = &mut cut => break,
-            }
-        }
-        drop(socket);
-        // Away for a while, sometimes not at all.
-        tokio::time::sleep(Duration::from_millis(dice.below(30))).await;
-    }
+    let screens = FORMS.map(|form| cut_again_and_again(&server, form, cuts / FORMS.len(), dice.fork()));
+    let mut screens = futures_util::future::join_all(screens).await;
     load.over.store(true, Ordering::Relaxed);
     for writer in writers {
         writer.await.expect("every answer is one of the contract's");
     }
-    let mut socket = connect(&server, &screen).await;
-    let listed = Screen::of(&server.get("/sessions").await);
-    let converged = async {
-        while !screen.shows(&listed) {
-            screen.take(&socket.event().await.expect("the server keeps the socket open"));
-        }
-    };
-    // Heartbeats are sent once a second, and the promise is two seconds. The short run may be
-    // on a busy machine, so it asserts only that they arrive.
-    let within = if is_long("CUTS") { Duration::from_secs(2) } else { PATIENCE };
     let begun = Instant::now();
-    if tokio::time::timeout(within, converged).await.is_err() {
-        assert_eq!((screen.epoch, screen.seq), (listed.epoch, listed.seq));
-        assert_eq!(screen.sessions, listed.sessions);
-        panic!("it converged too late");
+    for (form, screen) in FORMS.iter().zip(&mut screens) {
+        converge(&server, form, screen).await;
     }
+    let took = begun.elapsed();
     let changes = load.changes.load(Ordering::Relaxed);
-    assert!(screen.changes > cuts / 4 && changes > cuts as u64, "{} frames, {changes} changes", screen.changes);
-    assert!(screen.snapshots < cuts / 4, "most cuts are resumed: {} snapshots", screen.snapshots);
+    let sum = |count: fn(&Screen) -> usize| screens.iter().map(count).sum::<usize>();
+    let (frames, snapshots) = (sum(|screen| screen.changes), sum(|screen| screen.snapshots));
+    assert!(frames > cuts / 4 && changes > cuts as u64, "{frames} frames, {changes} changes");
+    assert!(snapshots < cuts / 4, "most cuts are resumed: {snapshots} snapshots");
+    let [full, z, patch, patch_z] = [0, 1, 2, 3].map(|form: usize| screens[form].patches);
+    assert_eq!((full, z), (0, 0), "patches only where they are offered");
+    assert!(patch > cuts / 8 && patch_z > cuts / 8, "{patch} and {patch_z} patches");
     println!(
-        "{cuts} cuts under {changes} changes: {} snapshots, the rest resumed; converged in {:?}",
-        screen.snapshots,
-        begun.elapsed()
+        "{cuts} cuts under {changes} changes: {snapshots} snapshots, the rest resumed; {} patches; all four forms converged in {took:?}",
+        patch + patch_z
     );
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use sessionwatch::backend::memory::Memory;
 use sessionwatch::change::Actor;
 use sessionwatch::clock::Clock;
+use sessionwatch::feed::Form;
 use sessionwatch::log::Query;
 use sessionwatch::monitor::{Frames, Monitor, Subscription};
 use sessionwatch::scope::Scope;
@@ -64,7 +65,7 @@ async fn a_dashboard_that_lags_or_leaves_converges_to_the_live_view() {
     let lags = count("LAGS", 300);
     let mut dice = Dice::new();
     let monitor = inside::start(Arc::new(Memory::new()), &Clock::system()).await;
-    let dashboard = monitor.subscribe(Scope::all());
+    let dashboard = monitor.subscribe(Scope::all(), Form::default());
     let is_told = || {
         let live = monitor.snapshot();
         dashboard.resume(&live.epoch, live.view.seq).is_some()
