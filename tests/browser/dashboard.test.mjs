@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { inflateRawSync } from 'node:zlib';
 import { api } from './support.mjs';
 import { isLive, rowOf, rowsInView, showsUsers, stage, until } from './dashboard-support.mjs';
 
@@ -325,6 +326,12 @@ test('rows hold still while pointed at, a chip says what waits, and ended rows g
   await showsUsers(page, ['newest', 'newer', 'bob', 'ana']);
 });
 
+/** A frame as the page got it. */
+function decoded(payload) {
+  const isCompressed = typeof payload !== 'string';
+  return { isCompressed, ...JSON.parse(isCompressed ? inflateRawSync(payload).toString() : payload) };
+}
+
 test('the server stopped and started again: as of when, nothing can be killed, then the same rows by resume', async () => {
   server = await serve();
   for (const user of ['ana', 'bob']) await register({ user_id: user });
@@ -332,7 +339,7 @@ test('the server stopped and started again: as of when, nothing can be killed, t
   await showsUsers(page, ['bob', 'ana']);
   const frames = [];
   page.on('websocket', socket =>
-    socket.on('framereceived', ({ payload }) => frames.push({ url: socket.url(), ...JSON.parse(payload) })),
+    socket.on('framereceived', ({ payload }) => frames.push({ url: socket.url(), ...decoded(payload) })),
   );
   const { port, db } = server;
   await server.kill9();
@@ -345,6 +352,7 @@ test('the server stopped and started again: as of when, nothing can be killed, t
   await register({ user_id: 'eve' });
   await showsUsers(page, ['eve', 'bob', 'ana']);
   assert.equal(await page.locator('main.dimmed').count(), 0);
+  assert.deepEqual([...new Set(frames.map(frame => frame.isCompressed))], [true], 'in the cheapest form');
   assert.match(frames.at(0).url, /[?&]epoch=.+&seq=\d+/, 'it asked to resume');
   const listed = await api(server.url, 'GET', '/sessions');
   assert.deepEqual(
