@@ -1,6 +1,7 @@
 //! Changes to 500 dashboards: how many per second at full load. What one change costs is in
 //! `delivery.rs`.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +10,6 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use crate::Bench;
-use crate::delivery;
 use crate::http::{Connection, request};
 use crate::peers;
 use crate::process::Process;
@@ -22,17 +22,19 @@ pub const BUSY: usize = 100;
 /// Changes per second while the delay is measured.
 pub const PACE: u32 = 100;
 
-/// Both measures, compared with nchan, Node's `ws` and a bare writer.
+/// At full load, compared with nchan, Node's `ws` and a bare writer.
 pub async fn changes(bench: &Bench) -> Vec<Row> {
-    let watchers = if bench.smoke { 10 } else { DASHBOARDS };
-    let mut rows = flat_out(bench, watchers).await;
-    rows.extend(delivery::one_change(bench, watchers).await);
-    rows
+    flat_out(bench, watchers(bench)).await
+}
+
+/// The number of dashboards.
+pub fn watchers(bench: &Bench) -> usize {
+    if bench.smoke { 10 } else { DASHBOARDS }
 }
 
 /// What all dashboards of one server received.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     frames: AtomicU64,
     bytes: AtomicU64,
     changes: AtomicU64,
@@ -44,7 +46,7 @@ impl Seen {
     }
 
     /// Frames, bytes and changes a second over this time.
-    async fn rates(&self, time: Duration) -> [f64; 3] {
+    pub async fn rates(&self, time: Duration) -> [f64; 3] {
         let (before, begun) = (self.read(), Instant::now());
         tokio::time::sleep(time).await;
         let (after, seconds) = (self.read(), begun.elapsed().as_secs_f64());
@@ -54,10 +56,15 @@ impl Seen {
 
 /// Opens dashboards; their frames are counted until the set is dropped.
 async fn watch(port: u16, path: &'static str, count: usize) -> (Arc<Seen>, JoinSet<()>) {
+    watch_in("", port, path, count).await
+}
+
+/// The same with a subprotocol.
+pub async fn watch_in(form: &str, port: u16, path: &'static str, count: usize) -> (Arc<Seen>, JoinSet<()>) {
     let (seen, mut tasks) = (Arc::new(Seen::default()), JoinSet::new());
     let mut open = Vec::new();
     for _ in 0..count {
-        open.push(Socket::open(port, path).await.expect("a dashboard"));
+        open.push(Socket::open_in(port, path, form).await.expect("a dashboard"));
     }
     for mut socket in open {
         let seen = seen.clone();
@@ -76,12 +83,24 @@ async fn watch(port: u16, path: &'static str, count: usize) -> (Arc<Seen>, JoinS
 
 /// The number of changes in a frame: `seq` less `from`; one for a peer's message.
 fn told(text: &[u8]) -> u64 {
-    let head = std::str::from_utf8(&text[..text.len().min(120)]).unwrap_or_default();
+    let mut begin = [0; 120];
+    let head = if text.starts_with(b"{") { &text[..text.len().min(120)] } else { inflated(text, &mut begin) };
+    let head = std::str::from_utf8(head).unwrap_or_default();
     if !head.starts_with(r#"{"type":"changes""#) {
         return u64::from(head.starts_with(r#"{"peer""#));
     }
     let number = |name| socket::field(head, name).and_then(|number| number.parse::<u64>().ok());
     number("seq").zip(number("from")).map_or(0, |(seq, from)| seq - from)
+}
+
+/// The beginning of a compressed frame.
+fn inflated<'a>(frame: &[u8], begin: &'a mut [u8]) -> &'a [u8] {
+    let mut read = 0;
+    let mut stream = flate2::read::DeflateDecoder::new_with_buf(frame, vec![0; 512]);
+    while let Ok(more @ 1..) = stream.read(&mut begin[read..]) {
+        read += more;
+    }
+    &begin[..read]
 }
 
 /// Status reports on sockets, each sent as soon as the server accepts it.
@@ -104,7 +123,7 @@ async fn busy(port: u16, over: Arc<AtomicBool>, count: usize) -> JoinSet<()> {
 }
 
 /// The bytes of a sessionwatch frame with one change.
-const ONE_CHANGE: usize = 620;
+pub const ONE_CHANGE: usize = 620;
 
 /// A message of this many bytes.
 pub fn message(number: u64, bytes: usize) -> String {

@@ -29,6 +29,7 @@ mod report;
 mod seed;
 mod socket;
 mod stalled;
+mod writers;
 
 use std::time::Duration;
 
@@ -60,11 +61,13 @@ impl Bench {
 }
 
 /// The measures, by their names on the command line.
-const MEASURES: [&str; 12] = [
+const MEASURES: [&str; 14] = [
     "heartbeats",
     "sockets",
     "registrations",
     "fanout",
+    "delivery",
+    "writers",
     "stalled",
     "kill",
     "memory",
@@ -81,6 +84,8 @@ async fn measure(name: &str, bench: &Bench) -> Vec<Row> {
         "sockets" => heartbeats::sockets(bench).await,
         "registrations" => registrations::durable(bench).await,
         "fanout" => fanout::changes(bench).await,
+        "delivery" => delivery::one_change(bench, fanout::watchers(bench)).await,
+        "writers" => writers::flat_out(bench, fanout::watchers(bench)).await,
         "stalled" => stalled::beside(bench).await,
         "kill" => kill::to_close_frame(bench).await,
         "memory" => memory::idle(bench).await,

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
@@ -29,7 +30,7 @@ pub struct Socket {
 
 /// A frame from the server.
 pub enum Frame<'a> {
-    /// A text frame.
+    /// A text frame, or a binary one.
     Text(&'a [u8]),
     /// A close frame, with its code.
     Close(u16),
@@ -38,9 +39,18 @@ pub enum Frame<'a> {
 impl Socket {
     /// Opens a socket on this path.
     pub async fn open(port: u16, path: &str) -> io::Result<Self> {
+        Self::open_in(port, path, "").await
+    }
+
+    /// Opens a socket that offers a subprotocol, if it is not empty.
+    pub async fn open_in(port: u16, path: &str, form: &str) -> io::Result<Self> {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
-        stream.write_all(handshake(port, path).as_bytes()).await?;
+        let mut request = handshake(port, path);
+        if !form.is_empty() {
+            request = request.replace("\r\n\r\n", &format!("\r\nsec-websocket-protocol: {form}\r\n\r\n"));
+        }
+        stream.write_all(request.as_bytes()).await?;
         let mut socket = Self { stream, buffer: Vec::with_capacity(1_024), next: 0 };
         loop {
             socket.fill().await?;
@@ -70,7 +80,7 @@ impl Socket {
             while let Some((opcode, from, to)) = self.complete() {
                 self.next = to;
                 match opcode {
-                    TEXT => return Ok(Frame::Text(&self.buffer[from..to])),
+                    TEXT | BINARY => return Ok(Frame::Text(&self.buffer[from..to])),
                     CLOSE => {
                         let code = self.buffer[from..to].first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
                         return Ok(Frame::Close(code));

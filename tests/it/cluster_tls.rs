@@ -14,7 +14,7 @@ fn openssl(folder: &Path, line: &str) {
 }
 
 /// An authority, a server's certificate that it has signed, and an authority that has signed nothing.
-fn certificates(folder: &Path) {
+pub fn certificates(folder: &Path) {
     for name in ["ca", "other"] {
         openssl(
             folder,

@@ -2,15 +2,23 @@
 //! and changes of the tokens while the server runs.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::SinkExt;
 use reqwest::StatusCode;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio_tungstenite::Connector;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use super::requests::{Browser, log_in, tokens_of};
 use crate::support::{PATIENCE, Server, Socket, command};
@@ -299,6 +307,61 @@ async fn over_tls_the_same_holds_and_the_cookie_is_secure() {
     assert_eq!(login(&own.replace("https", "http")).await.status(), 403, "the scheme belongs to the origin");
     // Plain HTTP on the same port gets no HTTP response.
     assert_eq!(remote.server.raw(b"GET / HTTP/1.1\r\n\r\n").await.find("HTTP/1.1"), None);
+}
+
+/// A dashboard's socket over TLS.
+async fn over_tls(authority: &Path, port: u16, form: &str, token: &str) -> Socket {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).expect("a certificate")).expect("it can be trusted");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.expect("TLS").with_root_certificates(roots).with_no_client_auth();
+    let mut request = format!("wss://127.0.0.1:{port}/ws").into_client_request().expect("a request");
+    let headers = [("authorization", format!("Bearer {token}")), ("sec-websocket-protocol", form.to_owned())];
+    for (name, value) in headers {
+        request.headers_mut().insert(name, value.parse().expect("a value"));
+    }
+    let connector = Some(Connector::Rustls(Arc::new(config)));
+    let opened = tokio_tungstenite::connect_async_tls_with_config(request, None, true, connector).await;
+    Socket(opened.expect("the handshake succeeds").0)
+}
+
+#[tokio::test]
+async fn dashboards_over_tls_get_everything_in_every_form() {
+    let folder = tempfile::tempdir().expect("a folder");
+    crate::cluster_tls::certificates(folder.path());
+    let [authority, cert, key] = ["ca.crt", "server.crt", "server.key"].map(|name| folder.path().join(name));
+    let [cert, key] = [cert, key].map(|path| path.to_str().expect("text").to_owned());
+    let remote = remote(&["--tls-cert", &cert, "--tls-key", &key]).await;
+    let admin = tokens_of(&remote.server)[2].clone();
+    let mut dashboards = Vec::new();
+    for form in ["sessionwatch.v1", "sessionwatch.v1.z", "sessionwatch.v1.patch", "sessionwatch.v1.patch.z"] {
+        let mut socket = over_tls(&authority, remote.server.port, form, &admin).await;
+        assert_eq!(socket.next().await["type"], "hello", "{form}");
+        assert_eq!(socket.next().await["sessions"], json!([]), "{form}");
+        dashboards.push(socket);
+    }
+    for round in 0..10 {
+        let id = format!("s{round}");
+        let body = json!({ "app_name": "shop", "session_id": id });
+        assert_eq!(remote.status(Some(&admin), "POST", "/sessions", Some(body)).await, 201);
+        let killed = remote.status(Some(&admin), "POST", &format!("/sessions/{id}/kill"), Some(json!({}))).await;
+        assert_eq!(killed, 200);
+        for socket in &mut dashboards {
+            // A ping in between; its answer must not be in the middle of a frame.
+            socket.0.send(Message::Ping(bytes::Bytes::from_static(b"here"))).await.expect("it goes out");
+            let is_killed = |told: &Value| {
+                let mut all = told.as_array().into_iter().flatten();
+                all.any(|session| session["session_id"] == id.as_str() && session["kill_requested"] == true)
+            };
+            loop {
+                let changes = socket.next_of("changes").await;
+                if is_killed(&changes["upserted"]) || is_killed(&changes["patched"]) {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test]
