@@ -26,8 +26,13 @@ export interface Options {
   sockets?: Sockets | (() => Sockets) | undefined;
   /** Ends the session when it is aborted. */
   signal?: AbortSignal | undefined;
-  /** Shows messages, locks and kills on the page. */
+  /**
+   * Shows messages, locks and kills on the page. Without it, only the warning of a rule is shown that is about to end the
+   * session, with a button to stay; with `false` nothing is shown. The app can show a message itself: `preventDefault()`.
+   */
   notice?: boolean | undefined;
+  /** With `false` the page does not tell how long its user has been idle (pointer, keys, scrolling, touch). */
+  idle?: boolean | undefined;
   /** The WebSocket class to use, for a Node before 22: `import { WebSocket } from 'ws'`. */
   WebSocket?: any;
 }
@@ -53,6 +58,10 @@ export interface MessageToUserEvent extends Event {
   readonly level: 'info' | 'warning';
   /** Who sent it, where they said so. */
   readonly by: string | null;
+  /** The rule that warns; null for other messages. */
+  readonly rule: string | null;
+  /** When the rule will end the session (RFC 3339) unless the user stays; null for other messages. */
+  readonly ends_at: string | null;
 }
 
 export interface KillEvent extends Event {
@@ -122,6 +131,8 @@ export interface MonitoredSession extends EventTarget {
   startTask(name: string): Task;
   /** Tries to connect at once, also after a refusal. */
   reconnect(): void;
+  /** The user stays: what a rule has warned of is called off. */
+  stay(): void;
   /** Ends the session; the page lives on. */
   end(): void;
 

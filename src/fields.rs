@@ -2,6 +2,7 @@
 //! accepted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -215,6 +216,15 @@ pub fn status(value: &str) -> Result<Status> {
 /// Checks a visibility word.
 pub fn visibility(value: &str) -> Result<Visibility> {
     Visibility::parse(value).ok_or_else(|| invalid("visibility", "must be visible, hidden, frozen or suspended"))
+}
+
+/// Checks the seconds without input of the user: 0 or more. At most a year is kept.
+pub fn idle_seconds(value: f64) -> Result<Duration> {
+    if value >= 0.0 && value.is_finite() {
+        Ok(Duration::from_secs_f64(value.min(366.0 * 86_400.0)))
+    } else {
+        Err(invalid("idle_seconds", "must be a number of seconds, 0 or more; 0 means that the user is active"))
+    }
 }
 
 /// Checks the seconds between heartbeats: more than zero. A longer time than `max` becomes

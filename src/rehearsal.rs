@@ -267,6 +267,7 @@ fn registered(id: SessionId, entry: &Entry, live: &HashMap<&str, &Arc<Session>>)
         task: None,
         task_started_at: None,
         visibility: None,
+        input: crate::session::Input::Unknown,
         heartbeat_interval: 0.0,
         client: same.and_then(|session| session.client.clone()),
         remote_addr: same.and_then(|session| session.remote_addr.clone()),

@@ -269,6 +269,8 @@ pub struct Session {
     pub task_started_at: Option<Timestamp>,
     /// Whether a user can see it.
     pub visibility: Option<Visibility>,
+    /// What is known of the user's input.
+    pub input: Input,
     /// Seconds that the client promised between heartbeats.
     pub heartbeat_interval: f64,
     /// The client's name and version.
@@ -289,6 +291,56 @@ pub struct Session {
     pub marks: Option<Arc<[Mark]>>,
     /// Its open client socket; the newest one where it opened several.
     pub socket: Option<SocketId>,
+}
+
+/// What the client knows of the user's input: pointer, keys, scrolling, touch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Input {
+    /// The client has told nothing.
+    #[default]
+    Unknown,
+    /// The user is active.
+    Active,
+    /// There was no input since then.
+    NoneSince(Timestamp),
+}
+
+impl Input {
+    /// Two times of the last input that are closer are the same: clients count in whole seconds.
+    const SAME_WITHIN: i64 = 5_000;
+
+    /// What is known after a client has told at `now` that it has seen no input for this long.
+    #[must_use]
+    pub fn after(self, silent: Duration, now: Timestamp) -> Self {
+        if silent.is_zero() {
+            return Self::Active;
+        }
+        let since = now.minus(silent);
+        match self {
+            Self::NoneSince(known) if since.since(known).abs() < Self::SAME_WITHIN => self,
+            _ => Self::NoneSince(since),
+        }
+    }
+
+    /// As one number, for a store; `None` while nothing is known.
+    #[must_use]
+    pub fn to_number(self) -> Option<i64> {
+        match self {
+            Self::Unknown => None,
+            Self::Active => Some(0),
+            Self::NoneSince(at) => Some(at.0),
+        }
+    }
+
+    /// Out of [`Input::to_number`].
+    #[must_use]
+    pub fn of_number(number: Option<i64>) -> Self {
+        match number {
+            None => Self::Unknown,
+            Some(0) => Self::Active,
+            Some(at) => Self::NoneSince(Timestamp(at)),
+        }
+    }
 }
 
 /// The number of a server among those that share a store. One that starts anew has another.
@@ -402,10 +454,16 @@ impl Session {
         }
     }
 
-    /// Since when it is idle; `None` while it is not.
+    /// Since when it is idle: neither a task nor, where the client tells of it, input of the user. `None`
+    /// while it is not idle.
     #[must_use]
     pub fn idle_since(&self) -> Option<Timestamp> {
-        (self.status == Status::Idle).then_some(self.status_since)
+        match self.input {
+            _ if self.status != Status::Idle => None,
+            Input::Unknown => Some(self.status_since),
+            Input::Active => None,
+            Input::NoneSince(at) => Some(at.max(self.status_since)),
+        }
     }
 
     /// Whole seconds since it registered.
@@ -441,6 +499,20 @@ mod tests {
         let parsed = uuid::Uuid::parse_str(ids[0].as_str()).expect("a UUID");
         assert_eq!(parsed.get_version_num(), 8);
         assert_ne!(scramble(1) >> 40, scramble(2) >> 40, "the next slot begins otherwise");
+    }
+
+    #[test]
+    fn input_counts_from_its_last_sign_and_does_not_waver() {
+        let now = Timestamp(1_000_000);
+        let silent = |seconds| Duration::from_secs(seconds);
+        let idle = Input::Unknown.after(silent(60), now);
+        assert_eq!(idle, Input::NoneSince(Timestamp(940_000)));
+        assert_eq!(idle.after(silent(122), Timestamp(1_060_000)), idle, "the same, told again");
+        assert_eq!(idle.after(silent(60), Timestamp(1_060_000)), Input::NoneSince(now), "there was input in between");
+        assert_eq!(idle.after(Duration::ZERO, now), Input::Active);
+        for input in [Input::Unknown, Input::Active, idle] {
+            assert_eq!(Input::of_number(input.to_number()), input);
+        }
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub struct SessionJson<'a> {
     task_started_at: Option<Timestamp>,
     #[schema(value_type = String, format = DateTime)]
     status_since: Timestamp,
+    /// Since when there was neither a task nor input of the user; null while it is not idle.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    idle_since: Option<Timestamp>,
     connected: bool,
     /// The name of the server that holds its socket, where several share the store.
     node: Option<&'a str>,
@@ -71,6 +74,7 @@ impl<'a> SessionJson<'a> {
             reported_status: session.status.as_str(),
             task_started_at: session.task_started_at,
             status_since: session.status_since,
+            idle_since: session.idle_since(),
             connected: session.connected(),
             node: name_of(session, known),
             visibility: session.visibility.map(Visibility::as_str),
@@ -146,7 +150,7 @@ pub const FRAME_MAX: usize = 512 * 1_024;
 #[must_use]
 pub fn weight(session: &Session) -> usize {
     // The name of a server is short: see `Config::node_name`.
-    const FIELDS: usize = 950;
+    const FIELDS: usize = 1_000;
     let length = |text: &Option<std::sync::Arc<str>>| text.as_ref().map_or(0, |text| text.len());
     let kill = session.kill.as_deref();
     let texts = session.id.as_str().len()

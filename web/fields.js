@@ -26,7 +26,7 @@ export const SESSION_FIELDS = {
   task: { type: 'text', get: row => row.task, hint: 'task:"Q4 report"' },
   id: { type: 'word', get: row => row.id, hint: 'id:3f2*' },
   meta: { type: 'word', named: true, get: ownMeta, hint: 'meta.env:prod' },
-  idle: { type: 'since', get: row => (row.reported === 'idle' ? row.statusSince : 0), hint: 'idle:>5m' },
+  idle: { type: 'since', get: row => row.idleSince, hint: 'idle:>5m' },
   silent: { type: 'since', get: row => row.beat, hint: 'silent:>1m' },
   age: { type: 'since', get: row => row.start, hint: 'age:>2h' },
   busy: { type: 'since', get: row => row.taskStart, hint: 'busy:>10m' },

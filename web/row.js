@@ -46,6 +46,7 @@ export class Row {
   #start = NEVER;
   #taskStart = NEVER;
   #statusSince = NEVER;
+  #idleSince = NEVER;
   #beat = NEVER;
   #beatCounted = NEVER;
 
@@ -105,6 +106,11 @@ export class Row {
     return fromKept(this.#statusSince);
   }
 
+  /** Since when there was neither a task nor input of its user, in ms since 1970; 0 while it is not idle. */
+  get idleSince() {
+    return fromKept(this.#idleSince);
+  }
+
   /** Its last heartbeat or other sign of life, in ms since 1970. */
   get beat() {
     return fromKept(this.#beat);
@@ -123,6 +129,10 @@ export class Row {
     if (session.status_since) this.#statusSince = kept(Date.parse(session.status_since));
     else if (this.#statusSince === NEVER) this.#statusSince = kept(now);
     else if (this.reported !== session.reported_status) this.#statusSince = kept(last);
+    // An older server does not tell of input.
+    if (session.idle_since === undefined)
+      this.#idleSince = session.reported_status === 'idle' ? this.#statusSince : NEVER;
+    else this.#idleSince = session.idle_since ? kept(Date.parse(session.idle_since)) : NEVER;
     this.app = shared(session.app_name);
     this.user = shared(session.user_id ?? '');
     this.task = shared(session.current_task ?? '');
@@ -198,6 +208,7 @@ export class Row {
       reported_status: this.reported,
       task_started_at: iso(this.taskStart),
       status_since: iso(this.statusSince),
+      idle_since: iso(this.idleSince),
       connected: this.connected,
       node: this.node || null,
       visibility: this.visibility,

@@ -25,6 +25,7 @@ fn registration(index: usize) -> Change {
         status: None,
         task: None,
         visibility: None,
+        no_input_for: None,
         client: Some("js/0.1.0".into()),
         remote_addr: Some("127.0.0.1".into()),
         proof: Proof::Trusted,

@@ -15,8 +15,8 @@ export const monitorFrom = script => (/** @type {import('../client.d.ts').Option
   options ??= { app: '' };
   const session = new Session(options, owner => new Connection(options, script, owner));
   if (globalThis.document) {
-    followPage(session);
-    if (options.notice) showNotices(session);
+    followPage(session, options.idle !== false);
+    if (options.notice !== false) showNotices(session, !options.notice);
   }
   const end = () => session.end();
   options.signal?.addEventListener('abort', end);

@@ -1,9 +1,12 @@
 // What happens to the page is told to its session: seen, hidden, frozen, left, come back.
 
-/** @param {import('./session.js').Session} session */
-export function followPage(session) {
+/**
+ * @param {import('./session.js').Session} session
+ * @param {boolean} input whether to tell of input of the user
+ */
+export function followPage(session, input) {
   const until = new AbortController();
-  const on = (target, type, listener) => target.addEventListener(type, listener, { signal: until.signal });
+  const on = (target, type, listener) => target.addEventListener(type, listener, { signal: until.signal, capture: true, passive: true });
   const see = () => session.see(document.visibilityState);
   on(document, 'visibilitychange', see);
   on(document, 'resume', see);
@@ -14,4 +17,8 @@ export function followPage(session) {
   on(window, 'pageshow', ({ persisted }) => persisted && session.reconnect());
   on(session, 'statechange', () => session.over && until.abort());
   see();
+  if (!input) return;
+  for (const type of ['pointerdown', 'pointermove', 'keydown', 'wheel', 'scroll', 'touchmove'])
+    on(window, type, () => session.touched());
+  session.touched();
 }

@@ -14,6 +14,8 @@ const LOCKED = 4423;
 const LOCK_WITHOUT_END = 5 * 60_000;
 /** Sessions that were locked together come back within this time, in ms, and not all at once. */
 const LOCK_JITTER = 5_000;
+/** Without input for this long, in ms, the user counts as idle. */
+const IDLE = 60_000;
 
 export class Session extends EventTarget {
   /** @type {import('../client.d.ts').State} */
@@ -29,6 +31,10 @@ export class Session extends EventTarget {
   #settleReady;
   /** Ends the wait for the app's clean-up early. */
   #cutGrace;
+  /** When the user did something last, in ms since 1970; undefined where nobody looks. */
+  #input;
+  /** The user counts as active, and a timer looks whether that is still so. */
+  #isActive = false;
 
   /**
    * @param {import('../client.d.ts').Options} options
@@ -82,6 +88,8 @@ export class Session extends EventTarget {
     this.#connection.open();
   }
 
+  stay() { this.#send('stay'); }
+
   end() { this.leave(); }
 
   // What the connection and the page tell.
@@ -90,7 +98,7 @@ export class Session extends EventTarget {
   get over() { return this.state === 'killed' || this.state === 'ended'; }
 
   /** The socket is open: registers, with what is true now. */
-  opened() { this.#send('register', { ...this.#registration, session_id: this.id, ...this.#work.at(-1) }); }
+  opened() { this.#send('register', { ...this.#registration, session_id: this.id, idle_seconds: this.#idleSeconds(), ...this.#work.at(-1) }); }
 
   /** Takes one frame of the server. @param {any} frame */
   receive({ type, ...fields }) {
@@ -102,7 +110,7 @@ export class Session extends EventTarget {
     } else if (type === 'kill') this.#kill(fields);
     else if (type === 'error') this.#refused(fields);
     else if (type === 'message') {
-      this.#emit(type, fields);
+      this.#emit(type, { rule: null, ends_at: null, ...fields });
       this.#send('message_ack', { message_id: fields.message_id });
     }
   }
@@ -140,6 +148,29 @@ export class Session extends EventTarget {
     if (visibility === 'visible') this.#connection.wake();
   }
 
+  /** The user does something. Called often, so it does little. */
+  touched() {
+    this.#input = Date.now();
+    if (this.#isActive) return;
+    this.#isActive = true;
+    this.#sayIdle();
+    this.#watchInput();
+  }
+
+  #watchInput() {
+    const left = this.#input + IDLE - Date.now();
+    // In Node this wait keeps no process alive.
+    if (left > 0) return void Object(setTimeout(() => this.#watchInput(), left)).unref?.();
+    this.#isActive = false;
+    this.#sayIdle();
+  }
+
+  #sayIdle() { if (this.state === 'online') this.#send('heartbeat', { idle_seconds: this.#idleSeconds() }); }
+
+  #idleSeconds() {
+    return this.#isActive ? 0 : this.#input && Math.round((Date.now() - this.#input) / 1000);
+  }
+
   /**
    * Says goodbye: for good, or into the back-forward cache.
    * @param {boolean} [persisted] the page may come back as it is
@@ -167,7 +198,7 @@ export class Session extends EventTarget {
 
   #send(type, fields) { return !this.over && this.#connection.send({ type, ...fields }); }
 
-  #emit(type, fields) { this.dispatchEvent(Object.assign(new Event(type), fields)); }
+  #emit(type, fields) { this.dispatchEvent(Object.assign(new Event(type, { cancelable: true }), fields)); }
 
   #become(state) {
     if (this.state === state) return;

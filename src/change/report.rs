@@ -1,6 +1,7 @@
 //! What clients say of their sessions: registrations and reports, all fields checked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::actor::Proof;
 use crate::scope::Scope;
@@ -25,6 +26,8 @@ pub struct Registration {
     pub task: Option<Arc<str>>,
     /// Whether the page is visible.
     pub visibility: Option<Visibility>,
+    /// For how long there was no input of the user; zero while the user is active.
+    pub no_input_for: Option<Duration>,
     /// The client's name and version.
     pub client: Option<Arc<str>>,
     /// The client's address.
@@ -50,6 +53,8 @@ pub struct Report {
     pub task: Option<Option<Arc<str>>>,
     /// Whether the page is visible.
     pub visibility: Option<Visibility>,
+    /// For how long there was no input of the user; zero while the user is active.
+    pub no_input_for: Option<Duration>,
     /// The tags; `Some(None)` clears them.
     pub meta: Option<Option<Arc<str>>>,
 }
@@ -71,6 +76,9 @@ impl Report {
         }
         if later.visibility.is_some() {
             self.visibility = later.visibility;
+        }
+        if later.no_input_for.is_some() {
+            self.no_input_for = later.no_input_for;
         }
         if later.meta.is_some() {
             self.meta = later.meta;

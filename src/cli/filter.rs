@@ -101,7 +101,10 @@ impl Row for Session {
 
     fn time(&self, moment: Moment) -> Option<i64> {
         let at = match moment {
-            Moment::Idle => self.status_since.filter(|_| self.reported_status == "idle"),
+            Moment::Idle => match self.idle_since {
+                Some(told) => told,
+                None => self.status_since.filter(|_| self.reported_status == "idle"),
+            },
             Moment::Beat => Some(self.last_heartbeat),
             Moment::Start => Some(self.start_time),
             Moment::TaskStart => self.task_started_at,
@@ -208,6 +211,8 @@ mod tests {
                 "beat" => ("last_heartbeat", at(value).into()),
                 "task_started" => ("task_started_at", at(value).into()),
                 "status_since" => ("status_since", at(value).into()),
+                "idle_since" if value.is_null() => ("idle_since", Value::Null),
+                "idle_since" => ("idle_since", at(value).into()),
                 "kill" => {
                     session["kill_requested"] = true.into();
                     let (asked, by) = (at(&(-9).into()), at(&value["confirm"]));
@@ -342,6 +347,11 @@ mod tests {
             "start": one(seed, &seconds), "beat": one(seed, &seconds), "status_since": one(seed, &seconds),
             "is_stale": dice(seed, 4) == 0, "connected": dice(seed, 2) == 0, "meta": one(seed, &tags),
         });
+        match dice(seed, 3) {
+            0 => session["idle_since"] = one(seed, &seconds),
+            1 => session["idle_since"] = Value::Null,
+            _ => {}
+        }
         for field in ["user_id", "current_task", "client", "remote_addr", "node"] {
             if dice(seed, 3) > 0 {
                 session[field] = one(seed, &texts);

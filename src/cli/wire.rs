@@ -39,6 +39,9 @@ pub struct Session {
     /// Since when the status is what it is.
     #[serde(default)]
     pub status_since: Option<DateTime<Utc>>,
+    /// Since when it is idle, none while it is not; absent in the answers of an older server.
+    #[serde(default, deserialize_with = "told")]
+    pub idle_since: Option<Option<DateTime<Utc>>>,
     /// A socket of its client is open.
     #[serde(default)]
     pub connected: bool,
@@ -299,4 +302,8 @@ pub struct EventPage {
     /// What `before` takes for the page after this one.
     #[serde(default)]
     pub next: Option<u64>,
+}
+/// Reads a field so that absent differs from null.
+fn told<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<DateTime<Utc>>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }

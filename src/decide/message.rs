@@ -7,7 +7,7 @@ use super::outcome::Outcome;
 use crate::change::{Actor, Kind, Message, Target};
 use crate::clock::Now;
 use crate::error::Result;
-use crate::session::{Pulse, Session, SessionId, Status};
+use crate::session::{Input, Pulse, Session, SessionId, Status};
 
 impl Draft<'_> {
     /// Sends a message to each target.
@@ -64,6 +64,7 @@ pub(super) fn no_session(now: Now) -> Session {
         task: None,
         task_started_at: None,
         visibility: None,
+        input: Input::Unknown,
         heartbeat_interval: 0.0,
         client: None,
         remote_addr: None,

@@ -8,7 +8,7 @@ use super::report::{apply_report, same_report};
 use crate::change::{Actor, Kind, Proof, Registration, Report};
 use crate::clock::Now;
 use crate::error::{Error, Result};
-use crate::session::{Pulse, Session};
+use crate::session::{Input, Pulse, Session};
 
 impl Draft<'_> {
     /// Creates a session, or resumes the one with this id.
@@ -38,6 +38,7 @@ impl Draft<'_> {
             task: asked.task.clone(),
             task_started_at: asked.task.as_ref().map(|_| now.wall),
             visibility: asked.visibility,
+            input: asked.no_input_for.map_or(Input::Unknown, |silent| Input::Unknown.after(silent, now.wall)),
             heartbeat_interval: asked.heartbeat_interval,
             client: asked.client.clone(),
             remote_addr: asked.remote_addr.clone(),
@@ -101,6 +102,7 @@ impl Draft<'_> {
             status: asked.status.clone(),
             task: asked.status.as_ref().map(|_| asked.task.clone()),
             visibility: asked.visibility,
+            no_input_for: asked.no_input_for,
             meta: asked.meta.clone().map(Some),
         };
         let mut after = apply_report(session, &report, now);

@@ -58,6 +58,9 @@ pub(super) fn apply_report(session: &Session, report: &Report, now: Now) -> Sess
     if report.visibility.is_some() {
         after.visibility = report.visibility;
     }
+    if let Some(silent) = report.no_input_for {
+        after.input = session.input.after(silent, now.wall);
+    }
     if let Some(meta) = &report.meta {
         after.meta.clone_from(meta);
     }
@@ -70,6 +73,7 @@ pub(super) fn same_report(a: &Session, b: &Session) -> bool {
         && a.task == b.task
         && a.task_started_at == b.task_started_at
         && a.visibility == b.visibility
+        && a.input == b.input
         && a.meta == b.meta
         && a.user == b.user
         && a.heartbeat_interval.to_bits() == b.heartbeat_interval.to_bits()

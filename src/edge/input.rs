@@ -37,6 +37,8 @@ pub struct RegisterBody {
     pub client: Option<String>,
     /// Whether the page is visible.
     pub visibility: Option<String>,
+    /// Seconds without input of the user; 0 while the user is active.
+    pub idle_seconds: Option<f64>,
 }
 
 impl RegisterBody {
@@ -74,6 +76,7 @@ impl RegisterBody {
             status: self.status.as_deref().map(fields::status).transpose()?,
             task: fields::optional("current_task", self.current_task.as_deref(), fields::NAME_MAX)?,
             visibility: self.visibility.as_deref().map(fields::visibility).transpose()?,
+            no_input_for: self.idle_seconds.map(fields::idle_seconds).transpose()?,
             client: fields::optional("client", self.client.as_deref(), fields::CLIENT_MAX)?,
             remote_addr: Some(caller.from.to_string().into()),
             proof: caller.proof(self.session_token.as_deref()),
@@ -97,6 +100,8 @@ pub struct ReportBody {
     pub current_task: Option<Option<String>>,
     /// Whether the page is visible.
     pub visibility: Option<String>,
+    /// Seconds without input of the user; 0 while the user is active.
+    pub idle_seconds: Option<f64>,
     /// The tags; they replace all earlier tags.
     #[schema(value_type = Option<Object>)]
     pub meta: Option<Map<String, Value>>,
@@ -139,6 +144,7 @@ impl ReportBody {
             status: self.status.as_deref().map(fields::status).transpose()?,
             task: self.current_task.as_ref().map(task).transpose()?,
             visibility: self.visibility.as_deref().map(fields::visibility).transpose()?,
+            no_input_for: self.idle_seconds.map(fields::idle_seconds).transpose()?,
             meta: self.meta.as_ref().map(fields::meta).transpose()?,
         })
     }

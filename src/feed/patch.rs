@@ -88,7 +88,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::session::{Pulse, Status};
+    use crate::session::{Input, Pulse, Status};
 
     fn session() -> Session {
         Session {
@@ -102,6 +102,7 @@ mod tests {
             task: Some("Q4".into()),
             task_started_at: Some(Timestamp(1_500)),
             visibility: None,
+            input: Input::Unknown,
             heartbeat_interval: 30.0,
             client: None,
             remote_addr: None,

@@ -83,7 +83,7 @@ impl Monitor {
         authority: Authority,
     ) -> Result<Arc<Session>> {
         self.alive(&session).await;
-        if let Some(report) = report.filter(|report| says_more(&session, report)) {
+        if let Some(report) = report.filter(|report| says_more(&session, report, self.now())) {
             self.write_report(&session, report, authority).await?;
         }
         // The answer tells the client of its kill request.
@@ -277,9 +277,10 @@ impl Monitor {
 }
 
 /// Whether a heartbeat's report changes the session.
-fn says_more(session: &Session, report: &Report) -> bool {
+fn says_more(session: &Session, report: &Report, now: Timestamp) -> bool {
     report.status.as_ref().is_some_and(|status| *status != session.status)
         || report.task.as_ref().is_some_and(|task| *task != session.task)
         || (report.visibility.is_some() && report.visibility != session.visibility)
+        || report.no_input_for.is_some_and(|silent| session.input.after(silent, now) != session.input)
         || report.meta.as_ref().is_some_and(|meta| *meta != session.meta)
 }

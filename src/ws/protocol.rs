@@ -102,6 +102,8 @@ pub struct ClientFrame<'a> {
     current_task: Option<Option<String>>,
     client: Option<String>,
     visibility: Option<String>,
+    /// Seconds without input of the user.
+    pub idle_seconds: Option<f64>,
 }
 
 impl<'a> ClientFrame<'a> {
@@ -130,6 +132,7 @@ impl<'a> ClientFrame<'a> {
             current_task: self.current_task.flatten(),
             client: self.client,
             visibility: self.visibility,
+            idle_seconds: self.idle_seconds,
         }
     }
 
@@ -140,6 +143,7 @@ impl<'a> ClientFrame<'a> {
             status: self.status,
             current_task: self.current_task,
             visibility: self.visibility,
+            idle_seconds: self.idle_seconds,
             meta: self.meta,
             session_token: None,
         }

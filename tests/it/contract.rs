@@ -14,7 +14,7 @@ use sessionwatch::log::Query;
 use sessionwatch::marks::{Mark, Step};
 use sessionwatch::registry::Counts;
 use sessionwatch::scope::Scope;
-use sessionwatch::session::{Kill, Pulse, Session, SessionId, SocketId, Status, Visibility};
+use sessionwatch::session::{Input, Kill, Pulse, Session, SessionId, SocketId, Status, Visibility};
 use sessionwatch::stats::Minute;
 
 use crate::contract_alerts::{
@@ -40,6 +40,7 @@ pub fn session(id: &str) -> Session {
         task: Some("Q4 \"report\"".into()),
         task_started_at: Some(Timestamp(1_500)),
         visibility: Some(Visibility::Hidden),
+        input: Input::NoneSince(Timestamp(1_700)),
         heartbeat_interval: 12.5,
         client: Some("js/0.1.0".into()),
         remote_addr: Some("127.0.0.1".into()),

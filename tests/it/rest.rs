@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::Server;
+use crate::support::{Server, until};
 
 /// The original system's fields, which old clients read.
 const ORIGINAL: [&str; 10] = [
@@ -289,4 +289,40 @@ async fn a_ping_makes_beats_and_ends_a_job() {
         let response = server.client.get(format!("{}/ping/backup/job2{path}", server.url)).send().await.unwrap();
         assert_eq!((response.status().as_u16(), response.text().await.unwrap().as_str()), (410, "KILL"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_session_is_idle_since_its_last_input_and_its_last_task() {
+    let server = Server::start(&[]).await;
+    server.post("/sessions", json!({ "app_name": "risk", "session_id": "s" })).await;
+    let idle = async || {
+        let session = server.get("/sessions/s").await;
+        (session["idle_since"].clone(), session["status_since"].clone(), session["last_heartbeat"].clone())
+    };
+    let (since, status_since, _) = idle().await;
+    assert_eq!(since, status_since, "nothing is told of input");
+    server.post("/sessions/s/heartbeat", json!({ "idle_seconds": 0 })).await;
+    assert_eq!(idle().await.0, Value::Null, "the user is active");
+    server.post("/sessions/s/heartbeat", json!({ "idle_seconds": 60 })).await;
+    let (since, status_since, _) = idle().await;
+    assert_eq!(since, status_since, "the last input was before the session began");
+    let mut socket = server.socket("/ws/client", &[]).await;
+    socket.send(json!({ "type": "register", "app_name": "risk", "session_id": "w", "idle_seconds": 0 })).await;
+    socket.next_of("registered").await;
+    assert_eq!(server.get("/sessions/w").await["idle_since"], Value::Null);
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    socket.send(json!({ "type": "heartbeat", "idle_seconds": 0.01 })).await;
+    until("it is idle", async || server.get("/sessions/w").await["idle_since"].is_string()).await;
+    assert_eq!(server.get("/sessions?filter=idle:>=0s%20id:w").await["total"], 1);
+    socket.send(json!({ "type": "status", "status": "running", "current_task": "t" })).await;
+    until("a task runs", async || server.get("/sessions/w").await["idle_since"].is_null()).await;
+    for wrong in [json!(-1), json!("soon"), json!(null)] {
+        let status = server.post_status("/sessions/s/heartbeat", json!({ "idle_seconds": wrong })).await;
+        assert_eq!(status, if wrong.is_null() { 200 } else { 422 }, "{wrong}");
+    }
+    let before = server.get("/events?session_id=s").await["events"].as_array().unwrap().len();
+    for _ in 0..3 {
+        server.post("/sessions/s/heartbeat", json!({ "idle_seconds": 60 })).await;
+    }
+    assert_eq!(server.get("/events?session_id=s").await["events"].as_array().unwrap().len(), before, "nothing is new");
 }

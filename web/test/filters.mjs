@@ -7,13 +7,14 @@ import { Row } from '../row.js';
 /** A session as the server sends it, from the short form of `tests/vectors/filters.json`. */
 export function long(short, now) {
   const at = seconds => (seconds === undefined ? null : new Date(now + seconds * 1000).toISOString());
-  const { id, start, beat, task_started: task, status_since: since, kill, ...fields } = short;
+  const { id, start, beat, task_started: task, status_since: since, idle_since: idle, kill, ...fields } = short;
   return {
     session_id: id,
     start_time: at(start),
     last_heartbeat: at(beat),
     task_started_at: at(task),
     status_since: at(since),
+    ...(idle === undefined ? {} : { idle_since: idle === null ? null : at(idle) }),
     is_stale: false,
     kill_requested: !!kill,
     kill: kill ? { kill_id: 'k', requested_at: at(-9), confirm_by: at(kill.confirm), reason: kill.reason } : null,

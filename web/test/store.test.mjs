@@ -169,7 +169,7 @@ test('an ended row lingers for ten seconds with its cause, then goes, and its sl
 
 test('a row says of its session all that the server said', () => {
   const told = [
-    session('a', { duration_seconds: 60, status_since: iso(20) }),
+    session('a', { duration_seconds: 60, status_since: iso(20), idle_since: iso(30) }),
     session('b', {
       app_name: 'risk',
       user_id: 'ana',
@@ -183,6 +183,7 @@ test('a row says of its session all that the server said', () => {
       reported_status: 'uploading',
       task_started_at: iso(7),
       status_since: iso(7),
+      idle_since: null,
       connected: false,
       visibility: null,
       heartbeat_interval: 1.1,

@@ -11,7 +11,7 @@ use crate::clock::{Mono, Timestamp};
 use crate::fields;
 use crate::lock::Lock;
 use crate::marks;
-use crate::session::{Digest, Kill, Pulse, Session, SessionId, SocketId, Visibility};
+use crate::session::{Digest, Input, Kill, Pulse, Session, SessionId, SocketId, Visibility};
 
 #[derive(Serialize, Deserialize)]
 struct SessionBody {
@@ -31,6 +31,8 @@ struct SessionBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     visibility: Option<String>,
     interval: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    input: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,6 +134,7 @@ fn session_body(session: &Session) -> SessionBody {
         task_started: session.task_started_at.map(|at| at.0),
         visibility: session.visibility.map(|visibility| visibility.as_str().to_owned()),
         interval: session.heartbeat_interval,
+        input: session.input.to_number(),
         client: session.client.clone(),
         from: session.remote_addr.clone(),
         meta: session.meta.clone(),
@@ -158,6 +161,7 @@ fn session(body: SessionBody) -> Option<Session> {
         task_started_at: body.task_started.map(Timestamp),
         visibility: body.visibility.as_deref().and_then(Visibility::parse),
         heartbeat_interval: body.interval,
+        input: Input::of_number(body.input),
         client: body.client,
         remote_addr: body.from,
         meta: body.meta,

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 use crate::clock::{Mono, Timestamp};
 use crate::fields;
-use crate::session::{Kill, Pulse, Session, SessionId, Status};
+use crate::session::{Input, Kill, Pulse, Session, SessionId, Status};
 
 /// The columns by which its table of sessions is recognised.
 const NEEDED: [&str; 3] = ["session_id", "app_name", "start_time"];
@@ -112,6 +112,7 @@ fn session(row: &Row<'_>, naive: NaiveTimes, now: Timestamp) -> Option<Session> 
         status_since: started_at,
         task,
         visibility: None,
+        input: Input::Unknown,
         heartbeat_interval: 30.0,
         client: None,
         remote_addr: None,

@@ -13,7 +13,7 @@ use crate::fields;
 use crate::lock::Lock;
 use crate::marks;
 use crate::registry::Counts;
-use crate::session::{Pulse, Session, SessionId, Visibility};
+use crate::session::{Input, Pulse, Session, SessionId, Visibility};
 use crate::stats::{Minute, Recount};
 
 /// Reads everything that a server needs at its start, and records the start.
@@ -66,7 +66,7 @@ fn all<T>(
 
 /// The columns of a session, in the order in which [`Restore::session`] takes them.
 const COLUMNS: &str = "session_id, app_name, user_id, start_time, last_heartbeat, status, status_since, current_task,
-    task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill, registered_by, marks";
+    task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill, registered_by, marks, input";
 
 /// Makes sessions from rows. Apps, clients and addresses are few and occur in many rows, so each
 /// text is kept once.
@@ -120,6 +120,7 @@ impl Restore {
             kill: text(15)?.and_then(kill_from_json).map(Arc::new),
             registered_by: self.known(text(16)?),
             marks: text(17)?.map(marks::from_json).filter(|marks| !marks.is_empty()),
+            input: Input::of_number(row.get(18)?),
             stale: false,
             socket: None,
         }))

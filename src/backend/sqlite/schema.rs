@@ -93,6 +93,10 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE locks (lock_id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
     ",
+    // 7: the last input of the user; 0 while the user is active
+    "
+    ALTER TABLE sessions ADD COLUMN input INTEGER;
+    ",
 ];
 
 /// Refuses the database of the system that sessionwatch replaces, before anything in it is

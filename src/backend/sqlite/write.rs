@@ -75,8 +75,8 @@ fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()>
         .prepare_cached(
             "INSERT OR REPLACE INTO sessions (session_id, app_name, user_id, start_time, last_heartbeat, status,
                 status_since, current_task, task_started_at, visibility, heartbeat_interval, client, remote_addr, meta, token, kill,
-                registered_by, marks)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                registered_by, marks, input)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?
         .execute(params![
             session.id.as_str(),
@@ -97,6 +97,7 @@ fn put(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()>
             kill,
             session.registered_by.as_deref(),
             session.marks.as_deref().map(marks::to_json),
+            session.input.to_number(),
         ])?;
     Ok(())
 }

@@ -43,7 +43,7 @@ impl Client {
 
     /// Takes the frame if it is a heartbeat of a session on this socket; returns whether it was.
     fn is_beat(&self, frame: &ClientFrame<'_>) -> bool {
-        if frame.kind != "heartbeat" {
+        if frame.kind != "heartbeat" || frame.idle_seconds.is_some() {
             return false;
         }
         let id = self.held_id(frame.session_id.as_deref());
@@ -71,8 +71,8 @@ impl Client {
         };
         self.app.monitor.pulse(&id, self.socket);
         match &*frame.kind {
-            "heartbeat" => Ok(None),
-            "status" | "visibility" => match frame.report().check_whole() {
+            "heartbeat" if frame.idle_seconds.is_none() => Ok(None),
+            "heartbeat" | "status" | "visibility" => match frame.report().check_whole() {
                 Ok(report) => {
                     self.report(id, report).await;
                     Ok(None)

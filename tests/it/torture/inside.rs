@@ -42,6 +42,7 @@ pub fn registration(id: &SessionId) -> Registration {
         status: None,
         task: None,
         visibility: None,
+        no_input_for: None,
         client: None,
         remote_addr: None,
         proof: Proof::Trusted,
