@@ -360,3 +360,19 @@ def test_a_goodbye_that_the_connection_swallows_is_said_twice_and_no_more():
         if again + 1 < FAREWELLS:
             machine.opened(False, 0.0)
     assert machine.handles() == []
+
+
+def test_an_answer_to_a_warning_outlives_a_broken_connection_and_a_lock_is_told():
+    machine, app = lone()
+    machine.hear({"type": "registered", "session_id": "s", "session_token": "t", "heartbeat_interval": 30, "resumed": False}, 0.0, 0.0)
+    machine.closed(1.0)
+    app.version += 1
+    machine.tell(1, app.report({"type": "stay"}), 1.0)
+    machine.take_effects()
+    machine.opened(False, 2.0)
+    machine.hear({"type": "error", "session_id": "s", "status": 423, "reason": "audit", "until": "1970-01-01T00:00:09.000Z"}, 2.0, 2.0)
+    told = [effect.value for effect in machine.take_effects() if effect.what == "locked"]
+    assert [(lock.reason, lock.until) for lock in told] == [("audit", "1970-01-01T00:00:09.000Z")]
+    machine.tick(12.0)
+    machine.hear({"type": "registered", "session_id": "s", "session_token": "t", "heartbeat_interval": 30, "resumed": True}, 12.0, 12.0)
+    assert [effect.value["type"] for effect in machine.take_effects() if effect.what == "send"] == ["register", "stay"]

@@ -25,13 +25,14 @@ from .hosts import register_host
 from .hosts.base import Host, LoopHost
 from .hosts.starlette import websocket_session
 from .settings import DEFAULT_SERVER_URL
-from .values import End, Kill, Message, __version__
+from .values import End, Kill, Lock, Message, __version__
 
 __all__ = [
     "DEFAULT_SERVER_URL",
     "End",
     "Host",
     "Kill",
+    "Lock",
     "LoopHost",
     "Message",
     "SessionClient",

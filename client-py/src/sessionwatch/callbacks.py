@@ -10,9 +10,11 @@ from typing import Any, Callable, List, Optional, Tuple
 
 from .belonging import start_unnoted
 from .hosts.base import Host
-from .values import End, Kill, Message, log
+from .values import End, Kill, Lock, Message, log
 
 Entry = Tuple[Callable[..., Any], contextvars.Context]
+
+_WHEN = {Lock: "locked"}
 
 END_PATIENCE = 10.0  # seconds that an async callback has, where no kill sets a limit
 
@@ -25,6 +27,7 @@ class Callbacks:
     kill: List[Entry] = field(default_factory=list)
     end: List[Entry] = field(default_factory=list)
     message: List[Entry] = field(default_factory=list)
+    locked: List[Entry] = field(default_factory=list)
 
     def at_end(self, end: End) -> List[Tuple[Entry, Any]]:
         """Those to run at this end, each with its argument."""
@@ -53,8 +56,8 @@ def run(host: Host, calls: List[Tuple[Entry, Any]], patience: float = END_PATIEN
             if inspect.isawaitable(result):
                 host.wait_for(result, patience)
         except BaseException:  # a sys.exit() in a callback must not keep the page open either
-            log.exception("a callback of on_%s failed; %s", type(argument).__name__.lower(),
-                          "the session goes on" if isinstance(argument, Message) else "the session ends all the same")
+            log.exception("a callback of on_%s failed; %s", _WHEN.get(type(argument), type(argument).__name__.lower()),
+                          "the session goes on" if isinstance(argument, (Message, Lock)) else "the session ends all the same")
 
 
 def run_beside(target: Callable[[], None]) -> None:

@@ -199,6 +199,19 @@ class SessionClient:
         self._callbacks.message.append(callbacks.entry(callback))
         return callback
 
+    def on_locked(self, callback: F) -> F:
+        """Call `callback` when an administrator has locked out the user or the app; it may take a `Lock`.
+
+        The session comes back by itself when the lock is over. Until then nothing shows it; the app runs on.
+        """
+        self._callbacks.locked.append(callbacks.entry(callback))
+        return callback
+
+    def stay(self) -> None:
+        """The user stays: what a rule has warned of (`Message.ends_at`) is called off."""
+        self._session.presence.stay()
+        self._session.wake()
+
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait up to `timeout` seconds until the monitor has seen all that was said; False when it has not.
 

@@ -245,6 +245,8 @@ class Engine:
                 session.kill_arrived(effect.value, self._later)
             elif effect.what == "message":
                 session.message_arrived(effect.value)
+            elif effect.what == "locked":
+                session.locked_out(effect.value)
             elif effect.what == "renamed":
                 session.session_id = effect.value
             with self._changed:

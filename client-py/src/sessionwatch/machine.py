@@ -18,7 +18,7 @@ from . import refusal
 from .entry import ASKED, DONE, LEFT, LIVE, NEW, Effect, Entry
 from .presence import Report
 from .settings import REFUSED_RETRY
-from .values import Frame, Kill, Message, kill_from, message_from
+from .values import Frame, Kill, Lock, Message, kill_from, message_from
 
 FAREWELLS = 2  # how often a goodbye is said at most, when the connection breaks before it is confirmed
 IDENTITIES = 5  # how many other ids are tried, where one turns out to be somebody else's
@@ -179,7 +179,7 @@ class Machine:
 
     def _register(self, entry: Entry, now: float) -> None:
         """Tell all that is true now; the changes that waited to be sent are part of it."""
-        answers = [change for change in entry.pending if change["type"] == "message_ack"]
+        answers = [change for change in entry.pending if change["type"] in ("message_ack", "stay")]
         entry.pending.clear()
         entry.pending.extend(answers)
         entry.asked.append(entry.report.version)
@@ -232,6 +232,7 @@ class Machine:
             self._done(entry)
         elif status == 423:
             self._log(entry, logging.WARNING, "is locked out: %s", frame.get("reason") or detail)
+            self._effect("locked", entry, Lock(frame.get("reason"), frame.get("until")))
             until = _seconds_until(frame, wall)
             self._retry(entry, now, REFUSED_RETRY if until is None else until + self._jitter(0.0, 1.0))
         elif status in (404, 429, 503):

@@ -51,6 +51,8 @@ class HttpTransport:
             status, answer = self._ask("POST", session_id, "/heartbeat", body)
             if answer.get("kill_requested"):
                 self._hear({**answer, "type": "kill", "session_id": session_id})
+        elif kind == "stay":
+            status, answer = self._ask("POST", session_id, "/stay", {})
         elif kind in ("bye", "kill_ack"):
             self._ask("POST", session_id, "/end", {})
             self._tokens.pop(session_id, None)

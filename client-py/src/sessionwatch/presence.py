@@ -83,6 +83,12 @@ class Presence:
             self.version += 1
             self._changes.append({"type": "message_ack", "message_id": message_id})
 
+    def stay(self) -> None:
+        """Tell the monitor that the user stays."""
+        with self._lock:
+            self.version += 1
+            self._changes.append({"type": "stay"})
+
     def touch(self) -> None:
         """Something outside of what is shown has changed, such as that the session leaves."""
         with self._lock:

@@ -10,7 +10,7 @@ from .callbacks import Callbacks
 from .engine import Engine
 from .hosts.base import Host
 from .presence import Presence, Report
-from .values import End, Kill, Message, log
+from .values import End, Kill, Lock, Message, log
 
 
 class Session:
@@ -125,6 +125,12 @@ class Session:
             callbacks.run_beside(run)
         else:
             self.host.show(message, shown)
+
+    def locked_out(self, lock: Lock) -> None:
+        """Tell the app that the session cannot be shown for a while."""
+        calls: Any = [(entry, lock) for entry in list(self._callbacks.locked)]
+        if calls:
+            callbacks.run_beside(lambda: callbacks.run(self.host, calls))
 
     def _terminate(self) -> None:
         with self._lock:

@@ -57,12 +57,29 @@ class End:
 
 @dataclass(frozen=True)
 class Message:
-    """A message of the administrator to the user of the session; it ends nothing."""
+    """A message of the administrator to the user of the session; it ends nothing.
+
+    The warning of a rule also has `rule`, its name, and `ends_at`, when it will end the session (RFC 3339) unless the user
+    stays: `SessionClient.stay()`.
+    """
 
     message_id: str
     text: str
     level: str = "info"
     by: Optional[str] = None
+    rule: Optional[str] = None
+    ends_at: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Why the session cannot register now; a callback of `on_locked` that takes an argument gets it.
+
+    `until` is when it tries again by itself (RFC 3339); None where the lock has no end, which is tried every 5 minutes.
+    """
+
+    reason: Optional[str] = None
+    until: Optional[str] = None
 
 
 def kill_from(frame: Frame) -> Kill:
@@ -75,5 +92,6 @@ def kill_from(frame: Frame) -> Kill:
 def message_from(frame: Frame) -> Message:
     """The message in a frame."""
     return Message(
-        str(frame.get("message_id")), str(frame.get("text") or ""), frame.get("level") or "info", frame.get("by")
+        str(frame.get("message_id")), str(frame.get("text") or ""), frame.get("level") or "info", frame.get("by"),
+        frame.get("rule"), frame.get("ends_at"),
     )
