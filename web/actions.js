@@ -10,14 +10,15 @@ const PARALLEL = 5;
  * Sends a kill request for each of `rows`.
  * @param {import('./dashboard.js').Dashboard} dashboard
  * @param {import('./row.js').Row[]} rows
- * @param {{ reason: string, by: string }} why
+ * @param {{ reason: string, by: string, lockFor?: string }} why `lockFor` also locks their users out, those that have one
  */
 export async function killRows(dashboard, rows, why) {
   for (const row of rows) dashboard.kills.ask(row, why.reason, dashboard.now());
   dashboard.dispatchEvent(new Event('kills'));
   await commands.spread(rows, PARALLEL, async row => {
     try {
-      await commands.killSession(row.id, why);
+      // A session without a user has nobody to lock out.
+      await commands.killSession(row.id, row.user ? why : { ...why, lockFor: '' });
       // The feed sends no change for a session that was asked to end before: its row has the state already.
       if (row.state === 'ending') dashboard.kills.update([row], dashboard.now());
     } catch (error) {

@@ -49,9 +49,13 @@ const part = encodeURIComponent;
 const given = fields =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== '' && value !== undefined));
 
-export const killSession = (id, { reason, by }) =>
-  request('POST', `./sessions/${part(id)}/kill`, given({ reason, by }));
-export const killApp = (app, { reason, by }) => request('POST', `./apps/${part(app)}/kill-all`, given({ reason, by }));
+export const killSession = (id, { reason, by, lockFor }) =>
+  request('POST', `./sessions/${part(id)}/kill`, given({ reason, by, lock_for: lockFor }));
+export const killApp = (app, { reason, by, lockFor }) =>
+  request('POST', `./apps/${part(app)}/kill-all`, given({ reason, by, lock_for: lockFor }));
+export const locks = () => request('GET', './locks');
+export const makeLock = fields => request('POST', './locks', given(fields));
+export const liftLock = id => request('DELETE', `./locks/${part(id)}`);
 export const messageSession = (id, { text, level, by }) =>
   request('POST', `./sessions/${part(id)}/message`, given({ text, level, by }));
 export const messageApp = (app, { text, level, by }) =>

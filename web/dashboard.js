@@ -55,6 +55,7 @@ export class Dashboard extends EventTarget {
     this.freshest = 0;
     /** Whether several servers share the store: only then it matters which one holds a session's socket. */
     this.several = false;
+    this.locks = [];
     this.columns = shownColumns(view.columns, false);
     this.#compile();
   }
@@ -136,7 +137,8 @@ export class Dashboard extends EventTarget {
         heartbeat: frame.heartbeat_interval,
       };
       this.dispatchEvent(new Event('hello'));
-    } else if (frame.type === 'changes' && frame.at) {
+    } else if (frame.type === 'hint') this.dispatchEvent(new Event(`hint:${frame.about}`));
+    else if (frame.type === 'changes' && frame.at) {
       this.delay = Math.max(0, this.now() - Date.parse(frame.at));
     }
     const wasWhole = this.store.whole;

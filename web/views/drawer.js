@@ -33,7 +33,7 @@ export class DrawerView {
   #parts;
   #sections = {};
   #life = new LifeView();
-  #killForm = new KillForm(reason => this.#kill(reason));
+  #killForm = new KillForm((reason, lockFor) => this.#kill(reason, lockFor));
 
   constructor(dashboard, page, server) {
     this.#dashboard = dashboard;
@@ -56,7 +56,7 @@ export class DrawerView {
         type: 'button',
         class: 'danger',
         text: 'Kill…',
-        on: { click: () => this.#killForm.show() },
+        on: { click: () => this.#killForm.show(Boolean(this.#row()?.user)) },
       }),
       message: el('button', {
         type: 'button',
@@ -185,9 +185,9 @@ export class DrawerView {
     this.#page.changed();
   }
 
-  #kill(reason) {
+  #kill(reason, lockFor) {
     const row = this.#row();
-    if (row && this.#dashboard.mayAct) killRows(this.#dashboard, [row], { reason, by: recall('by', '') });
+    if (row && this.#dashboard.mayAct) killRows(this.#dashboard, [row], { reason, lockFor, by: recall('by', '') });
   }
 
   render(now) {

@@ -31,6 +31,7 @@ export class HeaderView {
   #theme;
   #role;
   #servers;
+  #locks;
   #pages;
   #shown = '';
   #paused = null;
@@ -60,6 +61,7 @@ export class HeaderView {
       hidden: true,
       on: { click: () => page.servers() },
     });
+    this.#locks = el('button', { type: 'button', class: 'tool locks', title: 'Who cannot register', on: { click: () => page.locks() } });
     this.#role = el('span', { class: 'role', hidden: true });
     this.#pages = [
       ['live', 'Live'],
@@ -80,6 +82,7 @@ export class HeaderView {
       el('h1', {}, el('span', { class: 'mark', 'aria-hidden': 'true' }), el('span', { text: 'sessionwatch' })),
       el('nav', { class: 'tabs', 'aria-label': 'Pages' }, ...this.#pages),
       el('span', { class: 'grow' }),
+      this.#locks,
       this.#servers,
       this.#badge,
       this.#pause,
@@ -142,6 +145,7 @@ export class HeaderView {
     setAttribute(this.#pause, 'aria-pressed', String(dashboard.paused));
     setAttribute(this.#pause, 'aria-label', dashboard.paused ? 'Go on' : 'Pause');
     this.#servers.hidden = !dashboard.several;
+    setText(this.#locks, dashboard.locks.length > 0 ? `Locks ${dashboard.locks.length}` : 'Locks');
     this.#role.hidden = dashboard.server.epoch === null;
     setText(this.#role, dashboard.server.role);
     for (const tab of this.#pages)

@@ -6,6 +6,7 @@ import { History } from '../history.js';
 import { csv } from '../lib/csv.js';
 import { download, el, isTyping } from '../lib/dom.js';
 import { count } from '../lib/format.js';
+import { Locks } from '../locks.js';
 import { Servers } from '../servers.js';
 import { Stats } from '../stats.js';
 import { Announcer } from './announcer.js';
@@ -14,6 +15,7 @@ import { BulkView } from './bulk.js';
 import { showHelp } from './dialogs/help.js';
 import { askKill } from './dialogs/kill.js';
 import { askMessage } from './dialogs/message.js';
+import { showLocks } from './dialogs/locks.js';
 import { showServers } from './dialogs/servers.js';
 import { DrawerView } from './drawer.js';
 import { EmptyView } from './empty.js';
@@ -36,6 +38,7 @@ export class Page {
   #stats;
   #history = new History();
   #servers = new Servers();
+  #locks = new Locks();
   #second = -1;
   #counted = { at: -COUNTS_EVERY, key: '', timer: 0 };
   #changed;
@@ -57,6 +60,7 @@ export class Page {
       say,
       help: () => showHelp(page),
       servers: () => showServers(dashboard, this.#servers),
+      locks: () => showLocks(dashboard, this.#locks, page),
       open: id => dashboard.show({ session: id }),
       focusRow: id => dashboard.view.page === 'live' && this.table.focusRow(id),
       killMany: target => askKill(dashboard, target, page),
@@ -112,6 +116,12 @@ export class Page {
       this.#servers.refresh();
     });
     dashboard.addEventListener('nodes', () => this.#servers.refresh());
+    // A hint may have been missed while there was no connection.
+    for (const news of ['hello', 'hint:locks']) dashboard.addEventListener(news, () => this.#locks.refresh());
+    this.#locks.addEventListener('change', () => {
+      dashboard.locks = this.#locks.list;
+      wires.changed();
+    });
     for (const news of ['selection', 'kills', 'hold']) dashboard.addEventListener(news, wires.changed);
     document.addEventListener('keydown', event => this.#key(event));
   }

@@ -6,6 +6,7 @@ import { el, setAttribute, setText } from '../lib/dom.js';
 import { count, plural, printable, shortTime } from '../lib/format.js';
 import { STATES } from '../states.js';
 import { shape, stateBadge, stripImage } from './glyphs.js';
+import { lockSelect } from './lock-select.js';
 
 /** How long a new row glows, in ms. */
 const GLOW = 1000;
@@ -129,12 +130,14 @@ export class RowView {
       maxlength: '512',
       'aria-label': `Reason for killing ${describe(row)}`,
     });
+    const lockFor = row.user ? lockSelect() : null;
     const confirm = el('button', { type: 'button', class: 'danger', text: 'Kill now' });
     const cancel = el('button', { type: 'button', class: 'quiet', text: 'Cancel' });
     const form = el(
       'span',
       { class: 'armed', role: 'group', 'aria-label': `Kill ${describe(row)}` },
       reason,
+      lockFor,
       confirm,
       cancel,
     );
@@ -142,7 +145,7 @@ export class RowView {
       if (!this.#dashboard.mayAct) return;
       const words = reason.value.trim();
       this.disarm(true);
-      confirmed(row, words);
+      confirmed(row, words, lockFor?.value ?? '');
     };
     confirm.addEventListener('click', go);
     cancel.addEventListener('click', () => this.disarm(true));

@@ -130,8 +130,8 @@ export class TableView {
   arm(row) {
     if (!this.#dashboard.mayAct || row.ended || row.state === 'ending') return;
     const view = this.grid.elementOf(row.slot);
-    view?.arm(row, (target, reason) => {
-      killRows(this.#dashboard, [target], { reason, by: recall('by', '') });
+    view?.arm(row, (target, reason, lockFor) => {
+      killRows(this.#dashboard, [target], { reason, lockFor, by: recall('by', '') });
       this.#ask.changed();
     });
   }

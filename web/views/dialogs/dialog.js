@@ -3,6 +3,7 @@
 import { isUnconfirmed } from '../../kills.js';
 import { el } from '../../lib/dom.js';
 import { recall } from '../../lib/remember.js';
+import { LOCK_FOR } from '../../locks.js';
 
 /** Opens a modal dialog. Closing it removes it, and the focus goes back where it was. */
 export function modal(title, ...content) {
@@ -31,6 +32,10 @@ export const closeButton = (props = {}) =>
 
 export const field = (label, control, hint) =>
   el('label', { class: 'field' }, el('span', {}, label, hint && el('small', { text: hint })), control);
+
+/** The choice of how long the users of a kill are kept out. */
+export const lockField = (props = {}) =>
+  el('select', { ...props }, ...LOCK_FOR.map(([value, text]) => el('option', { value, text })));
 
 /** The list of what an action will reach: names, values, and whether a value is a warning. */
 export const hit = (...entries) =>

@@ -4,7 +4,7 @@ import { killApp, killRows } from '../../actions.js';
 import { el } from '../../lib/dom.js';
 import { count, elapsed, plural, printable } from '../../lib/format.js';
 import { remember } from '../../lib/remember.js';
-import { byField, field, hit, modal, resolve } from './dialog.js';
+import { byField, field, hit, lockField, modal, resolve } from './dialog.js';
 
 /** For more sessions than this, the app's name or the number has to be typed. */
 const MANY = 10;
@@ -33,6 +33,8 @@ export function askKill(dashboard, target, page) {
 
   const reason = el('input', { maxlength: '512', placeholder: 'shown to the users', autofocus: true });
   const by = byField();
+  const lockFor = lockField();
+  const nobodys = rows.filter(row => row.user === '').length;
   const word = wholeApp ?? String(rows.length);
   const typed = rows.length > MANY ? el('input', { autocomplete: 'off', spellcheck: 'false', class: 'typed' }) : null;
   const go = el('button', { type: 'submit', class: 'danger', text: `Kill ${plural(rows.length, 'session')}` });
@@ -54,6 +56,15 @@ export function askKill(dashboard, target, page) {
       asked > 0 && ['Already ending', count(asked)],
     ),
     field('Reason', reason),
+    field(
+      'Keep out for',
+      lockFor,
+      wholeApp !== null
+        ? ' nobody can register in the app'
+        : nobodys > 0
+          ? ` not the ${plural(nobodys, 'session')} without a user`
+          : ' the users, in these apps',
+    ),
     field('Your name', by),
     typed && field(el('span', {}, 'To go on, type ', el('b', {}, el('bdi', { text: printable(word) }))), typed),
     el(
@@ -67,7 +78,7 @@ export function askKill(dashboard, target, page) {
     event.preventDefault();
     if (!mayGo()) return;
     remember('by', by.value.trim());
-    const why = { reason: reason.value.trim(), by: by.value.trim() };
+    const why = { reason: reason.value.trim(), by: by.value.trim(), lockFor: lockFor.value };
     // Sessions that ended while the dialog was open are left out.
     const left = rows.filter(row => !row.ended);
     if (wholeApp !== null) killApp(dashboard, wholeApp, why);

@@ -1,0 +1,87 @@
+// The locks: who cannot register for a while. `GET /locks` tells; it is asked for when the page is complete and when the
+// feed hints that they have changed.
+
+import { liftLock, locks, makeLock } from './commands.js';
+
+/** For how long a kill also locks out, as the API names it, and in words. */
+export const LOCK_FOR = [
+  ['', 'not at all'],
+  ['10m', '10 minutes'],
+  ['1h', '1 hour'],
+  ['1d', '1 day'],
+  ['until_lifted', 'until lifted'],
+];
+
+/** Whom a lock keeps out, in words. */
+export function whom({ app_name: app, user_id: user }) {
+  if (app && user) return `${user} in ${app}`;
+  return app ? `everybody in ${app}` : `${user} in all apps`;
+}
+
+/** Whether a lock keeps out, or will keep out, the user of a row. */
+export const fits = (lock, row) =>
+  (!lock.app_name || lock.app_name === row.app) && (!lock.user_id || lock.user_id === row.user);
+
+/** Whether a lock holds at `now`, in ms since 1970. */
+export const holds = (lock, now) =>
+  (!lock.from || Date.parse(lock.from) <= now) && (!lock.until || now < Date.parse(lock.until));
+
+export class Locks extends EventTarget {
+  #asking = null;
+  #again = false;
+
+  constructor() {
+    super();
+    this.list = [];
+    /** Why the last request failed, null when it did not. */
+    this.error = null;
+  }
+
+  /** The lock that keeps out the user of a row now, if there is one. */
+  of(row, now) {
+    return this.list.find(lock => fits(lock, row) && holds(lock, now)) ?? null;
+  }
+
+  /** Reads the list; what changes while it is read is read again. */
+  async refresh() {
+    if (this.#asking) {
+      this.#again = true;
+      return this.#asking;
+    }
+    this.#asking = this.#read();
+    try {
+      await this.#asking;
+    } finally {
+      this.#asking = null;
+    }
+    if (!this.#again) return undefined;
+    this.#again = false;
+    return this.refresh();
+  }
+
+  async #read() {
+    try {
+      this.list = (await locks()).locks;
+      this.error = null;
+    } catch (error) {
+      this.error = error.message;
+    }
+    this.dispatchEvent(new Event('change'));
+  }
+
+  /** Makes a lock. @throws {import('./commands.js').CommandError} */
+  async make(fields) {
+    await makeLock(fields);
+    await this.refresh();
+  }
+
+  /** Lifts a lock; one that is gone already counts as lifted. @throws {import('./commands.js').CommandError} */
+  async lift(id) {
+    try {
+      await liftLock(id);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+    }
+    await this.refresh();
+  }
+}
