@@ -288,6 +288,9 @@ pub enum SessionFrame {
         status: u16,
         /// What to do about it.
         detail: String,
+        /// Seconds until the lock that keeps the session out ends, or is worth another look.
+        #[serde(default)]
+        retry_after: Option<u64>,
     },
     /// A frame of a type that we do not know.
     #[serde(other)]

@@ -58,7 +58,7 @@ pub(super) async fn keep(
     mut over: oneshot::Receiver<i32>,
 ) {
     let id = Uuid::new_v4().to_string();
-    let mut link = Link { removed: false, api, registration, id, token: None, kill: None, kills };
+    let mut link = Link { removed: false, locked_for: None, api, registration, id, token: None, kill: None, kills };
     let mut failures = 0;
     loop {
         let lost = match link.over_socket(&mut over, &mut failures).await {
@@ -85,7 +85,14 @@ pub(super) async fn keep(
         if link.registration.verbose {
             complain(&lost.to_string());
         }
-        let wait = pause(failures);
+        let wait = match link.locked_for.take() {
+            Some(locked) => {
+                complain(&format!("The command runs, but is not shown. {lost}"));
+                // Those that were locked together do not come back in one moment.
+                locked + pause(0)
+            }
+            None => pause(failures),
+        };
         failures += 1;
         tokio::select! {
             code = &mut over => {
@@ -105,6 +112,8 @@ struct Link {
     kill: Option<Kill>,
     /// The server has removed the session as killed: there is nothing more to report.
     removed: bool,
+    /// How long a lock keeps the session out, if one does.
+    locked_for: Option<Duration>,
     kills: mpsc::Sender<Kill>,
 }
 
@@ -198,7 +207,8 @@ impl Link {
             SessionFrame::Error { status: 410, detail, .. } => {
                 self.killed(Kill { kill_id: None, by: None, reason: Some(detail) });
             }
-            SessionFrame::Error { status, detail, .. } if !registered => {
+            SessionFrame::Error { status, detail, retry_after, .. } if !registered => {
+                self.locked_for = retry_after.filter(|_| status == 423).map(Duration::from_secs);
                 return Err(CliError::Refused { status, detail });
             }
             SessionFrame::Error { detail, .. } if self.registration.verbose => complain(&escape(&detail)),

@@ -203,6 +203,21 @@ async fn a_monitor_that_comes_back_finds_the_session_again() {
 }
 
 #[tokio::test]
+async fn a_command_that_is_locked_out_runs_and_is_shown_when_the_lock_is_over() {
+    let server = Server::start().await;
+    let until = (chrono::Utc::now() + chrono::TimeDelta::seconds(3)).to_rfc3339();
+    server.api().lock(&json!({"app_name": "job", "reason": "audit", "until": until})).await.expect("a lock");
+    let mut child =
+        server.cli(&script(&[], "read line")).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let told = next_line(&mut lines(child.stderr.take())).await;
+    assert!(told.contains("not shown") && told.contains("audit"), "{told}");
+    let row = server.session("job", |_| true).await;
+    assert!(row.session.start_time.to_rfc3339() >= until, "not before the lock is over");
+    drop(child.stdin.take());
+    assert_eq!(code(&mut child).await, Some(1));
+}
+
+#[tokio::test]
 async fn where_sockets_are_refused_it_beats_over_http() {
     let server =
         Server::start_with(&["--allow-host", "127.0.0.1", "--stale-after", "6s", "--expire-after", "20s"]).await;
