@@ -316,6 +316,14 @@ impl Config {
         format!("{scheme}://{host}{base}")
     }
 
+    /// The folder of the database, where it is a file.
+    #[must_use]
+    pub fn folder(&self) -> Option<PathBuf> {
+        let file = database_url(&self.db).is_none().then_some(&self.db)?;
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Some(folder.unwrap_or(Path::new(".")).to_owned())
+    }
+
     /// The path of the token file.
     #[must_use]
     pub fn token_path(&self) -> PathBuf {

@@ -30,6 +30,7 @@ pub mod wire;
 pub mod metrics;
 pub mod feed;
 pub mod monitor;
+pub mod delivery;
 pub mod config;
 pub mod logging;
 pub mod per_address;

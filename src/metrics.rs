@@ -1,9 +1,10 @@
 //! The server's metrics, for `/metrics`, in Prometheus' text format.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -32,6 +33,8 @@ const OTHER: &str = "other";
 pub struct Metrics {
     registry: Registry,
     kills: IntCounterVec,
+    alerts: IntCounterVec,
+    alerts_waiting: Mutex<BTreeMap<String, u64>>,
     events: IntCounter,
     commits: IntCounter,
     commit_failures: IntCounter,
@@ -82,9 +85,12 @@ impl Default for Metrics {
             .const_label("version", env!("CARGO_PKG_VERSION"));
         put(&registry, IntGauge::with_opts(build)).set(1);
         let kills = Opts::new("sessionwatch_kills_total", "Kills by the step they reached");
+        let alerts = Opts::new("sessionwatch_alerts_total", "Tries of alerts by what came of them");
         // The histograms of times go from 0.1 ms to 3 s.
         Self {
             kills: put(&registry, IntCounterVec::new(kills, &["step"])),
+            alerts: put(&registry, IntCounterVec::new(alerts, &["target", "result"])),
+            alerts_waiting: Mutex::default(),
             events: counter(&registry, "events", "Events published"),
             commits: counter(&registry, "commits", "Transactions committed"),
             commit_failures: counter(&registry, "commit_failures", "Transactions that failed"),
@@ -146,6 +152,16 @@ impl Metrics {
         self.kills.with_label_values(&[step]).inc();
     }
 
+    /// A try of an alert came to a result: `delivered`, `refused` or `failed`.
+    pub fn alert(&self, target: &str, result: &str) {
+        self.alerts.with_label_values(&[target, result]).inc();
+    }
+
+    /// So many alerts wait for each target.
+    pub fn alerts_wait(&self, waiting: BTreeMap<String, u64>) {
+        *self.alerts_waiting.lock() = waiting;
+    }
+
     /// The writer's queue grew by `by`; a negative number means that it shrank.
     pub fn queue(&self, by: i64) {
         self.queue.fetch_add(by, Ordering::Relaxed);
@@ -174,6 +190,7 @@ impl Metrics {
         let now = Registry::new();
         put_sessions(&now, gauges);
         put_servers(&now, gauges);
+        self.put_alerts(&now);
         counter(&now, "heartbeats", "Heartbeats taken").inc_by(gauges.beats);
         counter(&now, "snapshots", "Snapshots encoded").inc_by(gauges.snapshots);
         gauge(&now, "dashboards", "Open dashboards", self.dashboards.load(Ordering::Relaxed));
@@ -182,6 +199,16 @@ impl Metrics {
         gauge(&now, "client_sockets", "Open client sockets", self.client_sockets.load(Ordering::Relaxed));
         gauge(&now, "commit_queue", "Changes that wait for a commit", self.queue.load(Ordering::Relaxed));
         encode(&[&now, &self.registry])
+    }
+}
+
+impl Metrics {
+    fn put_alerts(&self, registry: &Registry) {
+        let options = Opts::new("sessionwatch_alerts_waiting", "Alerts that wait to be delivered");
+        let waiting = put(registry, IntGaugeVec::new(options, &["target"]));
+        for (target, count) in self.alerts_waiting.lock().iter() {
+            waiting.with_label_values(&[target]).set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::credentials::{Readers, check_private};
+use crate::delivery::deliver;
 use crate::edge::gate::Gate;
 use crate::edge::gate::people::People;
 use crate::edge::gate::proxies::Proxies;
@@ -54,6 +55,8 @@ pub struct Server {
     connections: PerAddress,
     trusts_local_programs: bool,
     drain: Duration,
+    /// The folder of the database, where it is a file.
+    folder: Option<PathBuf>,
 }
 
 impl Server {
@@ -110,6 +113,7 @@ impl Server {
             sockets: PerAddress::new(config.max_per_address),
             streams: PerAddress::new(config.max_per_address),
             lists: Default::default(),
+            tests: Default::default(),
         });
         let connections = PerAddress::new(config.max_per_address);
         let trusts_local_programs = config.trusts_local_programs();
@@ -123,6 +127,7 @@ impl Server {
             connections,
             trusts_local_programs,
             drain: config.drain,
+            folder: config.folder(),
         })
     }
 
@@ -158,12 +163,13 @@ impl Server {
     /// # Errors
     /// A task that has to run as long as the server has ended: the server cannot go on.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
-        let Self { listener, app, base, tls, connections: by_address, drain, .. } = self;
+        let Self { listener, app, base, tls, connections: by_address, drain, folder, .. } = self;
         app.monitor.keep();
         let supervisor = app.monitor.supervisor();
         let watching = watch_tokens(app.gate.tokens.clone(), app.monitor.ending());
         let watcher = supervisor.spawn("the watcher of the tokens", watching);
         let rules_watcher = supervisor.spawn("the watcher of the rules file", watch_rules(app.monitor.clone())?);
+        let alerts = supervisor.spawn("the delivery of alerts", deliver(app.monitor.clone(), folder));
         let front = Front::new(&app, &base);
         let mut connections = JoinSet::new();
         let places = Places::of_this_process();
@@ -195,6 +201,7 @@ impl Server {
         let finish = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(Timing::SHUTDOWN_WITHIN / 2, finish).await;
         connections.abort_all();
+        let _ = tokio::time::timeout(Timing::SHUTDOWN_WITHIN / 4, alerts).await;
         if tokio::time::timeout(Timing::SHUTDOWN_WITHIN / 2, app.monitor.shutdown()).await.is_err() {
             tracing::warn!("the store took too long to leave; nothing acknowledged is lost");
         }

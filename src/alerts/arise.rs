@@ -23,15 +23,19 @@ pub fn arise(events: &[Event], file: &RulesFile, known: &Known) -> Vec<Raised> {
     for event in events {
         if let Some(occasion) = occasion_of(event) {
             let mut subject = Subject::of(&event.session);
-            if occasion == Occasion::Lock {
-                // Two locks are two things, also of one app.
-                subject = Subject { id: format!("{} {}", event.kind.as_str(), event.seq), ..Subject::default() };
+            if let Some(lock) = &event.lock {
+                subject = Subject { id: lock.lock_id.to_string(), ..subject };
             }
             let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
             subject.reason = text(&event.reason).or(subject.reason);
             subject.by = text(&event.actor.by).or(subject.by);
             for one in of_session(file, occasion, &event.session, &subject, known, event.at) {
-                put(&mut alerts, one);
+                let what = match event.kind {
+                    Kind::Locked => Some("set".to_owned()),
+                    Kind::Unlocked => Some("lifted".to_owned()),
+                    _ => None,
+                };
+                put(&mut alerts, RaisedAlert { what, ..one });
             }
         }
         if let Some((rule, what)) = rule_of(event, file) {

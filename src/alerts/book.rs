@@ -66,7 +66,10 @@ pub struct Book {
     marks: HashMap<String, Mark>,
     alerts: BTreeMap<String, Alert>,
     pub(super) expected: Expected,
+    /// Further notes: the secrets that were made, and whether the server runs.
+    notes: BTreeMap<String, String>,
     changed_marks: HashSet<String>,
+    changed_notes: HashSet<String>,
     changed_alerts: HashMap<String, Alert>,
     taken: Vec<i64>,
     made: u64,
@@ -82,8 +85,8 @@ impl Book {
                 if let Ok(mark) = serde_json::from_str(&json) {
                     book.marks.insert(key, mark);
                 }
-            } else {
-                book.expected.restore(&key, &json);
+            } else if !book.expected.restore(&key, &json) {
+                book.notes.insert(key, json);
             }
         }
         book.alerts = kept.alerts.into_iter().map(|alert| (alert.id.clone(), alert)).collect();
@@ -91,12 +94,13 @@ impl Book {
     }
 
     /// Takes rows that were raised.
-    pub fn take(&mut self, rows: Vec<(i64, Raised)>) {
+    pub fn take(&mut self, rows: Vec<(i64, Raised)>, file: &RulesFile) {
         for (number, raised) in rows {
             self.taken.push(number);
             match raised {
                 Raised::Alert(raised) => self.mark(&raised),
                 Raised::Seen { app, at } => self.seen(&app, at),
+                Raised::Test { target, id, at } => self.test(&target, id, at, file),
                 Raised::Unread => {}
             }
         }
@@ -173,6 +177,18 @@ impl Book {
         }
     }
 
+    /// Forgets the servers that were lost and are listed no longer.
+    pub fn keep_nodes(&mut self, listed: &HashSet<String>) {
+        let is_over = |mark: &Mark| mark.subject.id.starts_with(super::NODE) && !listed.contains(&mark.subject.id);
+        let over: Vec<String> = self
+            .marks
+            .iter()
+            .filter(|(_, mark)| mark.occasion == Occasion::Server && mark.told && is_over(mark))
+            .map(|(key, _)| key.clone())
+            .collect();
+        over.iter().for_each(|key| self.forget(key));
+    }
+
     fn forget(&mut self, key: &str) {
         self.marks.remove(key);
         self.changed_marks.insert(key.to_owned());
@@ -232,17 +248,15 @@ impl Book {
         }
     }
 
-    /// Adds an alert that only shows whether it arrives; returns its id.
-    pub fn test(&mut self, target: &str, now: Timestamp, file: &RulesFile) -> String {
+    /// Adds an alert that only shows whether it arrives.
+    pub fn test(&mut self, target: &str, id: String, now: Timestamp, file: &RulesFile) {
         let alert = Alert {
+            id,
             target: target.to_owned(),
-            occasion: Occasion::Server,
             test: true,
             ..Alert::new("a test: alerts of sessionwatch arrive here", now, now, self.made)
         };
-        let id = alert.id.clone();
         self.put(alert, file);
-        id
     }
 
     fn put(&mut self, mut alert: Alert, file: &RulesFile) {
@@ -315,6 +329,21 @@ impl Book {
         counts
     }
 
+    /// A note.
+    #[must_use]
+    pub fn note(&self, key: &str) -> Option<&str> {
+        self.notes.get(key).map(String::as_str)
+    }
+
+    /// Keeps a note, or deletes it.
+    pub fn keep_note(&mut self, key: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.notes.insert(key.to_owned(), value.to_owned()),
+            None => self.notes.remove(key),
+        };
+        self.changed_notes.insert(key.to_owned());
+    }
+
     /// What has changed since the last call.
     pub fn changes(&mut self) -> Settled {
         let mut notes: Vec<(String, Option<String>)> = self
@@ -326,25 +355,25 @@ impl Book {
             })
             .collect();
         notes.extend(self.expected.changes());
+        notes.extend(self.changed_notes.drain().map(|key| (key.clone(), self.notes.get(&key).cloned())));
         let mut alerts: Vec<Alert> = self.changed_alerts.drain().map(|(_, alert)| alert).collect();
         alerts.sort_by(|one, other| one.id.cmp(&other.id));
         Settled { taken: std::mem::take(&mut self.taken), notes, alerts }
     }
-
-    /// Whether a session of this occasion is noted already, for any target.
-    #[must_use]
-    pub fn knows(&self, target: &str, occasion: Occasion, id: &str) -> bool {
-        self.marks.contains_key(&format!("mark/{}/{target}/{id}/", occasion.as_str()))
-    }
 }
 
 impl Alert {
+    /// A fresh id: ids are in the order in which they are made, also by different servers.
+    #[must_use]
+    pub fn fresh_id(now: Timestamp, number: u64) -> String {
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        format!("msg_{:012x}{:06x}{}", now.0.max(0), number & 0xff_ffff, &random[..12])
+    }
+
     /// A waiting alert; its target and what it is about are still to be set.
     fn new(title: &str, at: Timestamp, now: Timestamp, number: u64) -> Self {
-        let random = uuid::Uuid::new_v4().simple().to_string();
         Self {
-            // In the order in which they are made, also by different servers.
-            id: format!("msg_{:012x}{:06x}{}", now.0.max(0), number & 0xff_ffff, &random[..12]),
+            id: Self::fresh_id(now, number),
             target: String::new(),
             occasion: Occasion::Server,
             recovered: false,

@@ -18,12 +18,16 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    pub(super) fn restore(&mut self, key: &str, json: &str) {
+    /// Takes a note of the store; returns whether it is one of these.
+    pub(super) fn restore(&mut self, key: &str, json: &str) -> bool {
         if let (Some(app), Ok(at)) = (key.strip_prefix("seen/"), serde_json::from_str(json)) {
             self.seen.insert(app.to_owned(), at);
         } else if let Some(name) = key.strip_prefix("absent/") {
             self.absent.insert(name.to_owned());
+        } else {
+            return false;
         }
+        true
     }
 
     pub(super) fn changes(&mut self) -> Vec<(String, Option<String>)> {
@@ -41,6 +45,12 @@ impl Expected {
 }
 
 impl Book {
+    /// Whether it has an expected app.
+    #[must_use]
+    pub fn expects(&self) -> bool {
+        !self.expected.seen.is_empty()
+    }
+
     /// An expected app was seen.
     pub(super) fn seen(&mut self, app: &str, at: Timestamp) {
         let known = self.expected.seen.entry(app.to_owned()).or_insert(at);

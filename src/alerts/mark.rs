@@ -68,7 +68,7 @@ impl Mark {
     pub(super) fn stays(&self) -> bool {
         match self.occasion {
             Occasion::Unconfirmed => true,
-            Occasion::Server => self.subject.id == super::DISK,
+            Occasion::Server => self.subject.id == super::DISK || self.subject.id.starts_with(super::NODE),
             Occasion::Stale | Occasion::Absent => self.recovered,
             _ => false,
         }

@@ -8,6 +8,9 @@
 /// The id of the subject that is the disk of the store.
 pub const DISK: &str = "disk";
 
+/// The beginning of the id of a subject that is a server of the cluster; its number follows.
+pub const NODE: &str = "node ";
+
 mod alert;
 mod arise;
 mod book;

@@ -19,6 +19,15 @@ pub enum Raised {
         /// When.
         at: Timestamp,
     },
+    /// Somebody wants to see whether alerts arrive at a target.
+    Test {
+        /// The target.
+        target: String,
+        /// The id of the alert.
+        id: String,
+        /// When.
+        at: Timestamp,
+    },
     /// A row of another version; it tells nothing.
     Unread,
 }

@@ -32,10 +32,11 @@ pub(super) fn title(
         (Occasion::Slow, ..) => format!("the tasks of {sessions}{of} take longer than usual"),
         (Occasion::Rule, _, Some(what)) => format!("{what} ({sessions}{of})"),
         (Occasion::Rule, _, None) => format!("a rule acted on {sessions}{of}"),
-        (Occasion::Lock, ..) => format!(
-            "{} were set or lifted{of}",
-            if count == 1 { "1 lock".to_owned() } else { format!("{count} locks") }
-        ),
+        (Occasion::Lock, _, what) => {
+            let locks = if count == 1 { "1 lock".to_owned() } else { format!("{count} locks") };
+            let verb = if count == 1 { "was" } else { "were" };
+            format!("{locks}{of} {verb} {}", what.unwrap_or("changed"))
+        }
         (Occasion::Server, true, _) => "the disk has enough room again".to_owned(),
         (Occasion::Server, _, what) => what.unwrap_or("the server").to_owned(),
     }

@@ -62,11 +62,7 @@ impl Turn for MemoryTurn<'_> {
     {
         let mut tables = self.0.lock();
         events.iter().for_each(|event| tables.take(event));
-        for raised in self.1 {
-            tables.raised_last += 1;
-            let number = tables.raised_last;
-            tables.raised.insert(number, raised);
-        }
+        self.1.into_iter().for_each(|row| tables.raise(row));
         ready(Ok(())).boxed()
     }
 }
@@ -94,6 +90,11 @@ fn restored((session, last): &(Arc<Session>, Timestamp)) -> Session {
 }
 
 impl Tables {
+    fn raise(&mut self, row: Raised) {
+        self.raised_last += 1;
+        self.raised.insert(self.raised_last, row);
+    }
+
     fn take(&mut self, event: &Event) {
         self.seq = event.seq;
         if !event.kind.is_logged() {
@@ -121,6 +122,11 @@ impl Outbox for Memory {
     fn raised(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(i64, Raised)>>> {
         let rows = self.tables.lock().raised.iter().take(limit).map(|(number, row)| (*number, row.clone())).collect();
         ready(Ok(rows)).boxed()
+    }
+
+    fn raise(&self, row: Raised) -> BoxFuture<'_, Result<()>> {
+        self.tables.lock().raise(row);
+        ready(Ok(())).boxed()
     }
 
     fn kept(&self) -> BoxFuture<'_, Result<Kept>> {

@@ -41,6 +41,9 @@ pub trait Outbox: Send + Sync {
     /// return the same rows; [`Outbox::settle`] takes them.
     fn raised(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(i64, Raised)>>>;
 
+    /// Adds a row that belongs to no event.
+    fn raise(&self, row: Raised) -> BoxFuture<'_, Result<()>>;
+
     /// The book as it was settled last: all notes, and the alerts that wait.
     fn kept(&self) -> BoxFuture<'_, Result<Kept>>;
 

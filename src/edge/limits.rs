@@ -1,11 +1,13 @@
 //! How much may be open or under way at once: sockets and event streams of one address,
 //! lists of the whole server.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -30,6 +32,31 @@ pub fn take_place(places: &PerAddress, address: IpAddr, what: &str) -> Result<Ad
         let detail = format!("{} {what} are open from this address; close some first", places.most());
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_header(header::RETRY_AFTER, RETRY_AFTER)
     })
+}
+
+/// How often one target of alerts may be tested.
+const TEST_EVERY: Duration = Duration::from_secs(5);
+
+/// When each target of alerts was tested last. There are as many as the rules file has.
+#[derive(Default)]
+pub struct Tests(Mutex<HashMap<String, Instant>>);
+
+impl Tests {
+    /// Notes a test of this target.
+    ///
+    /// # Errors
+    /// 429 when the last one is too recent.
+    pub fn take(&self, target: &str) -> Answer<()> {
+        let mut last = self.0.lock();
+        last.retain(|_, at| at.elapsed() < TEST_EVERY);
+        if last.contains_key(target) {
+            let detail = "this target was tested a moment ago; wait five seconds";
+            let retry = HeaderValue::from_static("5");
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).with_header(header::RETRY_AFTER, retry));
+        }
+        last.insert(target.to_owned(), Instant::now());
+        Ok(())
+    }
 }
 
 /// The places for lists that are being sent.

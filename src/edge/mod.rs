@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::monitor::Monitor;
 use crate::per_address::PerAddress;
 use gate::Gate;
-use limits::Lists;
+use limits::{Lists, Tests};
 
 /// The state of the server that every handler works with.
 pub struct App {
@@ -29,6 +29,8 @@ pub struct App {
     pub streams: PerAddress,
     /// Lists of sessions that are being sent.
     pub lists: Lists,
+    /// When the targets of alerts were tested.
+    pub tests: Tests,
 }
 
 /// The state as handlers get it.

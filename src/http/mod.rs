@@ -1,6 +1,7 @@
 //! The handlers of HTTP, one file a resource. Which route leads to a handler, and who may use
 //! it, is in `routes`.
 
+pub(crate) mod alerts;
 pub mod body;
 mod csv;
 pub(crate) mod events;

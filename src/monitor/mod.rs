@@ -2,6 +2,7 @@
 //! callers change is in `verbs`, what they read in `reads`, dashboards in `subscription`, client
 //! sockets in `sockets`.
 
+mod alerting;
 mod ending;
 mod hub;
 mod judge;
@@ -32,7 +33,7 @@ pub use subscription::{Frames, Joined, Subscription};
 pub use tally::Done;
 pub use verbs::{Registered, Sent};
 
-use crate::backend::{Backend, Outbox};
+use crate::backend::Backend;
 use crate::change::Change;
 use crate::clock::{Clock, Now, Timestamp};
 use crate::decide::{Limits, Outcome};
@@ -285,23 +286,6 @@ impl Monitor {
         }
         self.metrics.queue(1);
         Pending(pending).done().await
-    }
-
-    /// The rules in force.
-    #[must_use]
-    pub fn rules(&self) -> &Arc<Rules> {
-        &self.rules
-    }
-
-    /// The part of the store that keeps alerts.
-    #[must_use]
-    pub fn outbox(&self) -> &dyn Outbox {
-        self.backend.outbox()
-    }
-
-    /// Waits until something was raised here.
-    pub async fn raised(&self) {
-        self.raised.notified().await;
     }
 
     /// How far the end of the server is.

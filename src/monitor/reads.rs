@@ -115,6 +115,12 @@ impl Monitor {
         self.registry.locks().iter().filter(within).cloned().collect()
     }
 
+    /// Live sessions in each state.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.registry.counts()
+    }
+
     /// The names of the servers that hold sockets, as of now.
     #[must_use]
     pub fn names(&self) -> Arc<Known> {

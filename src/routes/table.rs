@@ -7,7 +7,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::openapi;
 use crate::edge::Shared;
 use crate::edge::gate::Access;
-use crate::http::{events, health, kills, list, locks, login, messages, nodes, pages, ping, rules, sessions, sse};
+use crate::http::{
+    alerts, events, health, kills, list, locks, login, messages, nodes, pages, ping, rules, sessions, sse,
+};
 use crate::ws;
 
 /// The path of a heartbeat, by far the most frequent request.
@@ -67,11 +69,13 @@ pub fn table() -> Vec<Route> {
         route(get.clone(), "/rules", View, rules::list),
         route(get.clone(), "/locks", View, locks::list),
         route(post.clone(), "/rules/rehearse", View, rules::rehearse),
+        route(get.clone(), "/alerts", View, alerts::list),
         route(get.clone(), "/ws", View, ws::dashboard::upgrade),
         route(post.clone(), "/sessions/{id}/kill", Admin, kills::one),
         route(post.clone(), "/apps/{app_name}/kill-all", Admin, kills::app),
         route(post.clone(), "/kill", Admin, kills::matching),
         route(post.clone(), "/rules/{name}/release", Admin, rules::release),
+        route(post.clone(), "/alerts/{target}/test", Admin, alerts::test),
         route(post.clone(), "/sessions/{id}/message", Admin, messages::one),
         route(post.clone(), "/apps/{app_name}/message", Admin, messages::app),
         route(post.clone(), "/locks", Admin, locks::make),

@@ -60,7 +60,7 @@ impl Kept2 {
         look: impl Fn(&str) -> Option<Look>,
     ) -> Vec<Alert> {
         let mut book = self.open();
-        book.take(rows.into_iter().map(|row| (1, row)).collect());
+        book.take(rows.into_iter().map(|row| (1, row)).collect(), file);
         book.end(Timestamp(now), look);
         book.gather(Timestamp(now), file);
         self.settle(book.changes())
@@ -198,7 +198,7 @@ fn an_absent_job_is_told_once_also_over_restarts_and_so_is_its_return() {
     const HOUR: i64 = 3_600_000;
     let mut at = |hour: i64, rows: Vec<Raised>, last: Option<i64>| -> Vec<Alert> {
         let mut book = kept.open();
-        book.take(rows.into_iter().map(|row| (1, row)).collect());
+        book.take(rows.into_iter().map(|row| (1, row)).collect(), &file);
         book.expect(Timestamp(hour * HOUR), &file, |_| last.map(|hour| Timestamp(hour * HOUR)));
         book.gather(Timestamp(hour * HOUR), &file);
         kept.settle(book.changes())
@@ -219,7 +219,8 @@ fn an_absent_job_is_told_once_also_over_restarts_and_so_is_its_return() {
 fn a_try_that_failed_is_repeated_for_a_day_and_then_given_up() {
     let file = file("");
     let mut book = Book::default();
-    let id = book.test("ops", Timestamp(0), &file);
+    let id = "msg_1".to_owned();
+    book.test("ops", id.clone(), Timestamp(0), &file);
     let refused = Answer { taken: false, text: "503 busy".to_owned() };
     let (mut now, mut tries) = (0, 0);
     while let Some(alert) = book.due("ops", Timestamp(now)).cloned() {
@@ -231,10 +232,11 @@ fn a_try_that_failed_is_repeated_for_a_day_and_then_given_up() {
     assert!((24..48).contains(&tries), "{tries}");
     assert!(now > 23 * 3_600_000, "{now}");
     assert!(backoff(1, 0.0) >= Duration::from_millis(750) && backoff(60, 1.0) <= Duration::from_secs(4_500));
-    let id = book.test("ops", Timestamp(now), &file);
+    let id = "msg_2".to_owned();
+    book.test("ops", id.clone(), Timestamp(now), &file);
     book.answered(&id, &Answer { taken: true, text: "204".to_owned() }, Timestamp(now), 0.5);
     assert_eq!(book.changes().alerts[0].state, State::Delivered);
-    book.test("gone", Timestamp(now), &file);
+    book.test("gone", "msg_3".to_owned(), Timestamp(now), &file);
     assert_eq!(book.changes().alerts[0].state, State::Failed, "no such target");
 }
 
@@ -242,9 +244,10 @@ fn a_try_that_failed_is_repeated_for_a_day_and_then_given_up() {
 fn what_waits_for_a_dead_target_is_bounded() {
     let file = file("");
     let mut book = Book::default();
-    let first = book.test("ops", Timestamp(0), &file);
+    let first = "msg_0000".to_owned();
+    book.test("ops", first.clone(), Timestamp(0), &file);
     for at in 1..=1_000 {
-        book.test("ops", Timestamp(at), &file);
+        book.test("ops", format!("msg_{at:04}"), Timestamp(at), &file);
     }
     assert_eq!(book.waiting()["ops"], 1_000);
     let failed: Vec<Alert> = book.changes().alerts.into_iter().filter(|alert| alert.state == State::Failed).collect();

@@ -49,10 +49,11 @@ pub async fn what_is_raised_is_stored_with_its_events_and_taken_once(backend: &d
     let mut turn = backend.begin(1).await.expect("a turn");
     turn.raise(vec![Raised::Seen { app: "backup".to_owned(), at: Timestamp(7) }]);
     turn.commit(Arc::new(Vec::new())).await.expect("rows without an event");
+    backend.outbox().raise(raised("c")).await.expect("a row without a turn");
     let rows = backend.outbox().raised(9).await.expect("the rows");
     let seen = Raised::Seen { app: "backup".to_owned(), at: Timestamp(7) };
     let only: Vec<Raised> = rows.iter().map(|(_, row)| row.clone()).collect();
-    assert_eq!(only, [raised("a"), raised("b"), seen]);
+    assert_eq!(only, [raised("a"), raised("b"), seen, raised("c")]);
     assert_eq!(backend.outbox().raised(1).await.expect("the rows"), rows[..1]);
     let taken = vec![rows[0].0, rows[1].0];
     backend.outbox().settle(Settled { taken: taken.clone(), ..Settled::default() }).await.expect("it settles");

@@ -13,6 +13,7 @@
 mod postgres;
 mod support;
 
+mod alerts;
 mod alerts_book;
 mod cli;
 mod contract;

@@ -96,6 +96,7 @@ impl World {
             sockets: PerAddress::new(256),
             streams: PerAddress::new(256),
             lists: Default::default(),
+            tests: Default::default(),
         });
         let front = Front::new(&app, base);
         Self { app, front, clock, words: Vec::new() }

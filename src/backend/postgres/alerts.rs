@@ -20,6 +20,9 @@ use crate::error::Result;
 /// How long storing the book may take.
 const SETTLE_WITHIN: Duration = Duration::from_secs(20);
 
+/// Adds rows.
+pub(super) const INSERT_RAISED: &str = "INSERT INTO raised (body) SELECT * FROM unnest($1::text[])";
+
 type Asked<T> = std::result::Result<T, tokio_postgres::Error>;
 
 /// Rows that are raised, as their column has them.
@@ -105,6 +108,13 @@ impl Shared {
 impl Outbox for Postgres {
     fn raised(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(i64, Raised)>>> {
         self.shared.read(READ_WITHIN, async move |client| raised(&client, limit).await).boxed()
+    }
+
+    fn raise(&self, row: Raised) -> BoxFuture<'_, Result<()>> {
+        let bodies = bodies(&[row]);
+        self.shared
+            .read(READ_WITHIN, async move |client| client.execute(INSERT_RAISED, &[&bodies]).await.map(drop))
+            .boxed()
     }
 
     fn kept(&self) -> BoxFuture<'_, Result<Kept>> {

@@ -77,7 +77,7 @@ impl Link {
 
     /// Commits rows for the book of alerts without an event.
     async fn raise_alone(&self, bodies: &[String]) -> std::result::Result<(), tokio_postgres::Error> {
-        self.client.execute("INSERT INTO raised (body) SELECT * FROM unnest($1::text[])", &[&bodies]).await?;
+        self.client.execute(alerts::INSERT_RAISED, &[&bodies]).await?;
         self.client.batch_execute("COMMIT").await
     }
 }

@@ -192,6 +192,15 @@ impl Outbox for Sqlite {
         self.read(move |connection| alerts::raised(connection, limit)).boxed()
     }
 
+    fn raise(&self, row: Raised) -> BoxFuture<'_, Result<()>> {
+        self.write(move |connection| {
+            let transaction = connection.transaction()?;
+            alerts::raise(&transaction, &[row])?;
+            transaction.commit()
+        })
+        .boxed()
+    }
+
     fn kept(&self) -> BoxFuture<'_, Result<Kept>> {
         self.read(|connection| alerts::kept(connection)).boxed()
     }

@@ -100,6 +100,7 @@ async fn every_view_shows_the_tokens_own_apps_alone() {
             "/sessions/r1/timeline",
             "/stats",
             "/nodes",
+            "/alerts",
             "/metrics",
         ] {
             let (status, text) = two.ask(token, Method::GET, path, None).await;
