@@ -44,4 +44,5 @@ pub mod server;
 pub mod import_command;
 pub mod cli;
 pub mod demo;
+pub mod rules_command;
 pub mod token_command;

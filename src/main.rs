@@ -18,7 +18,7 @@ use sessionwatch::import_command::{self, ImportCommand};
 use sessionwatch::logging;
 use sessionwatch::monitor::ended;
 use sessionwatch::rules::RulesFile;
-use sessionwatch::rules::command::{self as rules_command, RulesCommand};
+use sessionwatch::rules_command::{self, RulesCommand};
 use sessionwatch::server::Server;
 use sessionwatch::token_command::{self, TokenCommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,7 +41,7 @@ enum Command {
     Demo(Demo),
     /// List, add, rotate or revoke the tokens for remote access
     Token(TokenCommand),
-    /// Check a rules file
+    /// Check a rules file, or tell what its rules would have done
     Rules(RulesCommand),
     /// Copy the sessions out of the old monitor's database
     Import(ImportCommand),
@@ -66,7 +66,7 @@ async fn main() -> ExitCode {
         Some(Command::Serve(config)) => serve(&config).await,
         Some(Command::Demo(demo)) => show(&demo).await,
         Some(Command::Client(command)) => cli::execute(command).await,
-        Some(Command::Rules(command)) => match rules_command::run(&command) {
+        Some(Command::Rules(command)) => match rules_command::run(&command).await {
             Ok(text) => {
                 tell(&text);
                 ExitCode::SUCCESS

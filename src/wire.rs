@@ -50,9 +50,8 @@ pub struct SessionJson<'a> {
     meta: &'a RawValue,
     #[schema(value_type = Option<Kill>)]
     kill: Option<&'a Kill>,
-    /// What rules are about to do with it; absent in lists and frames where there is nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    due: Option<Vec<Due>>,
+    /// What rules are about to do with it.
+    due: Vec<Due>,
 }
 
 impl<'a> SessionJson<'a> {
@@ -83,15 +82,8 @@ impl<'a> SessionJson<'a> {
             remote_addr: session.remote_addr.as_deref(),
             meta: serde_json::from_str(meta).unwrap_or(RawValue::NULL),
             kill: session.kill.as_deref(),
-            due: session.marks.as_deref().map(marks::due).filter(|due| !due.is_empty()),
+            due: marks::due(session.marks()),
         }
-    }
-
-    /// With `due` even where nothing is.
-    #[must_use]
-    pub fn with_due(mut self) -> Self {
-        self.due.get_or_insert_default();
-        self
     }
 }
 

@@ -64,6 +64,14 @@ export const timeline = id => request('GET', `./sessions/${part(id)}/timeline`);
 export const stats = minutes => request('GET', `./stats?minutes=${minutes}`);
 /** The servers that share the store. */
 export const nodes = () => request('GET', './nodes');
+/** The rules in force, and what they have done. */
+export const rules = () => request('GET', './rules');
+/** Lets a rule that its limit has stopped act again. */
+export const releaseRule = name => request('POST', `./rules/${part(name)}/release`);
+/** What a rule, given as TOML, would have done since then (`7d`). */
+export const rehearseRule = (rule, since) => request('POST', './rules/rehearse', { rule, since });
+/** Calls off what rules are about to do with a session. */
+export const spare = id => request('POST', `./sessions/${part(id)}/spare`);
 export const login = token => request('POST', './login', { token });
 
 /** @param {{ kind?: string, session_id?: string, app_name?: string, before?: number, limit?: number }} query */

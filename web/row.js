@@ -68,6 +68,8 @@ export class Row {
     this.client = null;
     this.addr = null;
     this.meta = NO_META;
+    /** What rules are about to do with it: `{rule, at, action}`, the soonest first; null for nothing. */
+    this.ruled = null;
     /** The kill with its steps, as the server sends it; null before one is requested. */
     this.kill = null;
     /** The heartbeat interval, in ms. */
@@ -148,6 +150,7 @@ export class Row {
     this.addr = shared(session.remote_addr ?? null);
     this.meta = hasKeys(session.meta) ? session.meta : NO_META;
     this.kill = session.kill ?? null;
+    this.ruled = session.due?.length ? session.due : null;
     this.state = stateOf(session);
     this.rank = STATE_RANK[this.state];
     this.heard(last);
@@ -217,6 +220,7 @@ export class Row {
       remote_addr: this.addr,
       meta: this.meta,
       kill: this.kill,
+      due: this.ruled ?? [],
     };
   }
 }

@@ -227,6 +227,15 @@ impl Api {
         self.send(self.request(Method::DELETE, &["locks", lock_id], &[])?, None).await
     }
 
+    /// `POST /rules/rehearse`: what a rule, given as TOML, would have done since then (`7d`).
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn rehearse(&self, rule: &str, since: &str) -> Result<Value, CliError> {
+        let body = serde_json::json!({ "rule": rule, "since": since });
+        self.send(self.request(Method::POST, &["rules", "rehearse"], &[])?.json(&body), None).await
+    }
+
     /// `POST /apps/{app_name}/message`.
     ///
     /// # Errors

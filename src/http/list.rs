@@ -56,5 +56,5 @@ pub(crate) async fn list(
 pub(crate) async fn one(State(app): State<Shared>, Path(id): Path<String>, caller: Caller) -> Answer {
     let session = caller.session(&app, &id)?;
     let known = app.monitor.names();
-    Ok(axum::Json(SessionJson::new(&session, app.monitor.now(), &known).with_due()).into_response())
+    Ok(axum::Json(SessionJson::new(&session, app.monitor.now(), &known)).into_response())
 }

@@ -26,7 +26,7 @@ impl Modify for Bearer {
         sessions::register, sessions::put, sessions::delete, sessions::end, sessions::heartbeat, sessions::status,
         sse::events, sessions::alive, ping::beat, ping::beat_post, ping::step, ping::step_post,
         list::list, list::one, events::timeline, events::log, events::stats, nodes::list,
-        rules::list, rules::release, rules::rehearse, rules::stay, alerts::list, alerts::test,
+        rules::list, rules::release, rules::rehearse, rules::spare, rules::stay, alerts::list, alerts::test,
         kills::one, kills::app, kills::matching, kills::stale, locks::list, locks::make, locks::lift, messages::one, messages::app,
         health::metrics, health::alive, health::ready, openapi, login::log_in, login::log_out,
     ),

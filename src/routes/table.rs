@@ -74,6 +74,7 @@ pub fn table() -> Vec<Route> {
         route(post.clone(), "/sessions/{id}/kill", Admin, kills::one),
         route(post.clone(), "/apps/{app_name}/kill-all", Admin, kills::app),
         route(post.clone(), "/kill", Admin, kills::matching),
+        route(post.clone(), "/sessions/{id}/spare", Admin, rules::spare),
         route(post.clone(), "/rules/{name}/release", Admin, rules::release),
         route(post.clone(), "/alerts/{target}/test", Admin, alerts::test),
         route(post.clone(), "/sessions/{id}/message", Admin, messages::one),

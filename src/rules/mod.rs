@@ -2,7 +2,6 @@
 //! It is optional; without it nothing of this happens.
 
 mod check;
-pub mod command;
 pub mod file;
 mod live;
 mod occasion;

@@ -362,3 +362,25 @@ async fn a_rehearsal_over_http_changes_nothing_and_refuses_what_it_cannot_tell()
         assert_eq!(ask(wrong).await.0, 422, "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn the_command_line_rehearses_each_rule_of_a_file() {
+    let (server, folder) = server("").await;
+    server.post("/sessions", json!({ "app_name": "desk", "session_id": "d", "user_id": "ana" })).await;
+    let path = folder.path().join("new.toml");
+    let rules = "[[rule]]\nname = \"one\"\nwhen = 'app:desk'\nthen = \"kill\"\n\n[[rule]]\nname = \"two\"\nwhen = 'app:none'\nthen = \"kill\"\n";
+    fs::write(&path, rules).expect("a file");
+    let run = async |more: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sessionwatch"));
+        command.args(["rules", "rehearse", "--server", &server.url]).arg(&path).args(more);
+        let output = command.output().await.expect("it runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (done, told) = run(&["--since", "7d"]).await;
+    assert!(done && told.contains("one: since") && told.contains("ended 1, cut off 0"), "{told}");
+    assert!(told.contains("  ended   desk  ana  –  d\n") && told.contains("two: since"), "{told}");
+    let (done, told) = run(&["--rule", "two", "--json"]).await;
+    let told: Value = serde_json::from_str(&told).expect("one line of JSON");
+    assert!(done && told["name"] == "two" && told["ended_count"] == 0, "{told}");
+    assert!(!run(&["--rule", "three"]).await.0);
+}

@@ -25,6 +25,7 @@ export function session(id, fields = {}) {
     remote_addr: '127.0.0.1',
     meta: {},
     kill: null,
+    due: [],
     ...fields,
   };
 }

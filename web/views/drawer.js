@@ -1,7 +1,7 @@
 // The details of one session: state and facts, life, tags, log, the user's other sessions, raw JSON, and how to end it
 // from a terminal. They work for sessions that ended long ago too, as far back as the log goes.
 
-import { timeline } from '../commands.js';
+import { spare, timeline } from '../commands.js';
 import { killRows } from '../actions.js';
 import { killCommand } from '../snippets.js';
 import { el, setText } from '../lib/dom.js';
@@ -58,6 +58,14 @@ export class DrawerView {
         text: 'Kill…',
         on: { click: () => this.#killForm.show(Boolean(this.#row()?.user)) },
       }),
+      spare: el('button', {
+        type: 'button',
+        class: 'button',
+        text: 'Spare it',
+        title: 'Call off what the rule is about to do',
+        hidden: true,
+        on: { click: () => this.#spare() },
+      }),
       message: el('button', {
         type: 'button',
         class: 'button',
@@ -98,7 +106,7 @@ export class DrawerView {
           parts.id,
           copyButton(() => this.#id, page.say, 'Session id'),
         ),
-        el('p', { class: 'line actions' }, parts.message, parts.kill),
+        el('p', { class: 'line actions' }, parts.spare, parts.message, parts.kill),
         this.#killForm.element,
         section('facts', 'Now', parts.facts),
         section('lane', 'Life', this.#life.lane, this.#life.steps),
@@ -190,12 +198,21 @@ export class DrawerView {
     if (row && this.#dashboard.mayAct) killRows(this.#dashboard, [row], { reason, lockFor, by: recall('by', '') });
   }
 
+  async #spare() {
+    try {
+      const { called_off: rules } = await spare(this.#id);
+      this.#page.say(rules.length > 0 ? `Called off: ${rules.join(', ')}` : 'Nothing was due any more');
+    } catch (error) {
+      this.#page.say(`It could not be spared: ${error.message}`);
+    }
+  }
+
   render(now) {
     this.#follow();
     if (this.#id === null) return;
     const row = this.#row();
     const seen = row
-      ? `${row.state}|${row.reported}|${row.statusSince}|${row.task}|${row.taskStart}|${row.ended?.at}|${JSON.stringify(row.kill)}|${row.visibility}|${row.connected}`
+      ? `${row.state}|${row.reported}|${row.statusSince}|${row.task}|${row.taskStart}|${row.ended?.at}|${JSON.stringify(row.kill)}|${row.visibility}|${row.connected}|${JSON.stringify(row.ruled)}`
       : 'none';
     if (seen !== this.#seen) {
       this.#seen = seen;
@@ -214,7 +231,7 @@ export class DrawerView {
 
   /** Shows what changes with time: state, ages. */
   #now(row, now) {
-    const { badge, title, id, facts, kill, message } = this.#parts;
+    const { badge, title, id, facts, kill, message, spare: spareButton } = this.#parts;
     const first = this.#events?.[0];
     const app = row?.app ?? first?.app_name ?? '';
     const user = row?.user || first?.user_id || '';
@@ -227,6 +244,8 @@ export class DrawerView {
     const admin = this.#dashboard.server.role === 'admin';
     kill.hidden = !may || !admin || row.state === 'ending';
     message.hidden = !may || !admin;
+    spareButton.hidden = !may || !admin || !row.ruled;
+    spareButton.disabled = !this.#dashboard.mayAct;
     kill.disabled = !this.#dashboard.mayAct;
     message.disabled = !this.#dashboard.mayAct;
     fillPairs(facts, factsOf(row, end, this.#error, now));

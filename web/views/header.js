@@ -32,6 +32,7 @@ export class HeaderView {
   #role;
   #servers;
   #locks;
+  #rules;
   #pages;
   #shown = '';
   #paused = null;
@@ -62,6 +63,14 @@ export class HeaderView {
       on: { click: () => page.servers() },
     });
     this.#locks = el('button', { type: 'button', class: 'tool locks', title: 'Who cannot register', on: { click: () => page.locks() } });
+    this.#rules = el('button', {
+      type: 'button',
+      class: 'tool servers',
+      text: 'Rules',
+      title: 'What the server does by itself',
+      hidden: true,
+      on: { click: () => page.rules() },
+    });
     this.#role = el('span', { class: 'role', hidden: true });
     this.#pages = [
       ['live', 'Live'],
@@ -84,6 +93,7 @@ export class HeaderView {
       el('span', { class: 'grow' }),
       this.#locks,
       this.#servers,
+      this.#rules,
       this.#badge,
       this.#pause,
       this.#theme,
@@ -146,6 +156,7 @@ export class HeaderView {
     setAttribute(this.#pause, 'aria-label', dashboard.paused ? 'Go on' : 'Pause');
     this.#servers.hidden = !dashboard.several;
     setText(this.#locks, dashboard.locks.length > 0 ? `Locks ${dashboard.locks.length}` : 'Locks');
+    this.#rules.hidden = !this.#page.hasRules();
     this.#role.hidden = dashboard.server.epoch === null;
     setText(this.#role, dashboard.server.role);
     for (const tab of this.#pages)

@@ -1,6 +1,7 @@
 // The whole page: its views, its keys, and what is drawn when.
 
 import { COLUMNS, cellValue } from '../columns.js';
+import { rules } from '../commands.js';
 import { EVENT_COLUMNS, EVENT_PAGES, eventValue } from '../event-columns.js';
 import { History } from '../history.js';
 import { csv } from '../lib/csv.js';
@@ -16,6 +17,7 @@ import { showHelp } from './dialogs/help.js';
 import { askKill } from './dialogs/kill.js';
 import { askMessage } from './dialogs/message.js';
 import { showLocks } from './dialogs/locks.js';
+import { showRules } from './dialogs/rules.js';
 import { showServers } from './dialogs/servers.js';
 import { DrawerView } from './drawer.js';
 import { EmptyView } from './empty.js';
@@ -39,6 +41,8 @@ export class Page {
   #history = new History();
   #servers = new Servers();
   #locks = new Locks();
+  /** Whether the server has rules; a page that is limited to some apps is not told. */
+  #hasRules = false;
   #second = -1;
   #counted = { at: -COUNTS_EVERY, key: '', timer: 0 };
   #changed;
@@ -61,6 +65,8 @@ export class Page {
       help: () => showHelp(page),
       servers: () => showServers(dashboard, this.#servers),
       locks: () => showLocks(dashboard, this.#locks, page),
+      rules: () => showRules(dashboard),
+      hasRules: () => this.#hasRules,
       open: id => dashboard.show({ session: id }),
       focusRow: id => dashboard.view.page === 'live' && this.table.focusRow(id),
       killMany: target => askKill(dashboard, target, page),
@@ -114,6 +120,7 @@ export class Page {
     dashboard.addEventListener('whole', () => {
       this.#stats.refresh();
       this.#servers.refresh();
+      this.#askRules();
     });
     dashboard.addEventListener('nodes', () => this.#servers.refresh());
     // A hint may have been missed while there was no connection.
@@ -124,6 +131,16 @@ export class Page {
     });
     for (const news of ['selection', 'kills', 'hold']) dashboard.addEventListener(news, wires.changed);
     document.addEventListener('keydown', event => this.#key(event));
+  }
+
+  async #askRules() {
+    try {
+      const told = await rules();
+      this.#hasRules = told.rules.length > 0 || told.refused !== null;
+      this.#changed();
+    } catch {
+      // The list of the rules tells why, when it is opened.
+    }
   }
 
   #key(event) {

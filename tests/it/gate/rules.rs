@@ -165,6 +165,7 @@ pub const CLASSES: [(Class, &[(&str, &str)]); 7] = [
             ("POST", "/sessions/{id}/kill"),
             ("POST", "/apps/{app_name}/kill-all"),
             ("POST", "/kill"),
+            ("POST", "/sessions/{id}/spare"),
             ("POST", "/rules/{name}/release"),
             ("POST", "/alerts/{target}/test"),
             ("POST", "/sessions/{id}/message"),

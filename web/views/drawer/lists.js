@@ -40,6 +40,10 @@ export function factsOf(row, end, error, now) {
       'Socket',
       row.connected ? `open${row.node && ` at ${row.node}`}` : `none, ${row.due ? `a beat each ${row.due / 1000} s` : 'it pings'}`,
     ]);
+    for (const { rule, at } of (!end && row.ruled) || []) {
+      const left = Date.parse(at) - now;
+      facts.push(['Due', `ends ${left > 0 ? `in ${elapsed(left)}` : 'now'} by the rule ${rule}, ${localTime(Date.parse(at))}`]);
+    }
     if (row.visibility) facts.push(['Visibility', row.visibility]);
     if (row.client) facts.push(['Client', row.client]);
     if (row.addr) facts.push(['Address', row.addr]);
