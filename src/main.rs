@@ -19,9 +19,11 @@ use sessionwatch::logging;
 use sessionwatch::monitor::ended;
 use sessionwatch::rules::RulesFile;
 use sessionwatch::rules_command::{self, RulesCommand};
-use sessionwatch::server::Server;
+use sessionwatch::server::{End, Server};
+use sessionwatch::timing::random_part;
 use sessionwatch::token_command::{self, TokenCommand};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 /// A push-based, real-time monitor of live user sessions
 #[derive(Parser)]
@@ -57,6 +59,9 @@ struct Demo {
     #[arg(long, env = "SESSIONWATCH_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
 }
+
+/// How long a server waits before it loads a lost history anew.
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -112,20 +117,45 @@ async fn show(demo: &Demo) -> ExitCode {
     let monitor = server.monitor().clone();
     let mut ending = monitor.ending();
     let life = populate(server.url(), demo.cast.sessions, async move { ended(&mut ending).await });
-    let (served, ()) = tokio::join!(server.run(asked_to_end()), life);
-    served.map_or_else(|why| fail(&why), |()| ExitCode::SUCCESS)
+    let asked = asked_to_end();
+    let (served, ()) = tokio::join!(server.run(async || asked.notified().await), life);
+    served.map_or_else(|why| fail(&why), |_| ExitCode::SUCCESS)
 }
 
 async fn serve(config: &Config) -> ExitCode {
     logging::start(config.log_format);
-    let served = match start(config).await {
-        Ok(server) => {
-            announce(&server);
-            server.run(asked_to_end()).await
+    match serve_until_asked(config.clone()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(&why),
+    }
+}
+
+/// Serves; when the store's history is another one than was loaded, begins again at the same
+/// address, with a new epoch or a new place among the servers.
+async fn serve_until_asked(mut config: Config) -> Result<(), String> {
+    let mut server = start(&config).await?;
+    announce(&server);
+    let asked = asked_to_end();
+    config.listen = server.address().map_err(|error| error.to_string())?;
+    while server.run(async || asked.notified().await).await? == End::Lost {
+        server = tokio::select! {
+            server = start_again(&config) => server,
+            () = asked.notified() => break,
+        };
+    }
+    Ok(())
+}
+
+/// Starts a server that has run before, so that a failure is nothing that its arguments explain:
+/// it tries again, and never in a tight loop.
+async fn start_again(config: &Config) -> Server {
+    loop {
+        tokio::time::sleep(AGAIN_AFTER + random_part(AGAIN_AFTER)).await;
+        match start(config).await {
+            Ok(server) => return server,
+            Err(why) => tracing::error!(why, "the server cannot begin again yet"),
         }
-        Err(why) => Err(why),
-    };
-    served.map_or_else(|why| fail(&why), |()| ExitCode::SUCCESS)
+    }
 }
 
 async fn start(config: &Config) -> Result<Server, String> {
@@ -167,14 +197,23 @@ fn fail(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn asked_to_end() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("shutting down");
+/// Hears SIGTERM and SIGINT from now on; one that comes while nobody waits is kept.
+fn asked_to_end() -> Arc<Notify> {
+    let asked = Arc::new(Notify::new());
+    let tell = asked.clone();
+    tokio::spawn(async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return;
+        };
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("shutting down");
+            tell.notify_one();
+        }
+    });
+    asked
 }

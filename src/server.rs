@@ -59,6 +59,15 @@ pub struct Server {
     folder: Option<PathBuf>,
 }
 
+/// Why a server has ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to.
+    Asked,
+    /// What it had loaded is no longer the store's state: a new one has to take its place.
+    Lost,
+}
+
 impl Server {
     /// Opens the port, restores the sessions, creates the tokens if they are needed.
     ///
@@ -157,12 +166,20 @@ impl Server {
         &self.app.monitor
     }
 
-    /// Serves until `shutdown`, then closes every socket with 1012, finishes the running requests and
-    /// closes the store.
+    /// The address that it listens on, with the real port.
+    ///
+    /// # Errors
+    /// The system does not tell it.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `asked` returns, then closes every socket with 1012, finishes the running requests
+    /// and closes the store. When `asked` returns a second time, a drain is cut short.
     ///
     /// # Errors
     /// A task that has to run as long as the server has ended: the server cannot go on.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
+    pub async fn run(self, asked: impl AsyncFn()) -> Result<End, String> {
         let Self { listener, app, base, tls, connections: by_address, drain, folder, .. } = self;
         app.monitor.keep();
         let supervisor = app.monitor.supervisor();
@@ -173,6 +190,7 @@ impl Server {
         let front = Front::new(&app, &base);
         let mut connections = JoinSet::new();
         let places = Places::of_this_process();
+        let shutdown = asked();
         tokio::pin!(shutdown);
         let served = loop {
             tokio::select! {
@@ -185,17 +203,24 @@ impl Server {
                     Err(error) => pause_after(&error).await,
                 },
                 Some(_) = connections.join_next() => {}
-                () = &mut shutdown => break Ok(()),
+                () = &mut shutdown => break Ok(End::Asked),
                 ended = supervisor.one_ended() => {
+                    if let Some(why) = app.monitor.lost() {
+                        tracing::error!(why, "this server ends its connections and loads all from the database anew");
+                        break Ok(End::Lost);
+                    }
                     tracing::error!(task = ended, "a task has ended that has to live as long as the server; ending too");
                     break Err(format!("{ended} has ended, without which the server cannot go on; start it again"));
                 }
             }
         };
         drop(listener);
-        if served.is_ok() && !drain.is_zero() {
+        if served == Ok(End::Asked) && !drain.is_zero() {
             app.monitor.drain(drain);
-            tokio::time::sleep(drain).await;
+            tokio::select! {
+                () = tokio::time::sleep(drain) => {}
+                () = asked() => {}
+            }
         }
         app.monitor.end();
         let finish = async { while connections.join_next().await.is_some() {} };

@@ -143,6 +143,11 @@ pub trait Backend: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Why the state that this server has loaded is no longer the store's; it has to load anew.
+    fn lost(&self) -> Option<String> {
+        None
+    }
+
     /// Takes what this server tells the others of itself. Called once a second.
     fn tell(&self, load: Load) {
         let _ = load;
@@ -182,7 +187,7 @@ pub trait Backend: Send + Sync + 'static {
     /// server it never returns.
     ///
     /// # Errors
-    /// The order is not the one that this server knows: the server has to start again.
+    /// The order is not the one that this server knows: see [`Backend::lost`].
     fn follow(&self, position: u64) -> BoxFuture<'_, Result<Vec<Event>>> {
         let _ = position;
         futures_util::future::pending().boxed()

@@ -206,6 +206,12 @@ impl Monitor {
         *self.restored.borrow()
     }
 
+    /// Why the state that was loaded is no longer the store's; see [`Backend::lost`].
+    #[must_use]
+    pub fn lost(&self) -> Option<String> {
+        self.backend.lost()
+    }
+
     /// Waits until all sessions of the store are restored. Changes wait for it on their own; reads do
     /// not, so callers that read have to call this.
     ///

@@ -125,7 +125,7 @@ impl Writer {
         let Decided { events, outcomes } = match self.decide_and_commit(changes).await {
             Ok(decided) => decided,
             Err(error) => {
-                self.refuse(batch, &error).await;
+                self.refuse(batch, &error, begun.elapsed() < RETRY).await;
                 return CommitDelay::default();
             }
         };
@@ -187,8 +187,9 @@ impl Writer {
     }
 
     /// Answers a batch that could not be committed. That a socket is closed stays true, so it
-    /// is written as soon as it can be; a store that does not log it takes it at once.
-    async fn refuse(&mut self, batch: &mut Vec<Job>, error: &Error) {
+    /// is written as soon as it can be; a store that does not log it takes it at once. One that
+    /// took long to fail would do so again, so then it is tried later.
+    async fn refuse(&mut self, batch: &mut Vec<Job>, error: &Error, at_once: bool) {
         tracing::error!(%error, changes = batch.len(), "a commit failed");
         self.metrics.commit_failed();
         for job in batch.drain(..) {
@@ -199,7 +200,7 @@ impl Writer {
                 self.unwritten.push((job.change, job.now));
             }
         }
-        if !self.unwritten.is_empty() {
+        if at_once && !self.unwritten.is_empty() {
             self.write_closed_sockets().await;
         }
     }

@@ -8,10 +8,22 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::postgres::{self, Cluster};
-use crate::support::{PATIENCE, Server, until};
+use crate::support::{Server, until};
 
 pub(crate) async fn servers(count: usize) -> Vec<Server> {
     servers_on(&postgres::database().await, count).await
+}
+
+/// Servers with more arguments, on a database of their own.
+pub(crate) async fn servers_with(count: usize, more: &[&str]) -> Vec<Server> {
+    let url = postgres::database().await;
+    let mut servers = Vec::new();
+    for number in 0..count {
+        let name = format!("n{number}");
+        let args = [&["--node-name", &name], more].concat();
+        servers.push(Server::start_on(Path::new(&url), "127.0.0.1:0", &args).await);
+    }
+    servers
 }
 
 async fn servers_on(url: &str, count: usize) -> Vec<Server> {
@@ -292,7 +304,7 @@ async fn a_primary_that_freezes_loses_nothing_and_is_not_followed_when_it_comes_
 }
 
 #[tokio::test]
-async fn a_database_whose_history_went_back_ends_the_servers_and_begins_a_new_epoch() {
+async fn a_database_whose_history_went_back_is_loaded_anew_with_a_new_epoch() {
     let mut cluster = tokio::task::spawn_blocking(postgres::on_a_thread_that_stays).await.expect("it starts");
     let url = cluster.database().await;
     let mut one = server(&url, 0).await;
@@ -309,10 +321,41 @@ async fn a_database_whose_history_went_back_ends_the_servers_and_begins_a_new_ep
     cluster.kill9();
     cluster.restore(&backup);
     cluster.start_again();
-    let ended = tokio::time::timeout(PATIENCE, one.child.wait()).await.expect("it ends").expect("it was ours");
-    assert_eq!(ended.code(), Some(1), "with an error");
-    let again = server(&url, 0).await;
-    let sessions = again.get("/sessions").await;
-    assert_eq!((&sessions["total"], &sessions["sessions"][0]["session_id"]), (&json!(1), &json!("old")));
-    assert_ne!(sessions["epoch"], epoch, "what comes now takes the numbers of what was lost");
+    until("it has loaded what is there", async || {
+        let Ok(answer) = one.client.get(format!("{}/sessions", one.url)).send().await else { return false };
+        let sessions: serde_json::Value = answer.json().await.unwrap_or_default();
+        sessions["total"] == 1 && sessions["epoch"] != epoch
+    })
+    .await;
+    assert!(one.child.try_wait().expect("it is ours").is_none(), "the same process goes on");
+    let mut dashboard = one.socket("/ws", &[]).await;
+    let hello = dashboard.next_of("hello").await;
+    assert!(hello["epoch"].is_string() && hello["epoch"] != epoch, "what comes now takes the numbers of what was lost");
+    assert_eq!(dashboard.next_of("snapshot").await["sessions"][0]["session_id"], "old");
+    one.post("/sessions", json!({ "app_name": "risk", "session_id": "newer" })).await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_counted_as_gone_takes_a_new_place() {
+    let servers = servers(2).await;
+    servers[0].post("/sessions", json!({ "app_name": "risk", "session_id": "s" })).await;
+    let seen_as_gone = async || {
+        let nodes = servers[0].get("/nodes").await;
+        nodes["nodes"].as_array().unwrap().iter().any(|node| node["name"] == "n1" && node["gone"] == true)
+    };
+    // Who has just started counts nobody as gone.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    servers[1].signal(libc::SIGSTOP);
+    until("it is gone", seen_as_gone).await;
+    servers[1].signal(libc::SIGCONT);
+    until("it is back under a new number", async || {
+        let Ok(answer) = servers[1].client.get(format!("{}/nodes", servers[1].url)).send().await else { return false };
+        let nodes: serde_json::Value = answer.json().await.unwrap_or_default();
+        let named = |node: &&serde_json::Value| node["name"] == "n1";
+        nodes["nodes"].as_array().is_some_and(|nodes| nodes.iter().filter(named).any(|node| node["gone"] == false))
+            && seen_as_gone().await
+    })
+    .await;
+    assert_eq!(servers[1].get("/sessions").await["total"], 1);
+    servers[1].post("/sessions", json!({ "app_name": "risk", "session_id": "t" })).await;
 }

@@ -148,7 +148,7 @@ async fn a_server_whose_writer_has_ended_ends_with_an_error() {
     let config = Arguments::parse_from(arguments).config;
     let server = Inside::bind(&config, Arc::new(Broken(Memory::new(), Fault::Panics))).await.expect("it starts");
     let url = server.url();
-    let served = tokio::spawn(server.run(std::future::pending()));
+    let served = tokio::spawn(server.run(async || std::future::pending().await));
     assert_eq!(reqwest::get(format!("{url}/readyz")).await.expect("an answer").status(), 200);
     let register = reqwest::Client::new().post(format!("{url}/sessions")).json(&json!({ "app_name": "a" }));
     let refused = register.send().await;
@@ -165,7 +165,7 @@ async fn readyz_fails_within_seconds_when_the_writer_hangs_and_healthz_does_not(
     let config = Arguments::parse_from(arguments).config;
     let server = Inside::bind(&config, Arc::new(Broken(Memory::new(), Fault::Hangs))).await.expect("it starts");
     let url = server.url();
-    let served = tokio::spawn(server.run(std::future::pending()));
+    let served = tokio::spawn(server.run(async || std::future::pending().await));
     let client = reqwest::Client::new();
     let stuck = tokio::spawn(client.post(format!("{url}/sessions")).json(&json!({ "app_name": "a" })).send());
     until("the writer is busy", async || {

@@ -24,7 +24,7 @@ pub(super) async fn listen(shared: Arc<Shared>) {
     loop {
         let (sender, mut heard) = mpsc::unbounded_channel();
         if let Ok(client) = shared.target.connect(Some(sender)).await
-            && client.batch_execute("LISTEN sessionwatch").await.is_ok()
+            && matches!(timeout(LOOK_WITHIN, client.batch_execute("LISTEN sessionwatch")).await, Ok(Ok(())))
         {
             let mut ticks = interval(LOOK_EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -46,7 +46,11 @@ pub(super) async fn listen(shared: Arc<Shared>) {
                         let seq = restored(row.get(0));
                         if seq < known {
                             let again = format!("{NEW_EPOCH} WHERE cluster = $1 AND seq < $2");
-                            let _ = client.execute(&again, &[&shared.cluster, &stored(known)]).await;
+                            let (of, behind) = (&shared.cluster, stored(known));
+                            let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [of, &behind];
+                            let begun = client.execute(&again, &parameters);
+                            // Without the new epoch a reload would give old numbers a second meaning.
+                            let Ok(Ok(_)) = timeout(LOOK_WITHIN, begun).await else { break };
                             shared.lose(known, seq);
                             return;
                         }

@@ -67,6 +67,8 @@ struct Shared {
     lost: watch::Sender<Option<String>>,
     /// Until when this server is the keeper; none while it is not.
     keeper_until: Mutex<Option<Instant>>,
+    /// The number of the lease with which this server was the keeper last.
+    term: AtomicI64,
     /// Since when this server reaches the database without a break.
     seeing_since: Mutex<Option<Instant>>,
     /// Servers that have gone, of which the keeper was not told yet.
@@ -82,7 +84,7 @@ struct Shared {
 
 /// The history that this server knows is not the database's.
 fn lost() -> Error {
-    Error::Storage("this server cannot follow the database's history any more and ends".to_owned())
+    Error::Storage("this server cannot follow the database's history any more and loads it anew".to_owned())
 }
 
 impl Postgres {
@@ -117,6 +119,7 @@ impl Postgres {
             head: watch::channel(0).0,
             lost: watch::channel(None).0,
             keeper_until: Mutex::default(),
+            term: AtomicI64::new(0),
             seeing_since: Mutex::default(),
             gone: Mutex::default(),
             told_gone: Mutex::default(),
@@ -167,7 +170,7 @@ impl Shared {
         }
     }
 
-    /// Ends the server: what it knows and what the database has are two histories.
+    /// Notes that what this server knows and what the database has are two histories.
     fn lose(&self, position: u64, head: u64) {
         let why = if head < position {
             format!("the database's history went back from {position} to {head}, as a restored backup does")
@@ -193,6 +196,10 @@ impl Backend for Postgres {
 
     fn gone(&self) -> Vec<Node> {
         std::mem::take(&mut *self.shared.gone.lock())
+    }
+
+    fn lost(&self) -> Option<String> {
+        self.shared.lost.borrow().clone()
     }
 
     fn tell(&self, load: Load) {

@@ -78,17 +78,19 @@ impl Shared {
         let (seen, keeper, gone, living) = self
             .read(SEEN_WITHIN, async |client| {
                 let seen = self.members.put(&client, node, &self.boot).await?;
-                let keeper = seen > 0
-                    && client
-                        .execute(
+                let keeper = match seen {
+                    0 => None,
+                    _ => client
+                        .query_opt(
                             "UPDATE head SET term = CASE WHEN keeper = $1 THEN term ELSE term + 1 END, keeper = $1,
                                 keeper_until = clock_timestamp() + interval '5 s'
-                             WHERE keeper = $1 OR keeper IS NULL OR keeper_until < clock_timestamp()",
+                             WHERE keeper = $1 OR keeper IS NULL OR keeper_until < clock_timestamp() RETURNING term",
                             &[&self.boot],
                         )
                         .await?
-                        > 0;
-                if keeper && may_count {
+                        .map(|row| row.get::<_, i64>(0)),
+                };
+                if keeper.is_some() && may_count {
                     client
                         .execute(
                             "UPDATE nodes SET gone = true
@@ -108,8 +110,11 @@ impl Shared {
             let why = "the other servers have counted this one as gone, since it was silent for too long".to_owned();
             self.lost.send_replace(Some(why));
         }
-        *self.keeper_until.lock() = keeper.then(|| asked + KEEPER_FOR);
-        if keeper {
+        *self.keeper_until.lock() = keeper.map(|_| asked + KEEPER_FOR);
+        if let Some(term) = keeper {
+            if self.term.swap(term, Ordering::Relaxed) != term {
+                tracing::info!(term, "this server is the keeper now");
+            }
             self.tell_gone(&gone);
         } else {
             // Who becomes the keeper looks at all of them.

@@ -141,8 +141,8 @@ pub(super) async fn begin(shared: Arc<Shared>, position: u64) -> Result<Postgres
             Ok(turn)
         }
         None => {
-            if is_ours && seq < position {
-                turn.begin_epoch().await;
+            if is_ours && seq < position && !turn.begin_epoch().await {
+                return Err(away("no new epoch can begin now"));
             }
             turn.shared.lose(position, seq);
             Err(lost())
@@ -151,14 +151,14 @@ pub(super) async fn begin(shared: Arc<Shared>, position: u64) -> Result<Postgres
 }
 
 impl PostgresTurn {
-    /// Begins a new epoch: what comes now takes the numbers of what was lost.
-    async fn begin_epoch(&mut self) {
-        let Some(mut guard) = self.link.take() else { return };
-        if let Some(link) = guard.as_ref() {
-            let sql = format!("{NEW_EPOCH}; COMMIT");
-            let _ = timeout(FLIGHT_WITHIN, link.client.batch_execute(&sql)).await;
-        }
+    /// Begins a new epoch: what comes now takes the numbers of what was lost. Returns whether it did.
+    async fn begin_epoch(&mut self) -> bool {
+        let Some(mut guard) = self.link.take() else { return false };
+        let Some(link) = guard.as_ref() else { return false };
+        let sql = format!("{NEW_EPOCH}; COMMIT");
+        let begun = matches!(timeout(FLIGHT_WITHIN, link.client.batch_execute(&sql)).await, Ok(Ok(())));
         *guard = None;
+        begun
     }
 }
 

@@ -1,0 +1,3 @@
+//! Several servers on one PostgreSQL.
+
+mod races;
