@@ -72,6 +72,9 @@ export const releaseRule = name => request('POST', `./rules/${part(name)}/releas
 export const rehearseRule = (rule, since) => request('POST', './rules/rehearse', { rule, since });
 /** Calls off what rules are about to do with a session. */
 export const spare = id => request('POST', `./sessions/${part(id)}/spare`);
+/** What was told to whom. @param {{ limit?: number, before?: string }} query */
+export const alerts = query => request('GET', `./alerts?${new URLSearchParams(Object.entries(query))}`);
+export const testTarget = name => request('POST', `./alerts/${part(name)}/test`);
 export const login = token => request('POST', './login', { token });
 
 /** @param {{ kind?: string, session_id?: string, app_name?: string, before?: number, limit?: number }} query */

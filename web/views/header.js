@@ -33,6 +33,7 @@ export class HeaderView {
   #servers;
   #locks;
   #rules;
+  #alerts;
   #pages;
   #shown = '';
   #paused = null;
@@ -54,6 +55,14 @@ export class HeaderView {
       on: { click: () => this.togglePause() },
     });
     this.#theme = el('button', { type: 'button', class: 'tool', on: { click: () => this.nextTheme() } });
+    this.#alerts = el('button', {
+      type: 'button',
+      class: 'tool alerts',
+      text: 'Alerts',
+      title: 'What was told to whom',
+      hidden: true,
+      on: { click: () => page.alerts() },
+    });
     this.#servers = el('button', {
       type: 'button',
       class: 'tool servers',
@@ -92,6 +101,7 @@ export class HeaderView {
       el('nav', { class: 'tabs', 'aria-label': 'Pages' }, ...this.#pages),
       el('span', { class: 'grow' }),
       this.#locks,
+      this.#alerts,
       this.#servers,
       this.#rules,
       this.#badge,
@@ -157,6 +167,7 @@ export class HeaderView {
     this.#servers.hidden = !dashboard.several;
     setText(this.#locks, dashboard.locks.length > 0 ? `Locks ${dashboard.locks.length}` : 'Locks');
     this.#rules.hidden = !this.#page.hasRules();
+    this.#alerts.hidden = !this.#page.anyAlerts();
     this.#role.hidden = dashboard.server.epoch === null;
     setText(this.#role, dashboard.server.role);
     for (const tab of this.#pages)

@@ -8,6 +8,7 @@ import { csv } from '../lib/csv.js';
 import { download, el, isTyping } from '../lib/dom.js';
 import { count } from '../lib/format.js';
 import { Locks } from '../locks.js';
+import { Alerts } from '../alerts.js';
 import { Servers } from '../servers.js';
 import { Stats } from '../stats.js';
 import { Announcer } from './announcer.js';
@@ -18,6 +19,7 @@ import { askKill } from './dialogs/kill.js';
 import { askMessage } from './dialogs/message.js';
 import { showLocks } from './dialogs/locks.js';
 import { showRules } from './dialogs/rules.js';
+import { showAlerts } from './dialogs/alerts.js';
 import { showServers } from './dialogs/servers.js';
 import { DrawerView } from './drawer.js';
 import { EmptyView } from './empty.js';
@@ -43,6 +45,7 @@ export class Page {
   #locks = new Locks();
   /** Whether the server has rules; a page that is limited to some apps is not told. */
   #hasRules = false;
+  #alerts = new Alerts();
   #second = -1;
   #counted = { at: -COUNTS_EVERY, key: '', timer: 0 };
   #changed;
@@ -67,6 +70,8 @@ export class Page {
       locks: () => showLocks(dashboard, this.#locks, page),
       rules: () => showRules(dashboard),
       hasRules: () => this.#hasRules,
+      alerts: () => showAlerts(dashboard, this.#alerts),
+      anyAlerts: () => this.#alerts.any,
       open: id => dashboard.show({ session: id }),
       focusRow: id => dashboard.view.page === 'live' && this.table.focusRow(id),
       killMany: target => askKill(dashboard, target, page),
@@ -121,7 +126,9 @@ export class Page {
       this.#stats.refresh();
       this.#servers.refresh();
       this.#askRules();
+      this.#alerts.refresh();
     });
+    this.#alerts.addEventListener('change', wires.changed);
     dashboard.addEventListener('nodes', () => this.#servers.refresh());
     // A hint may have been missed while there was no connection.
     for (const news of ['hello', 'hint:locks']) dashboard.addEventListener(news, () => this.#locks.refresh());
