@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::filter::Filter;
+use crate::nodes::{Known, Named};
 use crate::scope::Scope;
+use crate::session::Session;
 
 /// Most locks at a time.
 pub const LOCKS_MAX: usize = 1_000;
@@ -29,20 +32,27 @@ pub struct Who {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub user_id: Option<Arc<str>>,
+    /// Only registrations of sessions that match this filter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub filter: Option<Arc<Filter>>,
 }
 
 impl Who {
     /// Whether it names nobody, which would lock out everybody.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.app_name.is_none() && self.user_id.is_none()
+        self.app_name.is_none() && self.user_id.is_none() && self.filter.is_none()
     }
 
-    /// Whether a session of this app and user is meant.
+    /// Whether a session is meant, at `now`.
     #[must_use]
-    pub fn fits(&self, app: &str, user: Option<&str>) -> bool {
-        self.app_name.as_deref().is_none_or(|wanted| wanted == app)
-            && self.user_id.as_deref().is_none_or(|wanted| Some(wanted) == user)
+    pub fn fits(&self, session: &Session, now: Timestamp) -> bool {
+        let known = Known::default();
+        let row = Named { session, known: &known };
+        self.app_name.as_deref().is_none_or(|wanted| *wanted == *session.app)
+            && self.user_id.as_deref().is_none_or(|wanted| Some(wanted) == session.user.as_deref())
+            && self.filter.as_deref().is_none_or(|filter| filter.matches(&row, now.0))
     }
 
     /// Whether a caller with this scope may see and change locks on these. A lock that is not of
@@ -170,10 +180,10 @@ impl Locks {
         self.0.iter().find(|lock| *lock.lock_id == *lock_id)
     }
 
-    /// Of the locks that keep out a session of this app and user, the one that holds longest.
+    /// Of the locks that keep out this session, the one that holds longest.
     #[must_use]
-    pub fn keeping_out(&self, app: &str, user: Option<&str>, now: Timestamp) -> Option<&Arc<Lock>> {
-        let holding = self.0.iter().filter(|lock| lock.holds(now) && lock.who.fits(app, user));
+    pub fn keeping_out(&self, session: &Session, now: Timestamp) -> Option<&Arc<Lock>> {
+        let holding = self.0.iter().filter(|lock| lock.holds(now) && lock.who.fits(session, now));
         holding.max_by_key(|lock| lock.until.unwrap_or(Timestamp(i64::MAX)))
     }
 
@@ -199,11 +209,12 @@ impl Locks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Now;
 
     fn lock(app: Option<&str>, user: Option<&str>, from: Option<i64>, until: Option<i64>) -> Lock {
         Lock {
             lock_id: "l".into(),
-            who: Who { app_name: app.map(Into::into), user_id: user.map(Into::into) },
+            who: Who { app_name: app.map(Into::into), user_id: user.map(Into::into), filter: None },
             reason: "audit".into(),
             from: from.map(Timestamp),
             until: until.map(Timestamp),
@@ -213,13 +224,24 @@ mod tests {
         }
     }
 
+    fn session(app: &str, user: Option<&str>) -> Session {
+        Session { app: app.into(), user: user.map(Into::into), ..Session::none(Now::default()) }
+    }
+
     #[test]
-    fn a_lock_names_an_app_a_user_or_both() {
-        let fits = |app, user| lock(app, user, None, None).who;
-        assert!(fits(Some("risk"), None).fits("risk", None) && fits(Some("risk"), None).fits("risk", Some("bob")));
-        assert!(!fits(Some("risk"), None).fits("shop", None));
-        assert!(fits(None, Some("bob")).fits("shop", Some("bob")) && !fits(None, Some("bob")).fits("shop", None));
-        assert!(!fits(Some("risk"), Some("bob")).fits("risk", Some("Bob")));
+    fn a_lock_names_an_app_a_user_a_filter_or_several_of_these() {
+        let fits = |lock: Lock, app: &str, user| lock.who.fits(&session(app, user), Timestamp(0));
+        let of = |app, user| lock(app, user, None, None);
+        assert!(fits(of(Some("risk"), None), "risk", None) && fits(of(Some("risk"), None), "risk", Some("bob")));
+        assert!(!fits(of(Some("risk"), None), "shop", None));
+        assert!(fits(of(None, Some("bob")), "shop", Some("bob")) && !fits(of(None, Some("bob")), "shop", None));
+        assert!(!fits(of(Some("risk"), Some("bob")), "risk", Some("Bob")));
+        let filter = |text: &str| Some(Arc::new(Filter::sessions(text).expect("a filter")));
+        let one = Lock { who: Who { filter: filter("app:r* -user:ana"), ..Who::default() }, ..of(None, None) };
+        assert!(fits(one.clone(), "risk", Some("bob")) && !fits(one.clone(), "risk", Some("ana")));
+        assert!(!one.who.is_empty() && !fits(one.clone(), "shop", Some("bob")));
+        let stored = serde_json::to_string(&one).expect("JSON");
+        assert_eq!(serde_json::from_str::<Lock>(&stored).expect("a lock"), one);
     }
 
     #[test]
@@ -234,8 +256,9 @@ mod tests {
         let mut locks = Locks::of(vec![lock(Some("risk"), None, None, Some(90_000))]);
         locks.put(Arc::new(Lock { lock_id: "m".into(), ..lock(None, Some("bob"), None, Some(60_000)) }));
         let retry = |locks: &Locks| {
-            let kept_out =
-                locks.keeping_out("risk", Some("bob"), Timestamp(500)).map(|lock| lock.refusal(Timestamp(500)));
+            let kept_out = locks
+                .keeping_out(&session("risk", Some("bob")), Timestamp(500))
+                .map(|lock| lock.refusal(Timestamp(500)));
             kept_out.map(|error| matches!(error, Error::Locked { retry_after: 90, .. }))
         };
         assert_eq!(retry(&locks), Some(true));

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::change::{Event, Kind};
 use crate::clock::Timestamp;
 use crate::scope::Scope;
+use crate::session::Input;
 
 /// One line of the audit log.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -48,6 +49,8 @@ pub struct Details {
     pub current_task: Option<String>,
     /// The visibility that the client reported.
     pub visibility: Option<String>,
+    /// `active`, or since when the client has told of no input by the user.
+    pub input: Option<String>,
     /// The kill's id.
     pub kill_id: Option<String>,
     /// The message's id.
@@ -80,6 +83,11 @@ impl Details {
                 details.status = Some(session.status.as_str().to_owned());
                 details.current_task = session.task.as_ref().map(owned);
                 details.visibility = session.visibility.map(|visibility| visibility.as_str().to_owned());
+                details.input = match session.input {
+                    Input::Unknown => None,
+                    Input::Active => Some("active".to_owned()),
+                    Input::NoneSince(at) => Some(at.to_string()),
+                };
             }
             Kind::KillRequested | Kind::KillDelivered | Kind::KillAcknowledged => {
                 details.kill_id = session.kill.as_ref().map(|kill| kill.kill_id.to_string());
@@ -118,6 +126,7 @@ impl Details {
             status,
             current_task,
             visibility,
+            input,
             kill_id,
             message_id,
             text,
@@ -133,6 +142,7 @@ impl Details {
             ("status", status),
             ("current_task", current_task),
             ("visibility", visibility),
+            ("input", input),
             ("kill_id", kill_id),
             ("message_id", message_id),
             ("text", text),

@@ -14,7 +14,7 @@ use crate::fields;
 use crate::filter::{Field, Moment};
 use crate::log::Entry;
 use crate::marks::{Mark, Step};
-use crate::session::{Kill, Pulse, Session, SessionId, Status, Visibility};
+use crate::session::{Input, Kill, Pulse, Session, SessionId, Status, Visibility};
 
 /// Most sessions that are listed; all are counted.
 const LISTED: usize = 1_000;
@@ -312,9 +312,21 @@ fn reported(before: Session, entry: &Entry) -> Session {
     Session {
         status_since: if is_other || is_new { entry.at } else { before.status_since },
         task_started_at: task.as_ref().and(if begins { Some(entry.at) } else { before.task_started_at }),
+        input: told_input(entry).unwrap_or(before.input),
         visibility: entry.details.visibility.as_deref().and_then(Visibility::parse),
         status,
         task,
         ..before
+    }
+}
+
+/// What an entry tells of the user's input.
+fn told_input(entry: &Entry) -> Option<Input> {
+    match entry.details.input.as_deref()? {
+        "active" => Some(Input::Active),
+        since => {
+            let at = chrono::DateTime::parse_from_rfc3339(since).ok()?;
+            Some(Input::NoneSince(Timestamp(at.timestamp_millis())))
+        }
     }
 }

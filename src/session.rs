@@ -417,6 +417,34 @@ impl Session {
         self.token.is_some_and(|token| token.ct_eq(digest).into())
     }
 
+    /// The session of an event that is about none.
+    #[must_use]
+    pub fn none(now: Now) -> Self {
+        Self {
+            id: SessionId::none(),
+            app: "".into(),
+            user: None,
+            started_at: now.wall,
+            pulse: Arc::new(Pulse::new(now.wall, now.mono)),
+            status: Status::default(),
+            status_since: now.wall,
+            task: None,
+            task_started_at: None,
+            visibility: None,
+            input: Input::Unknown,
+            heartbeat_interval: 0.0,
+            client: None,
+            remote_addr: None,
+            meta: None,
+            kill: None,
+            token: None,
+            stale: false,
+            marks: None,
+            socket: None,
+            registered_by: None,
+        }
+    }
+
     /// What rules have noted on it.
     #[must_use]
     pub fn marks(&self) -> &[Mark] {

@@ -2,6 +2,8 @@
 // feed hints that they have changed.
 
 import { liftLock, locks, makeLock } from './commands.js';
+import { ALL } from './facets.js';
+import { sessionFilter } from './fields.js';
 
 /** For how long a kill also locks out, as the API names it, and in words. */
 export const LOCK_FOR = [
@@ -13,14 +15,18 @@ export const LOCK_FOR = [
 ];
 
 /** Whom a lock keeps out, in words. */
-export function whom({ app_name: app, user_id: user }) {
-  if (app && user) return `${user} in ${app}`;
-  return app ? `everybody in ${app}` : `${user} in all apps`;
+export function whom({ app_name: app, user_id: user, filter }) {
+  const which = filter ? [`who matches ${filter}`] : [];
+  if (app && user) return [`${user} in ${app}`, ...which].join(', ');
+  if (user) return [`${user} in all apps`, ...which].join(', ');
+  return app ? [`everybody in ${app}`, ...which].join(', ') : which.join('');
 }
 
 /** Whether a lock keeps out, or will keep out, the user of a row. */
-export const fits = (lock, row) =>
-  (!lock.app_name || lock.app_name === row.app) && (!lock.user_id || lock.user_id === row.user);
+export function fits(lock, row, now = Date.now()) {
+  if ((lock.app_name && lock.app_name !== row.app) || (lock.user_id && lock.user_id !== row.user)) return false;
+  return !lock.filter || sessionFilter(lock.filter).mask(row, now) === ALL;
+}
 
 /** Whether a lock holds at `now`, in ms since 1970. */
 export const holds = (lock, now) =>

@@ -32,7 +32,7 @@ const COLUMNS: [Column; 8] = [
 
 /// Arguments of `lock`.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("whom").required(true).multiple(true).args(["app", "user"])))]
+#[command(group(ArgGroup::new("whom").required(true).multiple(true).args(["app", "user", "filter"])))]
 #[command(group(ArgGroup::new("end").args(["until", "time"])))]
 pub struct LockArgs {
     #[command(flatten)]
@@ -43,6 +43,9 @@ pub struct LockArgs {
     /// Lock out this user's sessions
     #[arg(long)]
     user: Option<String>,
+    /// Lock out sessions that match this filter, such as 'meta.env:test client:python*'
+    #[arg(long)]
+    filter: Option<String>,
     /// Why; those who are locked out read it
     #[arg(long)]
     reason: String,
@@ -86,6 +89,8 @@ struct Lock {
     lock_id: String,
     app_name: Option<String>,
     user_id: Option<String>,
+    #[serde(default)]
+    filter: Option<String>,
     reason: String,
     from: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
@@ -107,6 +112,7 @@ pub(super) async fn lock(args: LockArgs) -> Result<ExitCode, CliError> {
     let body = json!({
         "app_name": args.app,
         "user_id": args.user,
+        "filter": args.filter,
         "reason": args.reason,
         "from": args.from.map(time),
         "until": until.map(time),
@@ -154,11 +160,13 @@ pub(super) async fn locks(args: LocksArgs) -> Result<ExitCode, CliError> {
 
 impl Lock {
     fn whom(&self) -> String {
-        match (&self.app_name, &self.user_id) {
+        let named = match (&self.app_name, &self.user_id) {
             (Some(app), Some(user)) => format!("{user} in {app}"),
             (Some(app), None) => app.clone(),
             (None, user) => user.clone().unwrap_or_default(),
-        }
+        };
+        let parts = [Some(named).filter(|named| !named.is_empty()), self.filter.clone()];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// The lock as a row: one cell for each of [`COLUMNS`].
@@ -194,6 +202,7 @@ mod tests {
         let mut lock = Lock {
             lock_id: "l1".to_owned(),
             app_name: Some("ri\u{1b}sk".to_owned()),
+            filter: None,
             user_id: None,
             reason: "audit".to_owned(),
             from: None,

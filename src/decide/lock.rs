@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::draft::Draft;
-use super::message::no_session;
 use super::outcome::Outcome;
 use crate::change::{Actor, Kind, LockFor, Message, NewLock};
 use crate::clock::{Now, Timestamp};
@@ -52,13 +51,17 @@ impl Draft<'_> {
         }
         let mut known = HashSet::new();
         let users = sessions.iter().filter(|session| known.insert((&session.app, &session.user)));
-        let users = users.map(|session| Who { app_name: Some(session.app.clone()), user_id: session.user.clone() });
+        let users = users.map(|session| Who {
+            app_name: Some(session.app.clone()),
+            user_id: session.user.clone(),
+            filter: None,
+        });
         self.lock_with_kill(users.collect(), kill, now)
     }
 
     /// Locks everybody out of an app.
     pub(super) fn lock_app(&mut self, app: &Arc<str>, kill: KillLock<'_>, now: Now) -> Result<Vec<Arc<Lock>>> {
-        self.lock_with_kill(vec![Who { app_name: Some(app.clone()), user_id: None }], kill, now)
+        self.lock_with_kill(vec![Who { app_name: Some(app.clone()), ..Who::default() }], kill, now)
     }
 
     /// Makes the locks of a kill request, all or none. They never shorten a lock that there is.
@@ -129,9 +132,9 @@ impl Draft<'_> {
         Outcome::Done
     }
 
-    /// The error for a session of this app and user, if a lock keeps it out now.
-    pub(super) fn kept_out(&self, app: &str, user: Option<&str>, now: Now) -> Result<()> {
-        match self.locks.keeping_out(app, user, now.wall) {
+    /// The error for this session, if a lock keeps it out now.
+    pub(super) fn kept_out(&self, session: &Session, now: Now) -> Result<()> {
+        match self.locks.keeping_out(session, now.wall) {
             Some(lock) => Err(lock.refusal(now.wall)),
             None => Ok(()),
         }
@@ -176,7 +179,7 @@ impl Draft<'_> {
         let session = Session {
             app: lock.who.app_name.clone().unwrap_or_default(),
             user: lock.who.user_id.clone(),
-            ..no_session(now)
+            ..Session::none(now)
         };
         if kind == Kind::Unlocked {
             self.locks.remove(&lock.lock_id);
@@ -198,7 +201,7 @@ impl Draft<'_> {
             by: Some(lock.by.clone()),
         });
         let actor = Actor { by: Some(lock.by.clone()), ..Actor::default() };
-        let concerned = self.all(|session| lock.who.fits(&session.app, session.user.as_deref()));
+        let concerned = self.all(|session| lock.who.fits(session, now.wall));
         for session in concerned {
             self.note_message(Kind::MessageSent, session, actor.clone(), &message, now);
         }

@@ -7,7 +7,7 @@ use super::outcome::Outcome;
 use crate::change::{Actor, Kind, Message, Target};
 use crate::clock::Now;
 use crate::error::Result;
-use crate::session::{Input, Pulse, Session, SessionId, Status};
+use crate::session::Session;
 
 impl Draft<'_> {
     /// Sends a message to each target.
@@ -34,7 +34,7 @@ impl Draft<'_> {
 
     /// Records that somebody has logged in.
     pub(super) fn logged_in(&mut self, actor: &Actor, now: Now) -> Outcome {
-        self.push(Kind::LoggedIn, no_session(now), actor.clone(), now);
+        self.push(Kind::LoggedIn, Session::none(now), actor.clone(), now);
         Outcome::Done
     }
 
@@ -48,32 +48,5 @@ impl Draft<'_> {
     ) {
         let session = Arc::unwrap_or_clone(session);
         self.push(kind, session, actor, now).message = Some(message.clone());
-    }
-}
-
-/// The session of an event that is about no session.
-pub(super) fn no_session(now: Now) -> Session {
-    Session {
-        id: SessionId::none(),
-        app: "".into(),
-        user: None,
-        started_at: now.wall,
-        pulse: Arc::new(Pulse::new(now.wall, now.mono)),
-        status: Status::default(),
-        status_since: now.wall,
-        task: None,
-        task_started_at: None,
-        visibility: None,
-        input: Input::Unknown,
-        heartbeat_interval: 0.0,
-        client: None,
-        remote_addr: None,
-        meta: None,
-        kill: None,
-        token: None,
-        stale: false,
-        marks: None,
-        socket: None,
-        registered_by: None,
     }
 }

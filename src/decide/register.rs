@@ -25,8 +25,6 @@ impl Draft<'_> {
         if let Some(gone) = self.gone(&asked.id) {
             return Err(gone);
         }
-        self.kept_out(&asked.app, asked.user.as_deref(), now)?;
-        self.take_place(asked.registered_by.as_ref())?;
         let session = Session {
             id: asked.id.clone(),
             app: asked.app.clone(),
@@ -50,6 +48,8 @@ impl Draft<'_> {
             marks: None,
             socket: asked.socket,
         };
+        self.kept_out(&session, now)?;
+        self.take_place(asked.registered_by.as_ref())?;
         let event =
             self.push(Kind::Registered, session, Actor { from: asked.remote_addr.clone(), ..Actor::default() }, now);
         Ok(Outcome::Registered { session: event.session.clone(), resumed: false, fresh_token: true })
@@ -96,7 +96,8 @@ impl Draft<'_> {
         }
         if asked.user.is_some() && asked.user != session.user {
             // To become somebody else is as good as a new session.
-            self.kept_out(&session.app, asked.user.as_deref(), now)?;
+            let taken = Session { user: asked.user.clone(), ..(**session).clone() };
+            self.kept_out(&taken, now)?;
         }
         let report = Report {
             status: asked.status.clone(),

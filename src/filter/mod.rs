@@ -90,6 +90,21 @@ impl PartialEq for Filter {
     }
 }
 
+impl Eq for Filter {}
+
+/// A filter of live sessions stands in JSON as its text.
+impl serde::Serialize for Filter {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Filter {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::sessions(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
 /// One term.
 #[derive(Clone, Debug)]
 struct Test {

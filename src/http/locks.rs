@@ -18,17 +18,18 @@ use crate::edge::gate::Caller;
 use crate::edge::problem::Answer;
 use crate::error::{Error, Result};
 use crate::fields;
+use crate::filter::Filter;
 use crate::lock::{Lock, Who};
 use crate::monitor::fresh_id;
 
-/// A lock that is asked for. At least one of `app_name` and `user_id` says whom it keeps out.
+/// A lock that is asked for. At least one of `app_name`, `user_id` and `filter` says whom it keeps out.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct LockBody {
     /// Only registrations of this app.
     app_name: Option<String>,
     /// Only registrations of this user.
     user_id: Option<String>,
-    /// Not supported yet.
+    /// Only registrations of sessions that match this, in the language of the page's filter bar.
     filter: Option<String>,
     /// Those who are kept out read it; at most 512 characters.
     reason: String,
@@ -61,14 +62,14 @@ pub(crate) struct Lifted {
 
 impl LockBody {
     fn check(&self) -> Result<NewLock> {
-        if self.filter.is_some() {
-            return Err(Error::Invalid("filter is not supported in locks; give app_name, user_id or both".to_owned()));
-        }
         let app_name = self.app_name.as_deref().map(|app| fields::app_name("app_name", app)).transpose()?;
-        let who = Who { app_name, user_id: fields::optional("user_id", self.user_id.as_deref(), fields::NAME_MAX)? };
+        let filter = self.filter.as_deref().filter(|text| !text.trim().is_empty()).map(Filter::sessions).transpose();
+        let filter = filter.map_err(|wrong| Error::Invalid(wrong.to_string()))?.filter(|filter| !filter.is_empty());
+        let user_id = fields::optional("user_id", self.user_id.as_deref(), fields::NAME_MAX)?;
+        let who = Who { app_name, user_id, filter: filter.map(Arc::new) };
         if who.is_empty() {
             return Err(Error::Invalid(
-                "give app_name, user_id or both: a lock on everybody is not possible".to_owned(),
+                "give app_name, user_id or filter: a lock on everybody is not possible".to_owned(),
             ));
         }
         Ok(NewLock {

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::tally::{Done, Tally};
 use super::{Monitor, Pending, fresh_id};
+use crate::alerts;
 use crate::change::{Change, Event, Judging, Kind, Matching};
 use crate::clock::{Now, Timestamp};
 use crate::decide::{Judgement, Outcome, judge};
@@ -248,6 +249,7 @@ impl Monitor {
         // What was begun is brought to its end before anything else begins, which may stop the rule.
         wanted.sort_by_key(|wanted| wanted.judgement == Judgement::Begin);
         let mut asked: Vec<(Wanted, Result<Pending>)> = Vec::new();
+        let mut stopped: Vec<(Arc<Rule>, SessionId)> = Vec::new();
         for wanted in wanted {
             let tally = &mut state.tallies[wanted.tally];
             let braked = tally.done.braked.is_some();
@@ -256,7 +258,8 @@ impl Monitor {
                 continue;
             }
             if !tally.may(wanted.judgement, now) {
-                if !braked {
+                if !braked && tally.done.braked.is_some() {
+                    stopped.push((tally.rule.clone(), wanted.id));
                     tracing::error!(
                         rule = &*tally.rule.name,
                         limit = tally.rule.limit.count,
@@ -273,6 +276,9 @@ impl Monitor {
             let rule = Judging { id: fresh_id(), ..(*rules[wanted.tally]).clone() };
             let pending = self.submit(Change::Judge(wanted.id.clone(), Arc::new(rule))).await;
             asked.push((wanted, pending));
+        }
+        for (rule, id) in stopped {
+            self.tell_stopped(&rule, &id, now).await;
         }
         for (wanted, pending) in asked {
             let outcome = match pending {
@@ -295,6 +301,18 @@ impl Monitor {
                 }
             }
         }
+    }
+
+    /// Tells the targets of a rule that its limit has stopped it. `id` is the session that it would have begun with.
+    async fn tell_stopped(&self, rule: &Rule, id: &SessionId, now: Timestamp) {
+        let Some(session) = self.registry.get(id.as_str()) else { return };
+        let what = "stopped by its limit";
+        for raised in alerts::by_rule(&self.rules.now(), rule, &session, what, &self.names(), now) {
+            if let Err(error) = self.backend.outbox().raise(raised).await {
+                tracing::warn!(%error, "the targets of a rule could not be told that its limit has stopped it");
+            }
+        }
+        self.raised.notify_one();
     }
 
     /// What a rule would have done since `since`, by the log and the live sessions.

@@ -288,7 +288,7 @@ impl Monitor {
         {
             let jobs = self.jobs.lock();
             let jobs = jobs.as_ref().ok_or_else(ending)?;
-            jobs.try_send(job).map_err(|_| full())?;
+            jobs.try_send(job).map_err(|_| if jobs.is_closed() { ending() } else { full() })?;
         }
         self.metrics.queue(1);
         Pending(pending).done().await

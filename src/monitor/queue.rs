@@ -52,6 +52,11 @@ impl Sender {
         self.lane(&job.change).try_send(job).map_err(|_| NoPlace)
     }
 
+    /// Whether nobody takes changes any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.control.is_closed()
+    }
+
     fn lane(&self, change: &Change) -> &mpsc::Sender<Job> {
         if is_control(change) { &self.control } else { &self.apps }
     }

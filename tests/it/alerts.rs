@@ -362,6 +362,23 @@ async fn a_mail_arrives_and_no_text_adds_a_header() {
 }
 
 #[tokio::test]
+async fn targets_are_told_what_a_rule_did_and_that_its_limit_has_stopped_it() {
+    let sink = Target::start().await;
+    let rule = "[[rule]]\nname = \"night\"\nwhen = \"app:desk\"\nthen = \"kill\"\nreason = \"closed\"\n\
+                notify = [\"ops\"]\nlimit = \"1 per 1h\"\n";
+    let server = Rules::new(&format!("{rule}\n{}", json_target(&sink.url("127.0.0.1")))).server(&[]).await;
+    for id in ["d1", "d2"] {
+        server.post("/sessions", json!({ "app_name": "desk", "session_id": id, "user_id": "ana" })).await;
+    }
+    let titles = || sink.posts().iter().map(|post| post.json()["data"]["title"].clone()).collect::<Vec<_>>();
+    let told = |words: &str| titles().iter().any(|title| title.as_str().is_some_and(|title| title.contains(words)));
+    until("both are told", async || told("rule night: ended") && told("rule night: stopped by its limit")).await;
+    assert_eq!(server.get("/rules").await["rules"][0]["ended"], 1);
+    let forged = server.ask(Method::POST, "/sessions/d1/kill", Some(json!({ "by": "rule night" }))).await;
+    assert_eq!(forged.0, 422);
+}
+
+#[tokio::test]
 async fn locks_are_told_when_they_are_set_and_lifted() {
     let sink = Target::start().await;
     let text = json_target(&sink.url("127.0.0.1")).replace("\"failed\"", "\"lock\"");

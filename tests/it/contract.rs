@@ -9,6 +9,7 @@ use sessionwatch::backend::sqlite::Sqlite;
 use sessionwatch::backend::{Backend, Keep, Stored};
 use sessionwatch::change::{Actor, Cause, Event, Kind};
 use sessionwatch::clock::{Mono, Timestamp};
+use sessionwatch::filter::Filter;
 use sessionwatch::lock::{Lock, Who};
 use sessionwatch::log::Query;
 use sessionwatch::marks::{Mark, Step};
@@ -140,7 +141,11 @@ async fn a_killed_session_leaves_a_tombstone_and_an_ended_one_does_not(backend: 
 async fn locks_come_back_as_their_last_versions_until_they_are_lifted(backend: &dyn Backend) {
     let lock = |id: &str, reason: &str| Lock {
         lock_id: id.into(),
-        who: Who { app_name: Some("risk".into()), user_id: None },
+        who: Who {
+            app_name: Some("risk".into()),
+            filter: Some(Arc::new(Filter::sessions("meta.env:test").expect("a filter"))),
+            ..Who::default()
+        },
         reason: reason.into(),
         from: Some(Timestamp(60_000)),
         until: None,

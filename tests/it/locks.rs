@@ -195,6 +195,28 @@ async fn a_kill_with_lock_for_keeps_the_user_out_and_kill_all_the_app() {
 }
 
 #[tokio::test]
+async fn a_filter_keeps_out_sessions_as_they_would_begin() {
+    let server = Server::start(&[]).await;
+    for wrong in [json!({ "filter": "colour:red" }), json!({ "filter": " " }), json!({ "filter": "app:" })] {
+        let mut body = wrong.clone();
+        body["reason"] = "audit".into();
+        assert_eq!(server.post_status("/locks", body).await, 422, "{wrong}");
+    }
+    let made =
+        lock(&server, json!({ "filter": "meta.env:test -user:root", "app_name": "risk", "reason": "audit" })).await;
+    assert_eq!((&made["filter"], &made["app_name"]), (&json!("meta.env:test -user:root"), &json!("risk")));
+    let body = |app: &str, user: &str, env: &str| json!({ "app_name": app, "user_id": user, "meta": { "env": env } });
+    let (status, refused) = kept_out(&server, body("risk", "bob", "test")).await;
+    assert_eq!((status, &refused["reason"]), (423, &json!("audit")));
+    for let_in in [body("risk", "root", "test"), body("risk", "bob", "prod"), body("shop", "bob", "test")] {
+        assert_eq!(kept_out(&server, let_in.clone()).await.0, 201, "{let_in}");
+    }
+    let server = server.kill9_and_restart().await;
+    assert_eq!(kept_out(&server, body("risk", "bob", "test")).await.0, 423, "also after a restart");
+    assert_eq!(server.get("/locks").await["locks"][0]["filter"], "meta.env:test -user:root");
+}
+
+#[tokio::test]
 async fn a_kill_by_filter_locks_each_user_once_or_nobody() {
     let server = Server::start(&[]).await;
     for (id, user) in [("a1", json!("ana")), ("a2", json!("ana")), ("b", json!("bob")), ("n", Value::Null)] {
@@ -251,7 +273,7 @@ async fn a_lock_made_on_one_server_holds_on_the_others() {
 }
 
 fn who(app: Option<&str>, user: Option<&str>) -> Who {
-    Who { app_name: app.map(Into::into), user_id: user.map(Into::into) }
+    Who { app_name: app.map(Into::into), user_id: user.map(Into::into), filter: None }
 }
 
 fn new(id: &str, who: Who, from: Option<Timestamp>, until: Option<Timestamp>) -> NewLock {

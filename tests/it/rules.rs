@@ -287,6 +287,12 @@ async fn history(place: &Place, mut seed: u64) {
                     let removed = place.monitor().remove(gone, Cause::Ended, Actor::default(), Authority::Server);
                     removed.await.expect("it is removed");
                 }
+                n @ 8..=9 if !live.is_empty() => {
+                    let silent = if n == 8 { Duration::ZERO } else { MINUTE };
+                    let report = Report { no_input_for: Some(silent), ..Report::default() };
+                    let told = place.monitor().report(id(&live[one]), report, Authority::Server);
+                    told.await.expect("a report");
+                }
                 n if n > 9 && !live.is_empty() => {
                     let status = if n == 10 { Status::Running } else { Status::Idle };
                     let task = (n == 10).then(|| format!("task {}", dice(&mut seed, 3)).into());

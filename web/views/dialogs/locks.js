@@ -82,6 +82,7 @@ const wireTime = input => (input.value ? new Date(input.value).toISOString() : u
 function newLock(locks, page) {
   const app = el('input', { maxlength: '256', placeholder: 'all apps' });
   const user = el('input', { maxlength: '256', placeholder: 'all users' });
+  const filter = el('input', { maxlength: '2000', spellcheck: 'false', placeholder: 'such as meta.env:test client:python*' });
   const reason = el('input', { maxlength: '512', required: true, placeholder: 'shown to those who are kept out' });
   const from = el('input', { type: 'datetime-local' });
   const until = el('input', { type: 'datetime-local' });
@@ -92,6 +93,7 @@ function newLock(locks, page) {
     {},
     el('h3', { text: 'New lock' }),
     el('div', { class: 'pair' }, field('App', app), field('User', user)),
+    field('Filter', filter, ' as in the filter bar, for the session as it would begin'),
     field('Reason', reason),
     el('div', { class: 'pair' }, field('From', from, ' a later start is announced to the users'), field('Until', until, ' empty: until lifted')),
     field('Your name', by),
@@ -106,6 +108,7 @@ function newLock(locks, page) {
       await locks.make({
         app_name: app.value.trim(),
         user_id: user.value.trim(),
+        filter: filter.value.trim(),
         reason: reason.value.trim(),
         from: wireTime(from),
         until: wireTime(until),
