@@ -19,7 +19,7 @@ use crate::edge::gate::Caller;
 use crate::edge::owner::own;
 use crate::edge::problem::Answer;
 use crate::error::{Error, Result};
-use crate::monitor::Done;
+use crate::monitor::RuleCounts;
 use crate::rehearsal::Rehearsal;
 use crate::rules::{Rule, Then};
 
@@ -41,7 +41,7 @@ pub(crate) struct RuleJson<'a> {
     /// At most so many sessions in so long a time.
     limit: String,
     #[serde(flatten)]
-    done: Option<Done>,
+    done: Option<RuleCounts>,
 }
 
 /// The rules in force.
@@ -81,7 +81,7 @@ pub(crate) async fn list(State(app): State<Shared>, caller: Caller) -> Answer {
     Ok(axum::Json(body).into_response())
 }
 
-fn rule_json(rule: &Rule, done: Option<Done>) -> RuleJson<'_> {
+fn rule_json(rule: &Rule, done: Option<RuleCounts>) -> RuleJson<'_> {
     RuleJson {
         name: &rule.name,
         when: rule.when.text(),

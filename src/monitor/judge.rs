@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::tally::{Done, Tally};
+use super::tally::{RuleCounts, Tally};
 use super::{Monitor, Pending, fresh_id};
 use crate::alerts;
 use crate::change::{Change, Event, Judging, Kind, Matching};
@@ -45,7 +45,7 @@ pub(super) struct Judge {
     changed: Mutex<HashSet<SessionId>>,
     state: tokio::sync::Mutex<State>,
     /// What each rule has done, for readers.
-    done: Mutex<Vec<(Arc<Rule>, Done)>>,
+    done: Mutex<Vec<(Arc<Rule>, RuleCounts)>>,
 }
 
 impl Default for Judge {
@@ -356,7 +356,7 @@ impl Monitor {
 
     /// What each rule has done; empty on a server that is not the keeper.
     #[must_use]
-    pub fn rules_done(&self) -> Vec<(Arc<Rule>, Done)> {
+    pub fn rules_done(&self) -> Vec<(Arc<Rule>, RuleCounts)> {
         self.judge.done.lock().clone()
     }
 

@@ -30,7 +30,7 @@ pub use hub::Push;
 pub use reads::{Day, Snapshot};
 pub use sockets::ClientSocket;
 pub use subscription::{Frames, Joined, Subscription};
-pub use tally::Done;
+pub use tally::RuleCounts;
 pub use verbs::{Registered, Sent};
 
 use crate::backend::Backend;

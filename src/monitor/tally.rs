@@ -12,7 +12,7 @@ use crate::rules::{Limit, Rule, Then};
 
 /// What one rule has done since this server reads it.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
-pub struct Done {
+pub struct RuleCounts {
     /// Since when these numbers are counted.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
@@ -30,7 +30,7 @@ pub struct Done {
 /// The count of one rule.
 pub(super) struct Tally {
     pub(super) rule: Arc<Rule>,
-    pub(super) done: Done,
+    pub(super) done: RuleCounts,
     /// When it began with sessions, within the time of its limit.
     begun: VecDeque<Timestamp>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Tally {
 impl Tally {
     /// A rule that begins to count at `now`, after it has begun with sessions at these times.
     pub(super) fn new(rule: Arc<Rule>, now: Timestamp, begun: Vec<Timestamp>) -> Self {
-        Self { rule, done: Done { since: now, ..Done::default() }, begun: begun.into() }
+        Self { rule, done: RuleCounts { since: now, ..RuleCounts::default() }, begun: begun.into() }
     }
 
     /// Whether the rule may do this now. One that would begin with more sessions than its limit allows is stopped from

@@ -74,6 +74,7 @@ def test_every_frame_has_its_documented_shape(port):
         post(port, f"/sessions/{session}/message", {"text": "soon", "level": "warning"})
         note = take(client, "message")
         send(client, type="message_ack", message_id=note["message_id"])
+        send(client, type="stay")
         take(client, "tick")
         take(dashboard, "beats")
         post(port, f"/sessions/{session}/kill", {"reason": "enough"})
@@ -89,4 +90,8 @@ def test_every_frame_has_its_documented_shape(port):
         send(client, type="register", app_name="shop", shared=True)
         session = take(client, "registered")["session_id"]
         send(client, type="bye", session_id=session, persisted=False)
+    with connect(f"{base}/ws") as dashboard:
+        take(dashboard, "snapshot")
+        post(port, "/locks", {"app_name": "shop", "reason": "audit"})
+        assert take(dashboard, "hint")["about"] == "locks"
     assert seen == set(DOCUMENT["components"]["messages"]), "every documented frame was seen"
