@@ -6,7 +6,7 @@ import contextvars
 import inspect
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from .belonging import start_unnoted
 from .hosts.base import Host
@@ -14,7 +14,7 @@ from .values import End, Kill, Lock, Message, log
 
 Entry = Tuple[Callable[..., Any], contextvars.Context]
 
-_WHEN = {Lock: "locked"}
+_WHEN: Dict[type, str] = {Lock: "locked"}
 
 END_PATIENCE = 10.0  # seconds that an async callback has, where no kill sets a limit
 
