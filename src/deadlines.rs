@@ -8,11 +8,11 @@
 //! This is kept by hand because timer libraries (such as tokio-util's `DelayQueue`) move an
 //! entry at every reset: each heartbeat would take a lock and write to the queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{Mono, millis};
+use crate::clock::{Mono, Timestamp, millis};
 use crate::session::{Pulse, SessionId};
 
 /// A session and its deadline's slot. The pulse identifies the session: a later session may
@@ -94,6 +94,33 @@ impl Deadlines {
             }
         }
         due
+    }
+}
+
+/// When each session has to be looked at again, by the wall clock. A session has one time.
+#[derive(Default)]
+pub struct Agenda {
+    at: HashMap<SessionId, Timestamp>,
+    order: BTreeSet<(Timestamp, SessionId)>,
+}
+
+impl Agenda {
+    /// Sets the time of a session, or takes it away.
+    pub fn set(&mut self, id: &SessionId, at: Option<Timestamp>) {
+        if let Some(before) = self.at.remove(id) {
+            self.order.remove(&(before, id.clone()));
+        }
+        if let Some(at) = at {
+            self.at.insert(id.clone(), at);
+            self.order.insert((at, id.clone()));
+        }
+    }
+
+    /// Takes the session whose time has come first, with that time.
+    pub fn take_due(&mut self, now: Timestamp) -> Option<(Timestamp, SessionId)> {
+        let (at, id) = self.order.first().filter(|(at, _)| *at <= now).cloned()?;
+        self.set(&id, None);
+        Some((at, id))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A rehearsal: what a rule would have done, by the log and the live sessions. It runs the same judgement as the server,
 //! so that a rule that is switched on afterwards does the same.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::change::{Judging, Kind};
 use crate::clock::{Mono, Timestamp};
+use crate::deadlines::Agenda;
 use crate::decide::{Judgement, judge};
 use crate::fields;
 use crate::filter::{Field, Moment};
@@ -69,8 +70,7 @@ struct Stage<'a> {
     rule: &'a Judging,
     limit: (usize, std::time::Duration),
     sessions: HashMap<SessionId, Session>,
-    at: HashMap<SessionId, Timestamp>,
-    order: BTreeSet<(Timestamp, SessionId)>,
+    agenda: Agenda,
     begun: VecDeque<Timestamp>,
     /// Those that the rule has ended: what the log tells of them later does not happen.
     gone: HashSet<SessionId>,
@@ -100,8 +100,7 @@ pub fn rehearse(
         rule,
         limit,
         sessions: HashMap::new(),
-        at: HashMap::new(),
-        order: BTreeSet::new(),
+        agenda: Agenda::default(),
         begun: VecDeque::new(),
         gone: HashSet::new(),
         done: Rehearsal::default(),
@@ -128,20 +127,8 @@ pub fn rehearse(
 impl Stage<'_> {
     /// Lets time pass up to `until`.
     fn pass(&mut self, until: Timestamp) {
-        while let Some((at, id)) = self.order.first().cloned()
-            && at <= until
-        {
+        while let Some((at, id)) = self.agenda.take_due(until) {
             self.look(&id, at);
-        }
-    }
-
-    fn schedule(&mut self, id: &SessionId, at: Option<Timestamp>) {
-        if let Some(before) = self.at.remove(id) {
-            self.order.remove(&(before, id.clone()));
-        }
-        if let Some(at) = at {
-            self.at.insert(id.clone(), at);
-            self.order.insert((at, id.clone()));
         }
     }
 
@@ -153,7 +140,7 @@ impl Stage<'_> {
 
     fn remove(&mut self, id: &SessionId) {
         self.sessions.remove(id);
-        self.schedule(id, None);
+        self.agenda.set(id, None);
     }
 
     /// Judges a session until it waits.
@@ -169,7 +156,7 @@ impl Stage<'_> {
                 _ => None,
             };
             if let Some(next) = next {
-                self.schedule(id, next);
+                self.agenda.set(id, next);
                 return;
             }
             self.act(id, judgement, now);

@@ -1,7 +1,7 @@
 //! Judges the rules: which sessions each rule warns and ends. Only sessions that have changed are judged, and those for
 //! which time alone may change something, when it may. The writer decides; this only asks it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::{Monitor, Pending, fresh_id};
 use crate::alerts;
 use crate::change::{Change, Event, Judging, Kind, Matching};
 use crate::clock::{Now, Timestamp};
+use crate::deadlines::Agenda;
 use crate::decide::{Judgement, Outcome, judge};
 use crate::error::{Error, Result};
 use crate::log::{Entry, Query};
@@ -67,8 +68,7 @@ struct State {
     is_keeper: bool,
     tallies: Vec<Tally>,
     /// When each session has to be judged again, though nothing has changed.
-    at: HashMap<SessionId, Timestamp>,
-    order: BTreeSet<(Timestamp, SessionId)>,
+    agenda: Agenda,
 }
 
 /// One thing that a rule wants to do.
@@ -89,27 +89,9 @@ impl Judge {
 }
 
 impl State {
-    fn schedule(&mut self, id: &SessionId, at: Option<Timestamp>) {
-        if let Some(before) = self.at.remove(id) {
-            self.order.remove(&(before, id.clone()));
-        }
-        if let Some(at) = at {
-            self.at.insert(id.clone(), at);
-            self.order.insert((at, id.clone()));
-        }
-    }
-
     /// Takes the sessions whose time has come.
     fn due(&mut self, now: Timestamp, most: usize) -> Vec<SessionId> {
-        let mut due = Vec::new();
-        while due.len() < most
-            && let Some((at, id)) = self.order.first().cloned()
-            && at <= now
-        {
-            self.schedule(&id, None);
-            due.push(id);
-        }
-        due
+        std::iter::from_fn(|| self.agenda.take_due(now)).take(most).map(|(_, id)| id).collect()
     }
 }
 
@@ -145,7 +127,7 @@ impl Monitor {
         for slice in ids.chunks(SLICE) {
             for id in slice {
                 let next = self.look(id, &rules, now, &mut wanted);
-                state.schedule(id, next);
+                state.agenda.set(id, next);
             }
             tokio::task::yield_now().await;
         }
@@ -180,7 +162,7 @@ impl Monitor {
             });
         }
         state.file = Some(file.clone());
-        (state.at, state.order) = Default::default();
+        state.agenda = Agenda::default();
         let every = self.registry.view();
         *self.judge.changed.lock() = every.sessions().map(|session| session.id.clone()).collect();
         *self.judge.done.lock() = Vec::new();
