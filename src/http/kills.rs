@@ -157,10 +157,15 @@ pub(crate) async fn matching(State(app): State<Shared>, caller: Caller, Json(bod
     let (sessions, locks) = if body.dry_run {
         let now = app.monitor.now();
         let view = app.monitor.snapshot().view;
-        let fits = |session: &&Arc<Session>| {
-            session.kill.is_none() && actor.scope.allows(&session.app) && matching.holds(session, now)
+        // Reading every session takes a while, so it runs outside the async threads.
+        let read = move || {
+            let fits = |session: &&Arc<Session>| {
+                session.kill.is_none() && actor.scope.allows(&session.app) && matching.holds(session, now)
+            };
+            view.sessions().filter(fits).map(|session| session.id.clone()).collect()
         };
-        (view.sessions().filter(fits).map(|session| session.id.clone()).collect(), Vec::new())
+        let found = tokio::task::spawn_blocking(read).await;
+        (found.map_err(|error| Error::Storage(error.to_string()))?, Vec::new())
     } else {
         app.monitor.kill_all(Target::Filter(matching), reason, lock_for, actor).await?
     };
