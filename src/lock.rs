@@ -114,9 +114,13 @@ impl Lock {
     /// Whether its users should be told once more that it begins soon.
     #[must_use]
     pub fn should_be_announced(&self, now: Timestamp) -> bool {
-        self.announced_at.is_none()
-            && self.from.is_some_and(|from| now < from && from.minus(ANNOUNCED_BEFORE) <= now)
-            && !self.is_over(now)
+        self.announced_at.is_none() && self.begins_soon(now) && !self.is_over(now)
+    }
+
+    /// Whether it begins within the time in which it is announced once more.
+    #[must_use]
+    pub fn begins_soon(&self, now: Timestamp) -> bool {
+        self.from.is_some_and(|from| now < from && from.minus(ANNOUNCED_BEFORE) <= now)
     }
 
     /// The error of a registration that it keeps out.

@@ -2,6 +2,7 @@
 // list is open.
 
 import { alerts } from './commands.js';
+import { Reading } from './lib/reading.js';
 
 /** What an alert has come to, in words. */
 export function outcome({ state, tries, answer }) {
@@ -11,37 +12,21 @@ export function outcome({ state, tries, answer }) {
   return `waits after ${tries} ${tries === 1 ? 'try' : 'tries'}${answer ? '' : ', without an answer'}`;
 }
 
-export class Alerts extends EventTarget {
-  #asking = false;
-
+export class Alerts extends Reading {
   constructor() {
-    super();
+    super(async () => {
+      const answer = await alerts({ limit: 100 });
+      this.list = answer.alerts;
+      this.targets = answer.targets;
+    });
     /** The newest alerts, the newest first. */
     this.list = [];
     /** Names, kinds and addresses of the targets. */
     this.targets = [];
-    /** Why the last request failed, null when it did not. */
-    this.error = null;
   }
 
   /** Whether there is anything to show: the rules file names targets, or something was told. */
   get any() {
     return this.targets.length > 0 || this.list.length > 0;
-  }
-
-  async refresh() {
-    if (this.#asking) return;
-    this.#asking = true;
-    try {
-      const answer = await alerts({ limit: 100 });
-      this.list = answer.alerts;
-      this.targets = answer.targets;
-      this.error = null;
-    } catch (error) {
-      this.error = error.message;
-    } finally {
-      this.#asking = false;
-    }
-    this.dispatchEvent(new Event('change'));
   }
 }

@@ -4,6 +4,7 @@
 import { liftLock, locks, makeLock } from './commands.js';
 import { ALL } from './facets.js';
 import { sessionFilter } from './fields.js';
+import { Reading } from './lib/reading.js';
 
 /** For how long a kill also locks out, as the API names it, and in words. */
 export const LOCK_FOR = [
@@ -25,54 +26,37 @@ export function whom({ app_name: app, user_id: user, filter }) {
 /** Whether a lock keeps out, or will keep out, the user of a row. */
 export function fits(lock, row, now = Date.now()) {
   if ((lock.app_name && lock.app_name !== row.app) || (lock.user_id && lock.user_id !== row.user)) return false;
-  return !lock.filter || sessionFilter(lock.filter).mask(row, now) === ALL;
+  return !lock.filter || parsed(lock).mask(row, now) === ALL;
+}
+
+/** The filters of locks, parsed once. */
+const filters = new WeakMap();
+function parsed(lock) {
+  let filter = filters.get(lock);
+  if (!filter) filters.set(lock, (filter = sessionFilter(lock.filter)));
+  return filter;
 }
 
 /** Whether a lock holds at `now`, in ms since 1970. */
 export const holds = (lock, now) =>
   (!lock.from || Date.parse(lock.from) <= now) && (!lock.until || now < Date.parse(lock.until));
 
-export class Locks extends EventTarget {
-  #asking = null;
-  #again = false;
+/** Of the locks that keep out the user of a row now, the one that holds longest; null if there is none. */
+export function lockOf(list, row, now) {
+  let longest = null;
+  for (const lock of list) {
+    if (!holds(lock, now) || !fits(lock, row, now)) continue;
+    if (!longest || !lock.until || (longest.until && lock.until > longest.until)) longest = lock;
+  }
+  return longest;
+}
 
+export class Locks extends Reading {
   constructor() {
-    super();
-    this.list = [];
-    /** Why the last request failed, null when it did not. */
-    this.error = null;
-  }
-
-  /** The lock that keeps out the user of a row now, if there is one. */
-  of(row, now) {
-    return this.list.find(lock => fits(lock, row) && holds(lock, now)) ?? null;
-  }
-
-  /** Reads the list; what changes while it is read is read again. */
-  async refresh() {
-    if (this.#asking) {
-      this.#again = true;
-      return this.#asking;
-    }
-    this.#asking = this.#read();
-    try {
-      await this.#asking;
-    } finally {
-      this.#asking = null;
-    }
-    if (!this.#again) return undefined;
-    this.#again = false;
-    return this.refresh();
-  }
-
-  async #read() {
-    try {
+    super(async () => {
       this.list = (await locks()).locks;
-      this.error = null;
-    } catch (error) {
-      this.error = error.message;
-    }
-    this.dispatchEvent(new Event('change'));
+    });
+    this.list = [];
   }
 
   /** Makes a lock. @throws {import('./commands.js').CommandError} */

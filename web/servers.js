@@ -2,6 +2,7 @@
 // server that is new to the page, and while their list is open.
 
 import { nodes } from './commands.js';
+import { Reading } from './lib/reading.js';
 
 /**
  * The servers to show: those that run, and of those that are gone the last one of each name that no running server
@@ -20,16 +21,17 @@ export function listed(all) {
   return [...running, ...last.values()].sort((a, b) => word(a.name, b.name) || a.node - b.node);
 }
 
-export class Servers extends EventTarget {
-  #asking = false;
-
+export class Servers extends Reading {
   constructor() {
-    super();
+    super(async () => {
+      const answer = await nodes();
+      this.list = listed(answer.nodes);
+      this.answeredBy = answer.answered_by;
+      this.asOf = Date.now();
+    });
     this.list = [];
     /** The number of the server that this page is connected to. */
     this.answeredBy = null;
-    /** Why the last request failed, null when it did not. */
-    this.error = null;
     /** When the list was read, in ms since 1970. */
     this.asOf = 0;
   }
@@ -37,22 +39,5 @@ export class Servers extends EventTarget {
   /** Whether there are several, now or a short time ago. */
   get several() {
     return this.list.length > 1;
-  }
-
-  async refresh() {
-    if (this.#asking) return;
-    this.#asking = true;
-    try {
-      const answer = await nodes();
-      this.list = listed(answer.nodes);
-      this.answeredBy = answer.answered_by;
-      this.asOf = Date.now();
-      this.error = null;
-    } catch (error) {
-      this.error = error.message;
-    } finally {
-      this.#asking = false;
-    }
-    this.dispatchEvent(new Event('change'));
   }
 }

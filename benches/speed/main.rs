@@ -26,6 +26,7 @@ mod peers;
 mod process;
 mod registrations;
 mod report;
+mod rules;
 mod seed;
 mod socket;
 mod stalled;
@@ -61,7 +62,7 @@ impl Bench {
 }
 
 /// The measures, by their names on the command line.
-const MEASURES: [&str; 14] = [
+const MEASURES: [&str; 15] = [
     "heartbeats",
     "sockets",
     "registrations",
@@ -75,6 +76,7 @@ const MEASURES: [&str; 14] = [
     "returning",
     "sweep",
     "restart",
+    "rules",
     "cluster",
 ];
 
@@ -93,6 +95,7 @@ async fn measure(name: &str, bench: &Bench) -> Vec<Row> {
         "returning" => crowd::returning(bench).await,
         "sweep" => crowd::sweep(bench).await,
         "restart" => crowd::restart(bench).await,
+        "rules" => rules::cost(bench).await,
         "cluster" => cluster::several(bench).await,
         _ => Vec::new(),
     }

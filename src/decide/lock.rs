@@ -193,6 +193,20 @@ impl Draft<'_> {
 
     /// Sends a message to the sessions that a lock concerns.
     fn announce(&mut self, lock: &Lock, now: Now) {
+        let concerned = self.all(|session| lock.who.fits(session, now.wall));
+        self.announce_to(concerned, lock, now);
+    }
+
+    /// Tells a new session of the locks that begin soon: those that were there before it know already.
+    pub(super) fn announce_locks_to(&mut self, session: &Arc<Session>, now: Now) {
+        let told = |lock: &&Arc<Lock>| lock.begins_soon(now.wall) && lock.announced_at.is_some();
+        let locks = self.locks.iter().filter(told).filter(|lock| lock.who.fits(session, now.wall));
+        for lock in locks.cloned().collect::<Vec<_>>() {
+            self.announce_to(vec![session.clone()], &lock, now);
+        }
+    }
+
+    fn announce_to(&mut self, sessions: Vec<Arc<Session>>, lock: &Lock, now: Now) {
         let message = Arc::new(Message {
             message_id: format!("{}.{}", lock.lock_id, self.seq + 1).into(),
             text: lock.announcement().chars().take(REASON_MAX).collect::<String>().into(),
@@ -201,8 +215,7 @@ impl Draft<'_> {
             by: Some(lock.by.clone()),
         });
         let actor = Actor { by: Some(lock.by.clone()), ..Actor::default() };
-        let concerned = self.all(|session| lock.who.fits(session, now.wall));
-        for session in concerned {
+        for session in sessions {
             self.note_message(Kind::MessageSent, session, actor.clone(), &message, now);
         }
     }

@@ -50,9 +50,10 @@ impl Draft<'_> {
         };
         self.kept_out(&session, now)?;
         self.take_place(asked.registered_by.as_ref())?;
-        let event =
-            self.push(Kind::Registered, session, Actor { from: asked.remote_addr.clone(), ..Actor::default() }, now);
-        Ok(Outcome::Registered { session: event.session.clone(), resumed: false, fresh_token: true })
+        let from = Actor { from: asked.remote_addr.clone(), ..Actor::default() };
+        let session = self.push(Kind::Registered, session, from, now).session.clone();
+        self.announce_locks_to(&session, now);
+        Ok(Outcome::Registered { session, resumed: false, fresh_token: true })
     }
 
     /// Counts one more session, if the limits allow it.

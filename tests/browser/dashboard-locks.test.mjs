@@ -65,6 +65,25 @@ test('a kill keeps its user out, the lock is shown by push, and lifting it lets 
   } finally { await app.close(); }
 });
 
+test('a row tells that its user is locked out, while it is live and when it has ended', async () => {
+  const server = await serve();
+  const page = await open();
+  await register({ user_id: 'ana', session_id: 'live' });
+  await register({ user_id: 'bob', session_id: 'free' });
+  await api(server.url, 'POST', '/locks', { filter: 'user:an*', reason: 'audit', until: new Date(Date.now() + 3_600_000) });
+  const row = user => page.locator('.grid .row').filter({ hasText: user });
+  const mark = row('ana').locator('.locked');
+  await mark.waitFor();
+  assert.match(await mark.getAttribute('title'), /^Cannot register again until .*: audit$/);
+  assert.equal(await row('bob').locator('.locked').count(), 0);
+  await page.screenshot({ path: join(ARTIFACTS, 'lock-mark.png') });
+  await row('ana').press('Enter');
+  await page.getByText(/^until .*: audit$/).waitFor();
+  await page.keyboard.press('Escape');
+  await api(server.url, 'DELETE', '/sessions/live');
+  await row('ana').getByText(/locked out until/).waitFor();
+});
+
 test('a page that is locked out comes back by itself when the lock is over', async () => {
   const server = await serve();
   const page = await open();

@@ -312,6 +312,10 @@ async fn a_maintenance_window_is_announced_holds_and_ends_by_the_clock() {
     let monitor = inside::start(store, &clock).await;
     monitor.sweep().await;
     assert_eq!(announced(&monitor).await, 3, "and to both in the last five minutes");
+    monitor.register(bobs("shortly")).await.expect("it has not begun");
+    assert_eq!(announced(&monitor).await, 4, "who comes after that is told at once");
+    monitor.register(bobs("shortly")).await.expect("it comes back");
+    assert_eq!(announced(&monitor).await, 4, "and once");
     clock.advance(Duration::from_secs(5 * 60));
     let refused = monitor.register(bobs("late")).await.err();
     assert_eq!(refused, Some(Error::Locked { reason: "audit".into(), until: after(90), retry_after: 1_770 }));

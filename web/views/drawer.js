@@ -6,6 +6,7 @@ import { killRows } from '../actions.js';
 import { killCommand } from '../snippets.js';
 import { el, setText } from '../lib/dom.js';
 import { printable } from '../lib/format.js';
+import { lockOf } from '../locks.js';
 import { recall } from '../lib/remember.js';
 import { KillForm } from './drawer/kill-form.js';
 import { LifeView } from './drawer/life.js';
@@ -248,7 +249,7 @@ export class DrawerView {
     spareButton.disabled = !this.#dashboard.mayAct;
     kill.disabled = !this.#dashboard.mayAct;
     message.disabled = !this.#dashboard.mayAct;
-    fillPairs(facts, factsOf(row, end, this.#error, now));
+    fillPairs(facts, factsOf(row, end, this.#error, row && !end ? lockOf(this.#dashboard.locks, row, now) : null, now));
   }
 
   #ended() {

@@ -3,7 +3,8 @@
 import { COLUMNS, cellText, stripWords } from '../columns.js';
 import { killOf, steps, verdict } from '../kills.js';
 import { el, setAttribute, setText } from '../lib/dom.js';
-import { count, plural, printable, shortTime } from '../lib/format.js';
+import { count, localTime, plural, printable, shortTime } from '../lib/format.js';
+import { lockOf } from '../locks.js';
 import { STATES } from '../states.js';
 import { shape, stateBadge, stripImage } from './glyphs.js';
 import { lockSelect } from './lock-select.js';
@@ -90,16 +91,26 @@ export class RowView {
         setText(part.cell, text);
       }
     }
-    this.#act(row, now);
+    const lock = lockOf(dashboard.locks, row, now);
+    this.#mark(lock && !row.ended ? lock : null);
+    this.#act(row, lock, now);
   }
 
-  #act(row, now) {
+  /** Marks a live session whose user is locked out. */
+  #mark(lock) {
+    const user = this.#cells.find(part => part.key === 'user')?.cell;
+    if (!user || (!lock && !user.classList.contains('locked'))) return;
+    user.classList.toggle('locked', lock !== null);
+    setAttribute(user, 'title', lock && lockWords(lock));
+  }
+
+  #act(row, lock, now) {
     const dashboard = this.#dashboard;
     if (row.ended || row.state === 'ending') {
       this.#actions(this.#steps);
       const kill = killOf(row, now);
       const words = row.ended && !kill.requestedAt ? endWords(row, now) : stepWords(kill, now);
-      setText(this.#steps, words);
+      setText(this.#steps, lock ? `${words}  locked out ${untilWords(lock, now)}` : words);
       setAttribute(this.#steps, 'class', `steps is-${row.ended ? 'gone' : kill.state}`);
       setAttribute(this.#steps, 'title', row.ended ? endWords(row, now) : verdict(kill, now));
     } else if (!this.#armed) {
@@ -191,6 +202,12 @@ function endWords(row, now) {
   const { cause, at, by, reason } = row.ended;
   return `${cause ?? 'ended'} ${shortTime(at, now)}${by ? ` by ${printable(by)}` : ''}${reason ? `: ${printable(reason)}` : ''}`;
 }
+
+const untilWords = (lock, now) => (lock.until ? `until ${shortTime(Date.parse(lock.until), now)}` : 'until lifted');
+
+/** What a lock does to a user who is still on. */
+const lockWords = lock =>
+  `Cannot register again ${lock.until ? `until ${localTime(Date.parse(lock.until))}` : 'until the lock is lifted'}: ${printable(lock.reason)}`;
 
 /** The heading of a group: its name and counts, and the buttons for a message to it and for its kill. */
 export class GroupView {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "it tells its seed, and what it has done")]
 
+mod alerts;
 mod cluster;
 mod corpora;
 mod crash;

@@ -27,9 +27,10 @@ export function fillPairs(list, entries) {
  * @param {import('../../row.js').Row|null} row null when the session is not in the table any more
  * @param {{ cause: string|null, at: number, by: string|null, reason: string|null }|null} end
  * @param {string|null} error why the log could not be read
+ * @param {{ reason: string, until: string|null }|null} lock what keeps its user out
  * @param {number} now
  */
-export function factsOf(row, end, error, now) {
+export function factsOf(row, end, error, lock, now) {
   const facts = [];
   if (row) {
     facts.push(['Started', `${localTime(row.start)}, ${elapsed((end?.at ?? now) - row.start)} long`]);
@@ -44,6 +45,7 @@ export function factsOf(row, end, error, now) {
       const left = Date.parse(at) - now;
       facts.push(['Due', `ends ${left > 0 ? `in ${elapsed(left)}` : 'now'} by the rule ${rule}, ${localTime(Date.parse(at))}`]);
     }
+    if (lock) facts.push(['Locked out', `${lock.until ? `until ${localTime(Date.parse(lock.until))}` : 'until lifted'}: ${lock.reason}`]);
     if (row.visibility) facts.push(['Visibility', row.visibility]);
     if (row.client) facts.push(['Client', row.client]);
     if (row.addr) facts.push(['Address', row.addr]);
