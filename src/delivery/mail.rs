@@ -46,10 +46,25 @@ pub(super) async fn send(target: &Notify, alert: &Alert) -> Result<Answer, Strin
         Err(error) => match error.status() {
             Some(code) => Ok(Answer { taken: false, text: format!("SMTP {code}") }),
             None if error.is_timeout() => Err("no answer in time".to_owned()),
+            None if is_untrusted(&error) => {
+                Err("TLS failed: the mail server's certificate is not one that this machine trusts".to_owned())
+            }
             None if error.is_tls() => Err("TLS failed".to_owned()),
             None => Err("the mail server cannot be reached, or does not speak SMTP with STARTTLS".to_owned()),
         },
     }
+}
+
+/// Whether a certificate was refused. The library tells that as a failed connection.
+fn is_untrusted(error: &lettre::transport::smtp::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if inner.to_string().contains("certificate") {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 fn message(target: &Notify, alert: &Alert) -> Result<Message, String> {

@@ -1,4 +1,4 @@
-//! Alerts of real servers to real targets: signatures, chats, mails, targets that are down,
+//! Alerts of real servers to real targets: signatures, chats, targets that are down,
 //! addresses that are refused, SIGKILLs, and a keeper that dies.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,23 +17,23 @@ use parking_lot::Mutex;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sessionwatch::delivery::is_public;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
-use crate::support::{PATIENCE, Server, until};
+use crate::support::{Server, until};
 
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// What a target was sent.
 #[derive(Clone)]
-struct Post {
+pub struct Post {
     path: String,
     headers: HeaderMap,
     body: Bytes,
 }
 
 impl Post {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 
@@ -53,7 +53,7 @@ pub struct Target {
 }
 
 impl Target {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = Self {
             posts: Arc::default(),
@@ -66,15 +66,15 @@ impl Target {
         target
     }
 
-    fn url(&self, host: &str) -> String {
+    pub fn url(&self, host: &str) -> String {
         format!("http://{host}:{}/hook/T0PSECRET?key=K3Y", self.port)
     }
 
-    fn posts(&self) -> Vec<Post> {
+    pub fn posts(&self) -> Vec<Post> {
         self.posts.lock().clone()
     }
 
-    async fn has(&self, count: usize) -> Vec<Post> {
+    pub async fn has(&self, count: usize) -> Vec<Post> {
         until("the target was told", || async { self.posts().len() >= count }).await;
         self.posts()
     }
@@ -101,10 +101,10 @@ async fn axum_serve(listener: TcpListener, app: axum::Router) {
 }
 
 /// A folder with a rules file.
-struct Rules(tempfile::TempDir);
+pub struct Rules(tempfile::TempDir);
 
 impl Rules {
-    fn new(text: &str) -> Self {
+    pub fn new(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let secret = folder.path().join("hook.secret");
         fs::write(&secret, KEY).unwrap();
@@ -113,27 +113,27 @@ impl Rules {
         Self(folder)
     }
 
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.0.path().join("rules.toml")
     }
 
-    async fn server(&self, more: &[&str]) -> Server {
+    pub async fn server(&self, more: &[&str]) -> Server {
         let path = self.path();
         Server::start(&[&["--rules", path.to_str().unwrap()], more].concat()).await
     }
 }
 
 /// A target in the rules file that is told of failed jobs at once.
-fn target(name: &str, kind: &str, url: &str, more: &str) -> String {
+pub fn target(name: &str, kind: &str, url: &str, more: &str) -> String {
     let on = "{ occasion = \"failed\", group = \"0s\" }";
     format!("[[notify]]\nname = \"{name}\"\nkind = \"{kind}\"\nurl = \"{url}\"\non = [{on}]\n{more}\n")
 }
 
-fn json_target(url: &str) -> String {
+pub fn json_target(url: &str) -> String {
     target("ops", "json", url, "secret_file = \"hook.secret\"\nallow_private = true")
 }
 
-async fn fail(server: &Server, id: &str) {
+pub async fn fail(server: &Server, id: &str) {
     assert_eq!(server.post_status(&format!("/ping/backup/{id}/1?task=copy"), json!({})).await, 200);
 }
 
@@ -142,7 +142,7 @@ async fn alerts(server: &Server) -> Vec<Value> {
 }
 
 /// Waits until an alert has been tried, and returns it.
-async fn tried(server: &Server, target: &str) -> Value {
+pub async fn tried(server: &Server, target: &str) -> Value {
     let of = async || alerts(server).await.into_iter().find(|alert| alert["target"] == target && alert["tries"] != 0);
     until("it was tried", || async { of().await.is_some() }).await;
     of().await.unwrap()
@@ -312,55 +312,6 @@ async fn chats_get_what_sessions_say_without_mentions() {
     assert_eq!((&ntfy["topic"], &ntfy["title"]), (&json!("ntfy"), &json!("1 job of <!channel> *a* failed")));
 }
 
-/// The peer of a mail: answers as a relay without TLS does, and returns what it was told.
-async fn smtp(listener: TcpListener) -> Vec<String> {
-    let (stream, _) = listener.accept().await.unwrap();
-    let (reader, mut writer) = stream.into_split();
-    let mut lines = BufReader::new(reader).lines();
-    let mut told = Vec::new();
-    writer.write_all(b"220 relay\r\n").await.unwrap();
-    let mut is_data = false;
-    while let Ok(Some(line)) = lines.next_line().await {
-        let answer = match line.as_str() {
-            "." => {
-                is_data = false;
-                "250 ok\r\n"
-            }
-            _ if is_data => "",
-            "DATA" => {
-                is_data = true;
-                "354 go on\r\n"
-            }
-            "QUIT" => "221 bye\r\n",
-            _ => "250 ok\r\n",
-        };
-        told.push(line);
-        writer.write_all(answer.as_bytes()).await.unwrap();
-        if told.last().is_some_and(|line| line == "." || line == "QUIT") {
-            break;
-        }
-    }
-    told
-}
-
-#[tokio::test]
-async fn a_mail_arrives_and_no_text_adds_a_header() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("smtp://127.0.0.1:{}", listener.local_addr().unwrap().port());
-    let mails = tokio::spawn(smtp(listener));
-    let more =
-        "from = \"sessionwatch <sw@example.com>\"\nto = [\"ops@example.com\", \"b@example.com\"]\nallow_private = true";
-    let server = Rules::new(&target("mail", "email", &url, more)).server(&[]).await;
-    fail(&server, "nightly").await;
-    let mail = tokio::time::timeout(PATIENCE, mails).await.unwrap().unwrap();
-    assert!(mail.contains(&"Subject: [sessionwatch] 1 job of backup failed".to_owned()), "{mail:?}");
-    assert!(mail.iter().any(|line| line.starts_with("RCPT TO:<b@example.com>")), "{mail:?}");
-    let alert = tried(&server, "mail").await;
-    assert_eq!((&alert["state"], &alert["answer"]), (&json!("delivered"), &json!("SMTP 250")));
-    let id = alert["id"].as_str().unwrap();
-    assert!(mail.contains(&format!("Message-ID: <{id}@sessionwatch>")), "{mail:?}");
-}
-
 #[tokio::test]
 async fn targets_are_told_what_a_rule_did_and_that_its_limit_has_stopped_it() {
     let sink = Target::start().await;
@@ -456,27 +407,6 @@ pub async fn through_sigkills(kills: usize) -> (usize, usize) {
         assert_eq!(ids.len(), 1, "{job} was told under several ids");
     }
     (answered.len(), sink.posts().len())
-}
-
-#[tokio::test]
-async fn a_start_after_a_crash_is_told_and_one_after_a_stop_is_not() {
-    let sink = Target::start().await;
-    let text = json_target(&sink.url("127.0.0.1")).replace("\"failed\"", "\"server\"");
-    let rules = Rules::new(&text);
-    let mut server = rules.server(&[]).await;
-    until("the book is open", || async { server.post_status("/alerts/ops/test", json!({})).await == 202 }).await;
-    sink.has(1).await;
-    let path = rules.path();
-    let args = ["--rules", path.to_str().unwrap()];
-    assert_eq!(server.stop().await, 0);
-    let mut server = Server::start_on(&server.db.clone(), "127.0.0.1:0", &args).await;
-    assert_eq!(server.post_status("/alerts/ops/test", json!({})).await, 202);
-    sink.has(2).await;
-    let crashed = || sink.posts().iter().any(|post| post.json()["data"]["title"] == "the server started after a crash");
-    assert!(!crashed(), "it was stopped");
-    server.kill9().await;
-    let _server = Server::start_on(&server.db.clone(), "127.0.0.1:0", &args).await;
-    until("the crash is told", || async { crashed() }).await;
 }
 
 #[tokio::test]

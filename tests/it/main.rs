@@ -15,6 +15,8 @@ mod support;
 
 mod alerts;
 mod alerts_book;
+mod alerts_mail;
+mod alerts_server;
 mod cli;
 mod contract;
 mod contract_alerts;

@@ -44,8 +44,12 @@ impl Server {
 
     /// Starts a server with this database and address.
     pub async fn start_on(db: &Path, listen: &str, args: &[&str]) -> Self {
-        let mut child =
-            command(db, listen, args).stdout(Stdio::piped()).stderr(log()).spawn().expect("the binary starts");
+        Self::run(command(db, listen, args), db, args).await
+    }
+
+    /// Starts a server with a command that [`command`] has made from these arguments.
+    pub async fn run(mut command: Command, db: &Path, args: &[&str]) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(log()).spawn().expect("the binary starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let first = tokio::time::timeout(PATIENCE, lines.next_line())
             .await
