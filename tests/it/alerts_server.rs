@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::alerts::{Rules, Target, json_target};
+use crate::alerts::{Post, Rules, Target, json_target};
 use crate::support::{Server, command, until};
 
 /// A target that is told of servers, and the rules with it.
@@ -71,9 +71,5 @@ async fn a_server_that_is_lost_is_told_and_one_that_leaves_is_not() {
     assert_eq!(leaves.stop().await, 0);
     dies.kill9().await;
     until("the lost one is told", || async { was_told(&sink, "the server dies (node ") }).await;
-    assert!(
-        !was_told(&sink, "the server leaves"),
-        "{:?}",
-        sink.posts().iter().map(|post| post.json()).collect::<Vec<_>>()
-    );
+    assert!(!was_told(&sink, "the server leaves"), "{:?}", sink.posts().iter().map(Post::json).collect::<Vec<_>>());
 }
