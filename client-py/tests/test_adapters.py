@@ -35,6 +35,7 @@ def test_shiny(shared_monitor: Monitor, browser, app_name):
         page.wait_for_function("window.closes.length > 0")
         assert [(c["code"], c["reason"]) for c in closed(page)] == [(1001, CLOSE_REASON)]
         page.locator("#shiny-disconnected-overlay").wait_for()
+        page.get_by_text(CLOSE_REASON).wait_for()
         shared_monitor.gone(row["session_id"])
         assert server.output().count("CALLBACK") == 1
         server.wait_for_line("ENDED")

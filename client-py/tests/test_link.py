@@ -33,6 +33,33 @@ def test_a_session_shows_what_it_says(shared_monitor: Monitor, app_name):
     shared_monitor.gone(tracker.session_id)
 
 
+@pytest.mark.parametrize("websocket", [True, False], ids=["websocket", "http"])
+def test_it_tells_of_input_also_after_a_break(shared_monitor: Monitor, app_name, websocket):
+    with Gate(shared_monitor, websocket) as gate:
+        tracker = SessionClient.get_tracker(app_name, server_url=gate.url)
+        assert tracker.flush()
+
+        def idle_since() -> str | None:
+            assert tracker.flush()
+            return shared_monitor.session(tracker.session_id)["idle_since"]
+
+        tracker.set_idle(0)
+        assert idle_since() is None
+        with tracker.task("work"):
+            pass
+        tracker.set_idle(60)
+        since = idle_since()
+        assert since is not None
+        shared_monitor.ask("DELETE", f"/sessions/{tracker.session_id}")
+        tracker.set_visibility("hidden")  # so that it speaks, and registers anew
+        row = eventually(lambda: tracker.flush() and shared_monitor.session(tracker.session_id))
+        assert row["idle_since"] is not None
+        tracker.set_idle(float("nan"))
+        tracker.set_idle(-1)
+        assert idle_since() == row["idle_since"]
+        tracker.stop()
+
+
 def test_a_task_shorter_than_a_blink_is_in_the_timeline(shared_monitor: Monitor, app_name):
     tracker = tracker_for(shared_monitor, app_name)
     assert tracker.flush()

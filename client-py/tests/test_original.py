@@ -29,8 +29,11 @@ def served(monitor: Monitor, name: str) -> Iterator[tuple[AppServer, str]]:
 
 def two_rows(monitor: Monitor, app_name: str) -> set[str]:
     """The ids of the two pages, once both are there and no earlier one is left."""
-    eventually(lambda: len(monitor.sessions(app_name)) == 2, 60, "two rows")
-    return {row["session_id"] for row in monitor.sessions(app_name)}
+    def both() -> set[str] | None:
+        rows = {row["session_id"] for row in monitor.sessions(app_name)}
+        return rows if len(rows) == 2 else None
+
+    return eventually(both, 60, "two rows")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +108,7 @@ def test_a_pool_of_processes_ends_with_its_page(shared_monitor: Monitor, browser
             eventually(lambda: len(workers(server)) == 4)
             mine, others = workers(server)[:2], workers(server)[2:]
             assert {r["session_id"] for r in shared_monitor.sessions("original_pool")} == rows, "a worker has a row of its own"
-            assert [r["current_task"] for r in shared_monitor.sessions("original_pool")] == ["Computing in a pool"] * 2
+            eventually(lambda: [r["current_task"] for r in shared_monitor.sessions("original_pool")] == ["Computing in a pool"] * 2)
             assert all(alive(pid) for pid in mine + others)
             ended_at = time.monotonic()
             if end == "kill":

@@ -20,6 +20,8 @@ NAME_MAX = 256
 META_KEYS, META_BYTES = 32, 4096
 #: Longest status word.
 STATUS_MAX = 32
+#: Longest time without input that is told, in seconds.
+IDLE_MOST = 365 * 86_400.0
 #: Status words that belong to the monitor.
 RESERVED_STATUSES = frozenset({"stale", "killed", "expired", "ended"})
 #: What a page's visibility may be.
@@ -115,6 +117,18 @@ def interval(value: object) -> float:
         pass
     log.error("heartbeat_interval must be a number of seconds, not %r; it is 30 now", value)
     return 30.0
+
+
+def seconds(value: object) -> Optional[float]:
+    """A number of seconds, 0 or more; None, and a line in the log, for anything else."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+        if math.isfinite(number) and number >= 0:
+            return min(number, IDLE_MOST)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    log.error("idle seconds must be a number of 0 or more, not %r; it is left out", value)
+    return None
 
 
 def meta(tags: object) -> Dict[str, Tag]:

@@ -35,10 +35,12 @@ class SessionClient:
         token: Optional[str] = None,
         meta: Optional[Mapping[str, Tag]] = None,
         on_kill_at_end: Optional[bool] = None,
+        idle: bool = True,
     ) -> None:
         """A session of its own, in the page or process whose code is running. See `get_tracker` for the arguments."""
         self._host = host = hosts.present()
         self._stopped = False
+        self.tells_idle: bool = bool(idle)
         self.server_url: str = str(server_url or default_server_url())
         name = clean.app_name(app_name)
         user = user_id if user_id is not None else host.user()
@@ -71,6 +73,7 @@ class SessionClient:
         token: Optional[str] = None,
         meta: Optional[Mapping[str, Tag]] = None,
         on_kill_at_end: Optional[bool] = None,
+        idle: bool = True,
     ) -> SessionClient:
         """The tracker of the present session, made at the first call; it returns at once and does no I/O.
 
@@ -84,6 +87,8 @@ class SessionClient:
         - `meta` holds up to 32 tags of text, number or bool.
         - `on_kill_at_end` tells whether `on_kill` also runs when the session ends otherwise: the page is closed, the
           process ends. By default it does in a page, and does not in a process without one.
+        - `idle=False` keeps a Bokeh or Panel page from telling for how long its user has done nothing (pointer, keys,
+          scrolling, touch). A session that tells nothing of it counts as idle since its last task.
 
         With an empty `app_name` or a `server_url` that is not http(s) the tracker works and is shown nowhere.
         """
@@ -95,7 +100,7 @@ class SessionClient:
             if tracker is None:
                 tracker = registry.trackers[key] = cls(
                     app_name, user_id, server_url, heartbeat_interval,
-                    token=token, meta=meta, on_kill_at_end=on_kill_at_end,
+                    token=token, meta=meta, on_kill_at_end=on_kill_at_end, idle=idle,
                 )
         tracker._revive()
         return tracker
@@ -164,6 +169,17 @@ class SessionClient:
         elif self._presence.set_visibility(visibility):
             self._session.wake()
 
+    def set_idle(self, seconds: float) -> None:
+        """Tell for how long the user has done nothing; 0 when the user does something, which lasts until you tell again.
+
+        Bokeh and Panel pages tell it by themselves, unless `idle=False`. It is a change, not a heartbeat: tell it when the
+        user becomes idle, and when the user is back. What is no number of seconds is logged and left out.
+        """
+        idle = clean.seconds(seconds)
+        if idle is not None:
+            self._presence.set_idle(idle)
+            self._session.wake()
+
     def on_kill(self, callback: F) -> F:
         """Call `callback`, once a session, when an administrator ends it; before a page is closed.
 
@@ -209,8 +225,7 @@ class SessionClient:
 
     def stay(self) -> None:
         """The user stays: what a rule has warned of (`Message.ends_at`) is called off."""
-        self._session.presence.stay()
-        self._session.wake()
+        self._session.stay()
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait up to `timeout` seconds until the monitor has seen all that was said; False when it has not.

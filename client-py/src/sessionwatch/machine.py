@@ -185,6 +185,7 @@ class Machine:
         entry.asked.append(entry.report.version)
         entry.ask_at = now + ASK_AGAIN
         frame = refusal.without_refused(entry.report.registration, entry.refused)
+        frame["idle_seconds"] = entry.report.idle_seconds(now)
         if entry.token:
             frame["session_token"] = entry.token
         frame = {name: value for name, value in frame.items() if value is not None}

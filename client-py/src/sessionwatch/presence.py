@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Deque, Dict, List, Optional, Tuple
@@ -21,6 +23,12 @@ class Report:
     changes: Tuple[Frame, ...] = ()
     leaving: bool = False
     ended: bool = False
+    #: When the user did something last, on the monotonic clock; infinite while the user is active, None where nobody looks.
+    last_input: Optional[float] = None
+
+    def idle_seconds(self, now: float) -> Optional[float]:
+        """For how long the user has done nothing; 0 while the user is active."""
+        return None if self.last_input is None else round(max(0.0, now - self.last_input), 1)
 
 
 @dataclass(eq=False)
@@ -37,6 +45,7 @@ class Presence:
 
     fields: Dict[str, Any]
     version: int = 1
+    _last_input: Optional[float] = None
     _stack: List[Shown] = field(default_factory=lambda: [Shown()])
     _changes: Deque[Frame] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
     _lock: Any = field(default_factory=threading.RLock)  # reentrant: a signal handler may come in between
@@ -77,6 +86,13 @@ class Presence:
             self._changes.append({"type": "visibility", "visibility": visibility})
             return True
 
+    def set_idle(self, seconds: float) -> None:
+        """The user has done nothing for so many seconds; 0 when the user is active, until it is said otherwise."""
+        with self._lock:
+            self._last_input = time.monotonic() - seconds if seconds > 0 else math.inf
+            self.version += 1
+            self._changes.append({"type": "heartbeat", "idle_seconds": round(seconds, 1)})
+
     def acknowledge(self, message_id: str) -> None:
         """Tell the monitor that a message was shown."""
         with self._lock:
@@ -106,11 +122,12 @@ class Presence:
             frame = {**self.fields, "status": top.status, "current_task": top.task}
             changes = tuple(self._changes)
             self._changes.clear()
-            return Report(self.version, frame, changes, leaving, ended)
+            return Report(self.version, frame, changes, leaving, ended, self._last_input)
 
     def after_fork(self) -> None:
         """In a child of `fork` a thread of the parent may hold the lock for ever."""
         self._lock = threading.RLock()
+        self._last_input = None
 
     def _changed(self, **extra: Any) -> None:
         top = self._stack[-1]

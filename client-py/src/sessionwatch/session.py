@@ -59,6 +59,11 @@ class Session:
             self.dormant = False
             self.start()
 
+    def stay(self) -> None:
+        """The user stays: what a rule has warned of is called off."""
+        self.presence.stay()
+        self.wake()
+
     def flush(self, timeout: float) -> bool:
         """Wait until the monitor has seen it all."""
         return self._engine is not None and self._engine.settle([self], timeout)
@@ -115,16 +120,22 @@ class Session:
             self.presence.acknowledge(message.message_id)
             self.wake()
 
+        def show(done: Callable[[], None]) -> None:
+            if message.ends_at is None:
+                self.host.show(message, done)
+            else:
+                self.host.warn(message, done, self.stay)
+
         def run() -> None:
             callbacks.run(self.host, calls)
-            self.host.show(message, lambda: None)
+            show(lambda: None)
             shown()
 
         calls: Any = [(entry, message) for entry in list(self._callbacks.message)]
         if calls:
             callbacks.run_beside(run)
         else:
-            self.host.show(message, shown)
+            show(shown)
 
     def locked_out(self, lock: Lock) -> None:
         """Tell the app that the session cannot be shown for a while."""

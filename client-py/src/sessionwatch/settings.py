@@ -17,6 +17,8 @@ LINGER = 5.0  # how long thread and connection outlive the last session
 WEBSOCKET_RETRY = 300.0  # how long the HTTP fallback lasts before the WebSocket is tried again
 REFUSED_RETRY = 300.0  # between two tries where the monitor refuses, or locks out without saying until when
 EXIT_PATIENCE = 1.5  # what the end of the process may wait for the last words
+PAGE_IDLE = 60.0  # without input for this long the user of a page counts as idle
+PAGE_RENDERS = 3.0  # how long a page may take to render, where nothing tells when it has
 PAGE_FAREWELL = 0.5  # between the closing of a page's sockets and the end of its session on the server
 
 

@@ -7,11 +7,14 @@ import time
 import panel as pn
 
 from session_client import SessionClient
+from sessionwatch import settings
 
 RECONNECT = {"true": True, "prompt": "prompt"}.get(os.environ.get("RECONNECT", ""), False)
 pn.extension(notifications=True, disconnect_notification="You have been disconnected", reconnect=RECONNECT)
 
-tracker = SessionClient.get_tracker(app_name=os.environ["APP_NAME"], server_url=os.environ["MONITOR_URL"])
+settings.PAGE_IDLE = float(os.environ.get("PAGE_IDLE", settings.PAGE_IDLE))
+tracker = SessionClient.get_tracker(app_name=os.environ["APP_NAME"], server_url=os.environ["MONITOR_URL"],
+                                    idle="TELLS_IDLE" not in os.environ)
 assert tracker is SessionClient.get_tracker(app_name=os.environ["APP_NAME"], server_url=os.environ["MONITOR_URL"])
 print("SCRIPT", os.getpid(), tracker.session_id, flush=True)
 
@@ -49,6 +52,9 @@ hold = pn.widgets.Button(name="Hold the lock for 6 s")
 block = pn.widgets.Button(name="Block the loop for 3 s")
 report = pn.widgets.Button(name="Report")
 beside_button = pn.widgets.Button(name="Ask beside")
+wait = pn.widgets.Button(name="Wait")
+wait.on_click(lambda event: tracker.set_status("waiting"))
+typed = pn.widgets.TextInput(placeholder="type here")
 shown = pn.pane.Markdown("ready")
 
 
@@ -87,4 +93,4 @@ beside_button.on_click(ask_beside)
 hold.on_click(hold_the_lock)
 block.on_click(block_the_loop)
 report.on_click(make_report)
-pn.Column(hold, block, report, beside_button, shown).servable()
+pn.Column(hold, block, report, beside_button, wait, typed, shown).servable()

@@ -9,7 +9,7 @@ from sessionwatch import DEFAULT_SERVER_URL, End, Host, Kill, Message, register_
 
 tracker: SessionClient = SessionClient.get_tracker(
     "app", user_id=None, server_url=DEFAULT_SERVER_URL, heartbeat_interval=5, token="t", meta={"tier": "gold", "seats": 3},
-    on_kill_at_end=True,
+    on_kill_at_end=True, idle=False,
 )
 own = session_client.SessionClient("own")
 
@@ -53,4 +53,6 @@ words: list[str] = [tracker.session_id, tracker.app_name, tracker.server_url]
 user: str | None = tracker.user_id
 interval: float = tracker.heartbeat_interval + own.heartbeat_interval
 print(tracker.connected, tracker.killed)
+tracker.set_idle(60)
+tracker.stay()
 tracker.stop()

@@ -59,6 +59,13 @@ class Host:
     def show(self, message: Message, shown: Callable[[], None]) -> None:
         """Show a message to the user and then call `shown`; not at all where that cannot be."""
 
+    def warn(self, message: Message, shown: Callable[[], None], stay: Callable[[], None]) -> None:
+        """Show that a rule will end the session at `message.ends_at`, and call `stay` when the user answers.
+
+        A host that cannot ask shows it as a message; then it is up to the app to call `SessionClient.stay`.
+        """
+        self.show(message, shown)
+
 
 class Nowhere(Host):
     """Code that runs for nobody, such as a warm start or a thread whose page has ended: its tracker is never shown."""

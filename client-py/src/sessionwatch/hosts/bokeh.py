@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
 from ..values import Message
 from . import bokeh_private as private
 from .base import Host, LoopHost, Nowhere, digest
+from .bokeh_script import PageScript
 
 if TYPE_CHECKING:
     from ..client import SessionClient
@@ -81,6 +82,7 @@ class BokehHost(LoopHost):
         super().__init__(("bokeh", id(document)), loop)
         self._document = weakref.ref(document)
         self._bokeh_id = str(document.session_context.id)
+        self._page = PageScript(document)
 
     def user(self) -> Optional[str]:
         if panel := sys.modules.get("panel"):
@@ -116,8 +118,17 @@ class BokehHost(LoopHost):
         session = private.session_of(self._document())
         if session is None:
             return
+        if tracker.tells_idle:
+            told = weakref.WeakMethod(tracker.set_idle)
+
+            def tell(seconds: float) -> None:
+                if (set_idle := told()) is not None:
+                    set_idle(seconds)
+
+            self._page.follow(tell)
 
         def came() -> None:
+            self._page.opened()
             tracker.set_visibility("visible")
             tracker.start()
 
@@ -129,12 +140,16 @@ class BokehHost(LoopHost):
 
         private.follow_connections(session, came, went)
         if session.connection_count > 0:
+            self._page.opened(just_now=False)
             tracker.start()
 
     def call(self, callback: Callable[..., Any], *arguments: Any) -> Any:
         document = self._document()
         with private.as_document(document):
             return callback(*arguments)
+
+    def warn(self, message: Message, shown: Callable[[], None], stay: Callable[[], None]) -> None:
+        self._page.warn(message, shown, stay, lambda: self.show(message, shown))
 
     def show(self, message: Message, shown: Callable[[], None]) -> None:
         document, panel = self._document(), sys.modules.get("panel")
