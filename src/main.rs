@@ -1,25 +1,30 @@
 //! The `sessionwatch` command: arguments, logging, open the store, serve.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use sessionwatch::backend::Backend;
 use sessionwatch::backend::postgres::Postgres;
 use sessionwatch::backend::sqlite::Sqlite;
+use sessionwatch::backup_command::{self, BackupArgs, RestoreArgs};
 use sessionwatch::cli;
-use sessionwatch::config::{Config, check_token_file, database_url};
+use sessionwatch::config::{self, Config, ConfigFile, Told, database_url, told};
+use sessionwatch::config_command::{self, ConfigCommand};
 use sessionwatch::demo::{DemoArgs, populate};
 use sessionwatch::edge::gate::people::People;
+use sessionwatch::health_command::{self, HealthArgs};
 use sessionwatch::import_command::{self, ImportCommand};
 use sessionwatch::logging;
 use sessionwatch::monitor::ended;
 use sessionwatch::rules::RulesFile;
 use sessionwatch::rules_command::{self, RulesCommand};
 use sessionwatch::server::{End, Server};
+use sessionwatch::shell_command::{self, CompletionsArgs, ManArgs};
 use sessionwatch::timing::random_part;
 use sessionwatch::token_command::{self, TokenCommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,7 +32,11 @@ use tokio::sync::Notify;
 
 /// A push-based, real-time monitor of live user sessions
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Exit status: 0 when done, 1 after an error, 2 for wrong arguments; `run` and `kill` have more."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -43,6 +52,19 @@ enum Command {
     Demo(Demo),
     /// List, add, rotate or revoke the tokens for remote access
     Token(TokenCommand),
+    /// Check a config file, or print an example
+    Config(ConfigCommand),
+    /// Copy the database and the tokens into one file, also while the server runs
+    Backup(BackupArgs),
+    /// Put a backup in the place of a database that no server uses
+    Restore(RestoreArgs),
+    /// Ask whether the server on this machine takes changes: exit status 0 or 1
+    Health(HealthArgs),
+    /// Print the completions for a shell
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(ManArgs),
     /// Check a rules file, or tell what its rules would have done
     Rules(RulesCommand),
     /// Copy the sessions out of the old monitor's database
@@ -56,35 +78,47 @@ struct Demo {
     #[command(flatten)]
     cast: DemoArgs,
     /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, env = "SESSIONWATCH_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "SESSIONWATCH_LISTEN", default_value = "127.0.0.1:8000", value_parser = config::listen, value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
 }
 
 /// How long a server waits before it loads a lost history anew.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
+/// The arguments, and the settings that are not the defaults.
+///
+/// The line is read twice: what the config file sets becomes the defaults of the second reading.
+fn arguments() -> Result<(Arguments, Vec<Told>), String> {
+    let line: Vec<OsString> = cli::filter::excluding(std::env::args_os());
+    let mut matches = Arguments::command().get_matches_from(line.clone());
+    let file = ConfigFile::named_in(&matches)?;
+    if let Some(file) = &file {
+        matches = file.defaults(Arguments::command()).get_matches_from(line);
+    }
+    let serves = matches.subcommand().map_or(&matches, |(_, inner)| inner);
+    let settings = told(serves, file.as_ref());
+    Ok((Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()), settings))
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse_from(cli::filter::excluding(std::env::args_os()));
+    let (arguments, settings) = match arguments() {
+        Ok(read) => read,
+        Err(why) => return fail(&why),
+    };
     match arguments.command {
-        None => serve(&arguments.config).await,
-        Some(Command::Serve(config)) => serve(&config).await,
+        None => serve(&arguments.config, &settings).await,
+        Some(Command::Serve(config)) => serve(&config, &settings).await,
         Some(Command::Demo(demo)) => show(&demo).await,
         Some(Command::Client(command)) => cli::execute(command).await,
-        Some(Command::Rules(command)) => match rules_command::run(&command).await {
-            Ok(text) => {
-                tell(&text);
-                ExitCode::SUCCESS
-            }
-            Err(why) => fail(&why),
-        },
-        Some(Command::Import(command)) => match import_command::run(&command).await {
-            Ok(text) => {
-                tell(&text);
-                ExitCode::SUCCESS
-            }
-            Err(why) => fail(&why),
-        },
+        Some(Command::Config(command)) => finish(config_command::run(&command)),
+        Some(Command::Backup(args)) => finish(backup_command::backup(&args)),
+        Some(Command::Restore(args)) => finish(backup_command::restore(&args)),
+        Some(Command::Health(args)) => finish(health_command::run(&args).await),
+        Some(Command::Completions(args)) => finish(Ok(shell_command::completions(&args, Arguments::command()))),
+        Some(Command::Man(args)) => finish(shell_command::man(&args, Arguments::command())),
+        Some(Command::Rules(command)) => finish(rules_command::run(&command).await),
+        Some(Command::Import(command)) => finish(import_command::run(&command).await),
         Some(Command::Token(command)) => match token_command::run(&command).await {
             Ok(done) => {
                 tell(&done.text);
@@ -93,6 +127,17 @@ async fn main() -> ExitCode {
             }
             Err(why) => fail(&why),
         },
+    }
+}
+
+/// Prints what a command has to say.
+fn finish(done: Result<String, String>) -> ExitCode {
+    match done {
+        Ok(text) => {
+            tell(&text);
+            ExitCode::SUCCESS
+        }
+        Err(why) => fail(&why),
     }
 }
 
@@ -122,8 +167,11 @@ async fn show(demo: &Demo) -> ExitCode {
     served.map_or_else(|why| fail(&why), |_| ExitCode::SUCCESS)
 }
 
-async fn serve(config: &Config) -> ExitCode {
+async fn serve(config: &Config, settings: &[Told]) -> ExitCode {
     logging::start(config.log_format);
+    let settings: Vec<String> =
+        settings.iter().map(|one| format!("{}={} ({})", one.name, one.value, one.from)).collect();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = settings.join(", "), "starting");
     match serve_until_asked(config.clone()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => fail(&why),
@@ -162,11 +210,7 @@ async fn start(config: &Config) -> Result<Server, String> {
     // No other user may read the database, its WAL and its lock.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Check the arguments before any file is made.
-    config.timing()?;
-    config.base()?;
-    config.allowed_origins()?;
-    config.check_exposure()?;
-    check_token_file(config.token_file.as_deref(), &config.db)?;
+    config.check()?;
     People::new(config)?;
     config.rules.as_deref().map(RulesFile::read).transpose()?;
     let store: Arc<dyn Backend> = match database_url(&config.db) {

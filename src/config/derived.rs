@@ -39,6 +39,30 @@ pub fn token_path(named: Option<&Path>, db: &Path) -> PathBuf {
 }
 
 impl Config {
+    /// Checks all settings that can be checked before a file is made or a port is opened.
+    ///
+    /// # Errors
+    /// One is wrong, or two do not fit together; the text names them.
+    pub fn check(&self) -> Result<(), String> {
+        self.timing()?;
+        self.base()?;
+        self.allowed_origins()?;
+        self.check_exposure()?;
+        check_token_file(self.token_file.as_deref(), &self.db)?;
+        let needs = [
+            ("--tls-cert", self.tls_cert.is_some(), "--tls-key", self.tls_key.is_some()),
+            ("--tls-key", self.tls_key.is_some(), "--tls-cert", self.tls_cert.is_some()),
+            ("--auth-header", self.auth_header.is_some(), "--trust-proxy", !self.trust_proxy.is_empty()),
+            ("--auth-groups-header", self.auth_groups_header.is_some(), "--auth-header", self.auth_header.is_some()),
+            ("--admins", !self.admins.is_empty(), "--auth-header", self.auth_header.is_some()),
+            ("--viewers", !self.viewers.is_empty(), "--auth-header", self.auth_header.is_some()),
+        ];
+        match needs.iter().find(|(_, given, _, needed)| *given && !needed) {
+            Some((one, _, other, _)) => Err(format!("{one} needs {other} too")),
+            None => Ok(()),
+        }
+    }
+
     /// The intervals, checked.
     ///
     /// # Errors

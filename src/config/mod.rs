@@ -1,24 +1,31 @@
 //! All settings of the server, with their defaults and environment variables.
 
 mod derived;
+mod file;
+mod told;
 mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
 pub use derived::{check_token_file, database_url, token_path};
-pub use values::{LogFormat, network};
-use values::{duration, node_name, size};
+pub use file::{ConfigFile, command};
+pub use told::{Told, example, told, without_secret};
+pub use values::{LogFormat, listen, network};
+use values::{duration, node_name, size, switch};
 
 /// The arguments of `sessionwatch serve`.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
-    /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, env = "SESSIONWATCH_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
+    /// The config file (TOML) with any of these settings: `sessionwatch config example` prints one
+    #[arg(long, env = "SESSIONWATCH_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address and port to listen on; port 0 takes a free one, and :8000 is 0.0.0.0:8000
+    #[arg(long, env = "SESSIONWATCH_LISTEN", default_value = "127.0.0.1:8000", value_parser = listen, value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
     /// The database: a file, created when missing; or, for several servers, a PostgreSQL database,
     /// like postgres://user@host1,host2/name?sslmode=verify-full
@@ -83,6 +90,9 @@ pub struct Config {
     /// The format of the log lines on stderr
     #[arg(long, env = "SESSIONWATCH_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
+    /// Write a line to the log for every request that is answered
+    #[arg(long, env = "SESSIONWATCH_ACCESS_LOG", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = switch, value_name = "yes|no")]
+    pub access_log: bool,
     /// The rules file (TOML): what the server does by itself, whom it tells, which jobs it expects;
     /// read again when it changes and on SIGHUP
     #[arg(long, env = "SESSIONWATCH_RULES", value_name = "FILE")]
@@ -91,23 +101,23 @@ pub struct Config {
     /// for several
     #[arg(long, env = "SESSIONWATCH_ALLOW_HOST", value_delimiter = ',', value_name = "HOST")]
     pub allow_host: Vec<String>,
-    /// An origin whose pages may register sessions, like <https://app.example.com>; repeat for
+    /// An origin whose pages may register sessions, like [https://app.example.com]; repeat for
     /// several
     #[arg(long, env = "SESSIONWATCH_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
     /// Require tokens from programs on this machine too; needed where a program forwards the
     /// network to this port and is not named by --trust-proxy
-    #[arg(long, env = "SESSIONWATCH_STRICT")]
+    #[arg(long, env = "SESSIONWATCH_STRICT", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = switch, value_name = "yes|no")]
     pub strict: bool,
     /// The token file, created when it is first needed; by default it is beside the database file.
     /// The tokens of --db postgres://… are in the database
     #[arg(long, env = "SESSIONWATCH_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Certificate chain (PEM) to serve HTTPS with
-    #[arg(long, env = "SESSIONWATCH_TLS_CERT", requires = "tls_key", value_name = "FILE")]
+    #[arg(long, env = "SESSIONWATCH_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
     /// Private key (PEM) of the certificate
-    #[arg(long, env = "SESSIONWATCH_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
+    #[arg(long, env = "SESSIONWATCH_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// A proxy (address or network, like 10.0.0.0/8) whose headers tell the client's address and
     /// scheme; repeat for several. If anything forwards the network to this port, set --trust-proxy
@@ -116,20 +126,20 @@ pub struct Config {
     pub trust_proxy: Vec<IpNet>,
     /// The header in which a proxy of --trust-proxy names the user that it has logged in, like
     /// X-Forwarded-User
-    #[arg(long, env = "SESSIONWATCH_AUTH_HEADER", requires = "trust_proxy", value_name = "HEADER")]
+    #[arg(long, env = "SESSIONWATCH_AUTH_HEADER", value_name = "HEADER")]
     pub auth_header: Option<String>,
     /// The header in which it names the user's groups, separated by commas, like
     /// X-Forwarded-Groups
-    #[arg(long, env = "SESSIONWATCH_AUTH_GROUPS_HEADER", requires = "auth_header", value_name = "HEADER")]
+    #[arg(long, env = "SESSIONWATCH_AUTH_GROUPS_HEADER", value_name = "HEADER")]
     pub auth_groups_header: Option<String>,
     /// The users with the role admin: names, or group:NAME, with * for any characters; repeat for
     /// several
-    #[arg(long, env = "SESSIONWATCH_ADMINS", requires = "auth_header", value_delimiter = ',', value_name = "WHO")]
+    #[arg(long, env = "SESSIONWATCH_ADMINS", value_delimiter = ',', value_name = "WHO")]
     pub admins: Vec<String>,
     /// The users with the role view, written like --admins
-    #[arg(long, env = "SESSIONWATCH_VIEWERS", requires = "auth_header", value_delimiter = ',', value_name = "WHO")]
+    #[arg(long, env = "SESSIONWATCH_VIEWERS", value_delimiter = ',', value_name = "WHO")]
     pub viewers: Vec<String>,
     /// Listen on the network without TLS: everybody on the path can read the tokens
-    #[arg(long, env = "SESSIONWATCH_INSECURE_HTTP")]
+    #[arg(long, env = "SESSIONWATCH_INSECURE_HTTP", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = switch, value_name = "yes|no")]
     pub insecure_http: bool,
 }

@@ -1,6 +1,6 @@
 //! How the values of settings are written: times, sizes, names and networks.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -54,5 +54,45 @@ pub fn network(text: &str) -> Result<IpNet, String> {
         }
         Some(network) => Ok(network),
         None => Err("write it like 192.0.2.7, 10.0.0.0/8, 2001:db8::7 or fd00::/8".to_owned()),
+    }
+}
+
+/// Parses `--listen`: an address and a port, `localhost` and a port, or a port behind a colon for
+/// all IPv4 addresses.
+///
+/// # Errors
+/// It is none of these.
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
+    let with = |address: Ipv4Addr, port: &str| port.parse().ok().map(|port| SocketAddr::from((address, port)));
+    let parsed = match text.rsplit_once(':') {
+        Some(("", port)) => with(Ipv4Addr::UNSPECIFIED, port),
+        Some((name, port)) if name.eq_ignore_ascii_case("localhost") => with(Ipv4Addr::LOCALHOST, port),
+        _ => text.parse().ok(),
+    };
+    parsed.ok_or_else(|| "write it like 127.0.0.1:8000, localhost:8000, [::1]:8000 or :8000".to_owned())
+}
+
+/// Parses a switch, like `--strict`, `--strict=yes` or `SESSIONWATCH_STRICT=0`. An empty variable is off.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "y" | "on" | "1" | "t" => Ok(true),
+        "false" | "no" | "n" | "off" | "0" | "f" | "" => Ok(false),
+        _ => Err("it is yes or no".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_be_short() {
+        let shown = |text: &str| listen(text).map(|address| address.to_string()).ok();
+        assert_eq!(shown("localhost:8000").as_deref(), Some("127.0.0.1:8000"));
+        assert_eq!(shown(":8000").as_deref(), Some("0.0.0.0:8000"));
+        assert_eq!(shown("[::1]:0").as_deref(), Some("[::1]:0"));
+        for wrong in ["8000", "", ":", "localhost", "::1:8000", "monitor.example.com:80", ":70000"] {
+            assert_eq!(shown(wrong), None, "{wrong}");
+        }
     }
 }

@@ -6,12 +6,13 @@
 //! else that a heartbeat does. No library offers a router with such a fast path, so it is kept
 //! here by hand; the class of the route still comes from the route table.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tower::ServiceExt;
 
@@ -36,6 +37,8 @@ pub struct Front {
     base: Arc<str>,
     /// The class of the heartbeat's route, from the route table.
     heartbeat: Option<Access>,
+    /// Whether each answer is a line in the log.
+    logged: bool,
 }
 
 impl Front {
@@ -43,11 +46,18 @@ impl Front {
     #[must_use]
     pub fn new(app: &Shared, base: &str) -> Self {
         let heartbeat = table().into_iter().find(|route| route.path == HEARTBEAT).map(|route| route.access);
-        Self { app: app.clone(), router: router(app), base: base.into(), heartbeat }
+        Self { app: app.clone(), router: router(app), base: base.into(), heartbeat, logged: false }
+    }
+
+    /// The same, with a line in the log for each answer, if `logged`.
+    #[must_use]
+    pub fn logged(self, logged: bool) -> Self {
+        Self { logged, ..self }
     }
 
     /// Answers a request that came from `peer`.
     pub async fn answer(&self, request: Request, peer: SocketAddr) -> Response {
+        let line = self.logged.then(|| Line::of(&self.app, &request, peer));
         let headers = request.headers();
         // hyper uses Transfer-Encoding and ignores a Content-Length beside it. A proxy may have
         // used the other one; then an attacker wrote the bytes that follow, so they are not read.
@@ -69,6 +79,9 @@ impl Front {
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        if let Some(line) = line {
+            line.write(response.status());
+        }
         response
     }
 
@@ -89,6 +102,28 @@ impl Front {
     async fn heartbeat(&self, id: SessionId, request: Request, caller: Caller) -> Answer {
         let Maybe(body) = Maybe::<ReportBody>::from_request(request, &()).await?;
         beat(&self.app, &caller, id.as_str(), body).await
+    }
+}
+
+/// A line of the access log. It has the path without the query, which may have a secret.
+struct Line {
+    from: IpAddr,
+    method: Method,
+    path: String,
+    begun: Instant,
+}
+
+impl Line {
+    fn of(app: &Shared, request: &Request, peer: SocketAddr) -> Self {
+        let from = app.gate.proxies.client(request.headers(), peer.ip().to_canonical());
+        let path = request.uri().path().to_owned();
+        Self { from, method: request.method().clone(), path, begun: Instant::now() }
+    }
+
+    fn write(self, status: StatusCode) {
+        let Self { from, method, path, begun } = self;
+        let took_us = begun.elapsed().as_micros();
+        tracing::info!(target: "sessionwatch::access", %from, %method, path, status = status.as_u16(), took_us, "answered");
     }
 }
 

@@ -12,9 +12,9 @@ use toml::Spanned;
 use super::file::{Every, Expect, Limit, Notify, NotifyKind, On, Rule, RulesFile, Secret, Then, read_secret};
 use super::occasion::Occasion;
 use super::shapes::{ExpectShape, FileShape, NotifyShape, OnShape, RuleShape, Time};
-use super::stamp::Stamp;
 use crate::fields::{self, REASON_MAX};
 use crate::filter::Filter;
+use crate::stamp::Stamp;
 
 /// Most rules, targets and expected apps in one file.
 const RULES_MAX: usize = 200;

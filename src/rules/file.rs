@@ -12,10 +12,10 @@ use chrono::{DateTime, Utc};
 
 use super::check;
 use super::occasion::Occasion;
-use super::stamp::Stamp;
 use crate::clock::Timestamp;
 use crate::credentials::{Readers, check_private};
 use crate::filter::Filter;
+use crate::stamp::Stamp;
 
 /// Largest rules file, in bytes.
 const SIZE_MAX: u64 = 256 * 1_024;

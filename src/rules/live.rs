@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::file::RulesFile;
-use super::stamp::Stamp;
 use crate::clock::Timestamp;
+use crate::stamp::Stamp;
 
 /// Which file is in force, for the page and the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,6 @@ pub mod file;
 mod live;
 mod occasion;
 mod shapes;
-mod stamp;
 
 pub use file::{Every, Expect, Limit, Notify, NotifyKind, On, Rule, RulesFile, Secret, Then};
 pub use live::{Rules, Standing};

@@ -21,6 +21,9 @@ use place::Place;
 pub struct TokenCommand {
     #[command(subcommand)]
     what: What,
+    /// The config file of the server, which may name the database and the token file
+    #[arg(long, env = "SESSIONWATCH_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     /// The server's database; the token file is beside it, and the tokens of postgres://… are in it
     #[arg(long, env = "SESSIONWATCH_DB", default_value = "sessionwatch.db", value_name = "FILE|URL", global = true)]
     db: PathBuf,

@@ -7,6 +7,7 @@
 //! the process ends, also after a crash.
 
 mod alerts;
+pub mod backup;
 mod checkpoints;
 mod files;
 mod forget;

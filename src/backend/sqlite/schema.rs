@@ -125,12 +125,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
         .map_err(|error| error.to_string())?
         .try_into()
         .map_err(|_| "its version is negative".to_owned())?;
-    if version > MIGRATIONS.len() {
-        return Err(format!(
-            "it was written by a newer sessionwatch (schema {version}, this program knows {}); start that version instead",
-            MIGRATIONS.len()
-        ));
-    }
+    check_known(version as i64)?;
     let mut apply = || -> rusqlite::Result<()> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
         for migration in &MIGRATIONS[version..] {
@@ -140,6 +135,20 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
         transaction.commit()
     };
     if version < MIGRATIONS.len() { apply().map_err(|error| error.to_string()) } else { Ok(()) }
+}
+
+/// Checks that this program knows the schema of a database that it did not make.
+///
+/// # Errors
+/// A newer program has written it.
+pub(super) fn check_known(version: i64) -> Result<(), String> {
+    if version > MIGRATIONS.len() as i64 {
+        return Err(format!(
+            "it was written by a newer sessionwatch (schema {version}, this program knows {}); use that version instead",
+            MIGRATIONS.len()
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

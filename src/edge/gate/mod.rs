@@ -175,10 +175,7 @@ impl Gate {
         };
         let elsewhere = uri.authority().is_some_and(|authority| authority.as_str() != host);
         if elsewhere || !self.is_ours(host) {
-            return Problem::refuse(
-                StatusCode::MISDIRECTED_REQUEST,
-                "this Host is not ours; use localhost or 127.0.0.1 with our port, or start the server with --allow-host",
-            );
+            return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, not_ours(host)));
         }
         Ok(host)
     }
@@ -275,6 +272,15 @@ pub fn authorize(access: Access, mut caller: Caller) -> Result<Caller, Problem> 
         None if access == Access::Register && caller.session_token.is_some() => Ok(caller),
         None => Err(unauthorized(needed)),
     }
+}
+
+/// Which Host was refused, and the flag that allows it.
+fn not_ours(host: &str) -> String {
+    let shown: String = host.chars().filter(char::is_ascii_graphic).take(255).collect();
+    let (name, _) = split_port(&shown);
+    format!(
+        "the Host {shown:?} is not a name of this server; use localhost or 127.0.0.1 with its port, or start it with --allow-host {name}"
+    )
 }
 
 fn unauthorized(needed: Role) -> Problem {

@@ -6,24 +6,27 @@ use std::path::{Path, PathBuf};
 
 /// The state of one file; equal for a file that did not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub struct Stamp {
     path: PathBuf,
     state: Option<[i64; 5]>,
 }
 
 impl Stamp {
     /// The state of an open file, taken before it is read: a change while it is read is seen.
-    pub(super) fn of(path: &Path, file: &File) -> Self {
+    #[must_use]
+    pub fn of(path: &Path, file: &File) -> Self {
         Self { path: path.to_owned(), state: file.metadata().ok().as_ref().map(state) }
     }
 
     /// The state of the file of this name now.
-    pub(super) fn now(path: &Path) -> Self {
+    #[must_use]
+    pub fn now(path: &Path) -> Self {
         Self { path: path.to_owned(), state: fs::metadata(path).ok().as_ref().map(state) }
     }
 
     /// The state of the same file now.
-    pub(super) fn again(&self) -> Self {
+    #[must_use]
+    pub fn again(&self) -> Self {
         Self::now(&self.path)
     }
 }
