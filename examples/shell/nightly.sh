@@ -2,9 +2,9 @@
 # A job on the dashboard, with curl only: it is shown while it works, reports how it
 # ended, and stops when an administrator kills it.
 #
-#   examples/shell/nightly.sh            # SESSIONWATCH_SERVER names another monitor
+#   examples/shell/nightly.sh            # SESSIONWATCH_URL names another monitor
 set -u
-job=${SESSIONWATCH_SERVER:-http://127.0.0.1:8000}/ping/backup/$(hostname)-nightly-$$
+job=${SESSIONWATCH_URL:-http://127.0.0.1:8000}/ping/backup/$(hostname)-nightly-$$
 
 # The job goes on when the monitor is not reachable, so every ping may fail.
 ping() { curl -fsS --max-time 5 "$job$1" 2>/dev/null || true; }

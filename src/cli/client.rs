@@ -1,6 +1,6 @@
 //! The API client: one method for each request to the server.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::{Method, Url, header};
@@ -8,13 +8,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream,
+    Connector, MaybeTlsStream, WebSocketStream,
     tungstenite::{self, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 
 use super::{
     error::{CliError, root_cause},
-    server::{ServerArgs, Token},
+    server::{ServerArgs, Token, trusting},
     wire::EventPage,
 };
 
@@ -37,6 +37,8 @@ pub struct Api {
     base: Url,
     token: Option<Token>,
     http: reqwest::Client,
+    /// What sockets trust, where `--cacert` is given.
+    tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 impl Api {
@@ -68,9 +70,13 @@ impl Api {
             // A proxy from the environment cannot reach this machine's loopback addresses.
             builder = builder.no_proxy();
         }
+        let tls = args.cacert.as_deref().map(trusting).transpose()?;
+        if let Some(tls) = &tls {
+            builder = builder.use_preconfigured_tls(tls.clone());
+        }
         let http = builder.build().map_err(|error| usage(root_cause(&error)))?;
         let token = args.token()?;
-        Ok(Self { base, token, http })
+        Ok(Self { base, token, http, tls: tls.map(Arc::new) })
     }
 
     /// The server's address, for messages.
@@ -329,7 +335,8 @@ impl Api {
             .max_write_buffer_size(1 << 20)
             .max_message_size(Some(FRAME_LIMIT))
             .max_frame_size(Some(FRAME_LIMIT));
-        let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
+        let tls = self.tls.clone().map(Connector::Rustls);
+        let connecting = tokio_tungstenite::connect_async_tls_with_config(request, Some(config), true, tls);
         match tokio::time::timeout(CONNECT_LIMIT, Box::pin(connecting)).await {
             Err(_) => Err(self.unreachable("no answer in time")),
             Ok(Ok((socket, _))) => Ok(socket),

@@ -17,7 +17,7 @@ pub enum CliError {
     },
     /// Nobody answered at the server's address.
     #[error(
-        "Cannot reach sessionwatch at {} ({}): start it there with `sessionwatch`, or name the right address with --server or SESSIONWATCH_SERVER.",
+        "Cannot reach sessionwatch at {} ({}): start it there with `sessionwatch`, or name the right address with --server or SESSIONWATCH_URL.",
         escape(.server),
         escape(.cause)
     )]

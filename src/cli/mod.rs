@@ -34,6 +34,9 @@ use error::CliError;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a command as a session: it shows on the dashboard while it runs, and can be ended there
+    #[command(
+        after_help = "Exit status: the command's own; 126 and 127 where it cannot be started; 1 after another error."
+    )]
     Run(run::RunArgs),
     /// List the live sessions
     Ls(ls::LsArgs),
@@ -42,6 +45,10 @@ pub enum Command {
     /// Watch the live sessions in the terminal
     Watch(watch::WatchArgs),
     /// Ask sessions to end, and see whether they do
+    #[command(
+        after_help = "Exit status: 0 where all sessions are gone, 1 where one was refused or after another error, 2 for wrong \
+                      arguments, 3 where one did not confirm in time."
+    )]
     Kill(kill::KillArgs),
     /// Keep an app, a user or a user of an app out for a while
     Lock(lock::LockArgs),

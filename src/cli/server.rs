@@ -4,9 +4,12 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
 };
 
 use clap::Args;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::Value;
 
 use super::error::CliError;
@@ -41,7 +44,7 @@ impl Token {
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
     /// The server's address
-    #[arg(long, env = "SESSIONWATCH_SERVER", default_value = "http://127.0.0.1:8000", value_name = "URL")]
+    #[arg(long, env = "SESSIONWATCH_URL", default_value = "http://127.0.0.1:8000", value_name = "URL")]
     pub server: String,
     /// The token that the server asks for; others can see it in the list of processes, unlike --token-file
     #[arg(long, env = "SESSIONWATCH_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -49,6 +52,9 @@ pub struct ServerArgs {
     /// A file that holds the token, or the server's own token file
     #[arg(long, env = "SESSIONWATCH_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) that have signed the server's, in the place of the system's
+    #[arg(long, env = "SESSIONWATCH_CACERT", value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
     /// Which role's token is taken where the file is the server's own token file.
     #[arg(skip)]
     pub role: Role,
@@ -58,7 +64,7 @@ impl ServerArgs {
     /// The arguments for a server that needs no token.
     #[must_use]
     pub fn open(server: &str) -> Self {
-        Self { server: server.to_owned(), token: None, token_file: None, role: Role::default() }
+        Self { server: server.to_owned(), token: None, token_file: None, cacert: None, role: Role::default() }
     }
 
     /// The token: from the command line or the environment, else from the file, else from the systemd credential
@@ -72,6 +78,23 @@ impl ServerArgs {
             (None, None) => Ok(None),
         }
     }
+}
+
+/// What TLS is based on where a file of certificates is given.
+///
+/// # Errors
+/// The file cannot be read, or has no certificate.
+pub(super) fn trusting(path: &Path) -> Result<ClientConfig, CliError> {
+    let wrong = |why: String| CliError::Usage(format!("--cacert {} {why}.", path.display()));
+    let mut roots = RootCertStore::empty();
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let (added, _) = roots.add_parsable_certificates(read.map_err(|error| wrong(format!("cannot be read: {error}")))?);
+    if added == 0 {
+        return Err(wrong("has no certificate".to_owned()));
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(|error| wrong(error.to_string()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The role that a command needs.

@@ -36,6 +36,9 @@ pub struct TailArgs {
     /// How many of the last events to begin with
     #[arg(short = 'n', long = "lines", default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=1000))]
     lines: u16,
+    /// End after these, instead of waiting for new ones
+    #[arg(long)]
+    no_follow: bool,
     /// One line of JSON for each event, with all its fields
     #[arg(long)]
     json: bool,
@@ -52,11 +55,12 @@ pub(super) async fn tail(args: TailArgs) -> Result<ExitCode, CliError> {
     let output = Output::standard();
     let api = Api::new(&args.server)?;
     // The socket is opened before the log is read, so that no event is missed.
-    let mut frames = feed::follow(api.clone());
+    let frames = (!args.no_follow).then(|| feed::follow(api.clone()));
     let mut log = Log { api, filter: args.filter.events()?, last: None };
     for event in log.newest(usize::from(args.lines)).await? {
         print(&event, args.json, output)?;
     }
+    let Some(mut frames) = frames else { return Ok(ExitCode::SUCCESS) };
     let mut terminated = signal(SignalKind::terminate())?;
     let mut connected = false;
     loop {

@@ -52,6 +52,9 @@ pub struct KillArgs {
     /// For how long the users of these sessions cannot register in their apps again, such as 30m
     #[arg(long, value_name = "TIME")]
     lock_for: Option<String>,
+    /// How long to wait for the sessions to end; by default until their time to confirm is over
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
     /// End all that a filter matches without asking first
     #[arg(long, short = 'y')]
     yes: bool,
@@ -65,6 +68,7 @@ pub(super) async fn kill(args: KillArgs) -> Result<ExitCode, CliError> {
         frames: feed::follow(api),
         store: Store::default(),
         requested: HashMap::new(),
+        timeout: args.timeout,
         output: Output::standard(),
     };
     kills.fill().await?;
@@ -106,6 +110,7 @@ struct Kills {
     frames: mpsc::Receiver<Feed>,
     store: Store,
     requested: HashMap<String, Progress>,
+    timeout: Option<Duration>,
     output: Output,
 }
 
@@ -181,7 +186,7 @@ impl Kills {
         if self.requested.contains_key(id) {
             return Ok(());
         }
-        let mut progress = Progress::new(id, session, self.store.server_time(Utc::now()));
+        let mut progress = Progress::new(id, session, self.store.server_time(Utc::now())).within(self.timeout);
         self.output.text(&format!("{}  requested", progress.name()))?;
         // Where somebody asked before us, the steps so far are in the view already: no change will tell them.
         if let Some(kill) = self.store.get(id).and_then(|row| row.session.kill.clone()) {

@@ -1,5 +1,7 @@
 //! A kill request as it goes on: delivered, acknowledged, gone, or not confirmed in time.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -25,6 +27,8 @@ pub(in crate::cli) struct Progress {
     requested: DateTime<Utc>,
     kill: Option<Kill>,
     outcome: Option<Outcome>,
+    /// How long to wait, where the user says so.
+    within: Option<TimeDelta>,
 }
 
 /// How a kill request went.
@@ -39,7 +43,12 @@ pub(in crate::cli) enum Outcome {
 impl Progress {
     /// A request made at `now` by the server's clock; `session` is what is known of the session with this id.
     pub(in crate::cli) fn new(id: &str, session: Option<&Session>, now: DateTime<Utc>) -> Self {
-        Self { name: name(id, session), requested: now, kill: None, outcome: None }
+        Self { name: name(id, session), requested: now, kill: None, outcome: None, within: None }
+    }
+
+    /// The same, but given up after this time and not by the server's.
+    pub(in crate::cli) fn within(self, limit: Option<Duration>) -> Self {
+        Self { within: limit.map(|limit| TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX)), ..self }
     }
 
     /// The session's id, app and user, for messages.
@@ -69,6 +78,9 @@ impl Progress {
 
     /// When the session has failed to confirm.
     pub(in crate::cli) fn deadline(&self) -> DateTime<Utc> {
+        if let Some(limit) = self.within {
+            return self.requested.checked_add_signed(limit).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        }
         let confirm_by = self.kill.as_ref().and_then(|kill| kill.confirm_by);
         let (from, limit) = confirm_by.map_or((self.requested, CONFIRM_LIMIT), |by| (by, NEWS_LIMIT));
         from.checked_add_signed(limit).unwrap_or(from)

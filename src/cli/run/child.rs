@@ -28,7 +28,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{super::text::escape, complain, link::Kill};
+use super::{super::text::escape, complain, link::Kill, script};
 
 /// How often we check whether a killed group is gone. Its members are not our children, so no signal tells us.
 const GROUP_CHECK: Duration = Duration::from_millis(25);
@@ -53,13 +53,23 @@ impl Child {
         let (program, args) = command.split_first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         // Before the command starts: a signal without a handler would end us and leave the command alone.
         let signals = Signals::new()?;
-        let mut process = Command::new(program);
-        process.args(args).process_group(0).kill_on_drop(false);
-        if !pass_token {
-            // The command may be foreign code, and the token allows to register sessions or more.
-            process.env_remove("SESSIONWATCH_TOKEN").env_remove("SESSIONWATCH_TOKEN_FILE");
-        }
-        let process = process.spawn()?;
+        let start = |mut process: Command| {
+            process.args(args).process_group(0).kill_on_drop(false);
+            if !pass_token {
+                // The command may be foreign code, and the token allows to register sessions or more.
+                process.env_remove("SESSIONWATCH_TOKEN").env_remove("SESSIONWATCH_TOKEN_FILE");
+            }
+            process.spawn()
+        };
+        let process = match start(Command::new(program)) {
+            // A script without `#!`: a shell would run it as well.
+            Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.arg(script::of(program).ok_or(error)?);
+                start(shell)?
+            }
+            started => started?,
+        };
         let pid = process
             .id()
             .and_then(|pid| Pid::from_raw(pid.cast_signed()))

@@ -28,6 +28,7 @@ use super::{
 
 mod child;
 mod link;
+mod script;
 
 /// How long reporting the end may take after the command has ended.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);

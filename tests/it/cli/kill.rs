@@ -1,5 +1,7 @@
 //! `sessionwatch kill`: only what is gone counts as done.
 
+use std::time::Duration;
+
 use super::support::*;
 
 #[tokio::test]
@@ -72,4 +74,15 @@ async fn a_whole_app_is_ended_only_with_consent() {
     let none = server.done(&["kill", "app:nobody", "--yes"]).await;
     assert_eq!(none.status.code(), Some(1));
     assert!(stderr(&none).contains("nobody"), "{}", stderr(&none));
+}
+
+#[tokio::test]
+async fn the_wait_for_an_end_can_be_shortened() {
+    let server = Server::start_with(&["--kill-grace", "15s"]).await;
+    let client = server.client("risk", true).await;
+    let began = tokio::time::Instant::now();
+    let output = server.done(&["kill", &client.id, "--timeout", "300ms"]).await;
+    assert_eq!(output.status.code(), Some(3), "{}{}", stdout(&output), stderr(&output));
+    assert!(stdout(&output).contains("the request stands"), "{}", stdout(&output));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }

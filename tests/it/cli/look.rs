@@ -189,3 +189,37 @@ async fn a_lock_is_made_listed_and_lifted() {
     obeying.await.expect("the client's socket is closed");
     assert!(stdout(&server.done(&["locks", "--json"]).await).contains("\"user_id\":\"ana\""));
 }
+
+#[tokio::test]
+async fn the_last_lines_of_the_log_without_waiting_for_more() {
+    let server = Server::start().await;
+    let _client = server.client("risk", false).await;
+    let output = server.done(&["tail", "-n", "20", "--no-follow"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("registered"), "{}", stdout(&output));
+}
+
+#[tokio::test]
+async fn help_has_the_exit_status_and_every_shell_its_completions() {
+    let server = Server::start().await;
+    for (command, word) in [("run", "126"), ("kill", "3 where one did not confirm")] {
+        let help = server.done(&[command, "--help"]).await;
+        assert!(stdout(&help).contains("Exit status") && stdout(&help).contains(word), "{}", stdout(&help));
+    }
+    let help = stdout(&server.done(&["serve", "--help"]).await);
+    assert!(help.contains("[https://app.example.com]") && !help.contains("<https"), "{help}");
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let output = server.done(&["completions", shell]).await;
+        let text = stdout(&output);
+        for word in ["backup", "completions", "no-follow"] {
+            assert!(text.contains(word), "{shell} lacks {word}");
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = server.done(&["man", folder.path().to_str().expect("a plain name")]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for page in ["sessionwatch.1", "sessionwatch-kill.1", "sessionwatch-token-add.1"] {
+        let text = std::fs::read_to_string(folder.path().join(page)).expect(page);
+        assert!(text.contains(".SH NAME") && text.contains(".SH OPTIONS"), "{page}: {text}");
+    }
+}

@@ -263,3 +263,23 @@ async fn no_sockets(url: &str) -> String {
     });
     format!("http://{address}")
 }
+
+#[tokio::test]
+async fn a_script_without_a_first_line_for_the_system_runs_as_in_a_shell() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("nightly");
+    let run = async |program: &str, text: &[u8]| {
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let mut command = cli_to(NOBODY, &["run", "--app", "job", "--", program, "a b"]);
+        let folders = format!("{}:/usr/bin:/bin", folder.path().display());
+        finish(command.env("PATH", folders)).await
+    };
+    for program in [path.to_str().expect("a plain name"), "nightly"] {
+        let output = run(program, b"echo \"got $1\"; exit 5\n").await;
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(5), "got a b\n"), "{}", stderr(&output));
+    }
+    let output = run("nightly", b"\x7fELF\0 of another machine").await;
+    assert_eq!(output.status.code(), Some(126), "{}", stderr(&output));
+}

@@ -32,7 +32,7 @@ impl Screen {
         pty.resize(Size::new(rows, columns)).expect("it has a size");
         let child = pty_process::Command::new(env!("CARGO_BIN_EXE_sessionwatch"))
             .args(words)
-            .env("SESSIONWATCH_SERVER", url)
+            .env("SESSIONWATCH_URL", url)
             .env("USER", "tester")
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")

@@ -215,7 +215,7 @@ pub(super) fn cli_to(url: &str, args: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command
         .args(args.iter().map(OsString::from))
-        .env("SESSIONWATCH_SERVER", url)
+        .env("SESSIONWATCH_URL", url)
         .env("USER", "tester")
         .env_remove("SESSIONWATCH_TOKEN")
         .env_remove("SESSIONWATCH_TOKEN_FILE")

@@ -24,7 +24,7 @@ impl Terminal {
         let mut script = Command::new("script")
             .args(["--quiet", "--return", "--command", &format!("stty rows 12 cols 70; {line}"), "/dev/null"])
             .env("S", env!("CARGO_BIN_EXE_sessionwatch"))
-            .env("SESSIONWATCH_SERVER", url)
+            .env("SESSIONWATCH_URL", url)
             .env("TERM", "xterm")
             .env("SHELL", "/bin/sh")
             .stdin(Stdio::piped())
