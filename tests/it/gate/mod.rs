@@ -2,14 +2,16 @@
 //! sockets.
 
 mod attacks;
+mod behind;
 mod enforce;
 mod flood;
 mod limits;
 mod lists;
 mod matrix;
-mod nginx;
+pub mod nginx;
 mod people;
 pub mod remote;
+mod certificate;
 pub mod requests;
 mod rules;
 mod scope;

@@ -311,15 +311,20 @@ async fn over_tls_the_same_holds_and_the_cookie_is_secure() {
 
 /// A dashboard's socket over TLS.
 async fn over_tls(authority: &Path, port: u16, form: &str, token: &str) -> Socket {
+    over_tls_as(authority, port, &[("authorization", &format!("Bearer {token}")), ("sec-websocket-protocol", form)], "")
+        .await
+}
+
+/// A dashboard's socket over TLS, under this base path and with these headers.
+pub async fn over_tls_as(authority: &Path, port: u16, headers: &[(&'static str, &str)], base: &str) -> Socket {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).expect("a certificate")).expect("it can be trusted");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.expect("TLS").with_root_certificates(roots).with_no_client_auth();
-    let mut request = format!("wss://127.0.0.1:{port}/ws").into_client_request().expect("a request");
-    let headers = [("authorization", format!("Bearer {token}")), ("sec-websocket-protocol", form.to_owned())];
+    let mut request = format!("wss://127.0.0.1:{port}{base}/ws").into_client_request().expect("a request");
     for (name, value) in headers {
-        request.headers_mut().insert(name, value.parse().expect("a value"));
+        request.headers_mut().insert(*name, value.parse().expect("a value"));
     }
     let connector = Some(Connector::Rustls(Arc::new(config)));
     let opened = tokio_tungstenite::connect_async_tls_with_config(request, None, true, connector).await;
