@@ -10,6 +10,6 @@ const monitorSession = monitorFrom(tag?.src);
 Object.assign(window, {
   sessionwatch: {
     monitorSession,
-    session: app && monitorSession({ app, userId: user, server, token, notice: notice !== undefined }),
+    session: app ? monitorSession({ app, userId: user, server, token, notice: notice !== undefined }) : undefined,
   },
 });

@@ -114,6 +114,18 @@ test('the types say what a TypeScript app may do, and what not', () => {
   assert.deepEqual(compiled('app.mts', app), []);
 });
 
+test('the classic script has types, and the package its licence', () => {
+  const app = `
+    import ${JSON.stringify(path('client.iife.js'))};
+    sessionwatch.monitorSession({ app: 'a' }).end();
+    const state: string | undefined = sessionwatch.session?.state;
+    // @ts-expect-error the session may be undefined
+    sessionwatch.session.end();
+  `;
+  assert.deepEqual(compiled('classic.mts', app), []);
+  assert.equal(read('LICENSE'), read('../LICENSE'));
+});
+
 test('every option and every member is documented', () => {
   const source = ts.createSourceFile('client.d.ts', read('client.d.ts'), ts.ScriptTarget.ES2022, true);
   const bare = [];
