@@ -206,9 +206,9 @@ async fn flat_out(bench: &Bench, watchers: usize) -> Vec<Row> {
             if ratios.is_empty() { Verdict::Open } else { Verdict::of(ratio >= 5.0) },
         )
         .against(format!(
-            "nchan {} ({ratio:.1} ×), Node's ws {}",
-            number(median(&nchan_rates)),
-            number(median(&node_rates))
+            "{}, {}",
+            peers::compared("nchan", &nchan_rates, |rate| format!("{} ({ratio:.1} ×)", number(rate))),
+            peers::compared("Node's ws", &node_rates, number)
         )),
         Row::new(
             format!("{measure}: frames/s of {:.1} KiB", median(&sizes) / 1_024.0),

@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Once;
 
 use crate::process::{Process, free_port};
+use crate::report::median;
 
 fn peers_folder() -> Option<PathBuf> {
     std::env::var_os("SESSIONWATCH_PEERS").map(PathBuf::from)
@@ -14,11 +16,24 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(name)
 }
 
+/// The module that nginx has to load.
+const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
+/// Debian's packages with nginx and the module.
+const NCHAN_PACKAGES: &str = "nginx-light libnginx-mod-nchan";
+
+/// What the table says of a peer that is compared by `rates`; without any, that it was not measured.
+pub fn compared(name: &str, rates: &[f64], text: impl FnOnce(f64) -> String) -> String {
+    if rates.is_empty() { format!("{name} is not installed") } else { format!("{name} {}", text(median(rates))) }
+}
+
 /// Starts Debian's nginx with libnginx-mod-nchan.
 pub fn nchan(folder: &Path) -> Option<Process> {
     let version = Command::new("nginx").arg("-v").stderr(Stdio::null()).status();
-    let module = Path::new("/usr/lib/nginx/modules/ngx_nchan_module.so");
-    if version.is_err() || !module.exists() {
+    if version.is_err() || !Path::new(NCHAN).exists() {
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            eprintln!("  nchan is not measured, since {NCHAN} or nginx is missing: apt-get install {NCHAN_PACKAGES}");
+        });
         return None;
     }
     let port = free_port();
