@@ -222,42 +222,46 @@ pub fn beats<'a>(now: Timestamp, moved: impl Iterator<Item = &'a Session>) -> St
     text(out)
 }
 
-/// Encodes sessions at one position, in parts of at most [`PART_MAX`]
-/// bytes; at least one part.
-#[must_use]
-pub fn snapshot<'a>(
+/// Cuts sessions into the parts of a snapshot, each of at most [`PART_MAX`] bytes; returns the number of
+/// sessions in each. There is at least one part.
+///
+/// It looks at what the sessions can take at most, so the number of parts is known before any of them is encoded.
+pub fn cut<'a>(sessions: impl Iterator<Item = &'a Arc<Session>>) -> Vec<usize> {
+    /// Bytes kept free for the head of a part.
+    const HEAD: usize = 128;
+    let (mut parts, mut bytes) = (vec![0], HEAD);
+    for session in sessions {
+        let more = weight(session) + 1;
+        if bytes + more > PART_MAX && bytes > HEAD {
+            parts.push(0);
+            bytes = HEAD;
+        }
+        bytes += more;
+        if let Some(part) = parts.last_mut() {
+            *part += 1;
+        }
+    }
+    parts
+}
+
+/// Encodes a part of a snapshot, which has these sessions; `part` counts from one.
+pub fn snapshot_part<'a>(
     seq: u64,
+    (part, parts): (usize, usize),
     sessions: impl Iterator<Item = &'a Arc<Session>>,
     now: Now,
     known: &Known,
-) -> Vec<String> {
-    // Bytes kept free at the start of each part: its head holds the number of parts, which
-    // is known only at the end.
-    const HEAD: usize = 128;
-    let mut bodies = vec![Vec::new()];
-    let mut one = Vec::with_capacity(1_024);
-    for session in sessions {
-        one.clear();
-        append(&mut one, &SessionJson::new(session, now.wall, known));
-        let fits = bodies.last().is_some_and(|body| HEAD + body.len() + one.len() < PART_MAX);
-        if !fits {
-            bodies.push(Vec::with_capacity(PART_MAX));
+) -> String {
+    let mut out = Vec::with_capacity(PART_MAX / 2);
+    out.extend_from_slice(
+        format!(r#"{{"type":"snapshot","seq":{seq},"part":{part},"parts":{parts},"sessions":["#).as_bytes(),
+    );
+    for (index, session) in sessions.enumerate() {
+        if index > 0 {
+            out.push(b',');
         }
-        if let Some(body) = bodies.last_mut() {
-            if !body.is_empty() {
-                body.push(b',');
-            }
-            body.extend_from_slice(&one);
-        }
+        append(&mut out, &SessionJson::new(session, now.wall, known));
     }
-    let parts = bodies.len();
-    let frame = |(index, body): (usize, Vec<u8>)| {
-        let head = format!(r#"{{"type":"snapshot","seq":{},"part":{},"parts":{parts},"sessions":["#, seq, index + 1);
-        let mut out = Vec::with_capacity(head.len() + body.len() + 2);
-        out.extend_from_slice(head.as_bytes());
-        out.extend_from_slice(&body);
-        out.extend_from_slice(b"]}");
-        text(out)
-    };
-    bodies.into_iter().enumerate().map(frame).collect()
+    out.extend_from_slice(b"]}");
+    text(out)
 }

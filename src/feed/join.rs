@@ -2,13 +2,15 @@
 //! it missed), and then all later frames.
 //!
 //! The backlog is handed out frame by frame, so that the memory of a dashboard that stops
-//! reading can be freed: see [`Backlog`].
+//! reading can be freed: see [`Backlog`]. The parts of a snapshot are handed out while the later
+//! ones are still being encoded. A dashboard subscribes after the last part, so that a slow
+//! connection does not make it lag during a large snapshot.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::time::Instant;
 
 use super::ring::{Missed, Touched};
@@ -25,27 +27,62 @@ use crate::wire::{self, RemovedJson};
 const SHARED: Duration = Duration::from_millis(500);
 /// Most parts of a small snapshot. It is encoded in a millisecond or two, so it needs no
 /// limits.
-const SMALL_PARTS: usize = 2;
+const SMALL_PARTS: usize = 4;
 /// Most large snapshots in memory, however many dashboards read theirs slowly. With this
 /// many, a dashboard that joins shares one of them.
 const LARGE_AT_ONCE: usize = 3;
 /// Longest time that a dashboard may hold a large snapshot while others wait for a newer one.
 const HELD_AT_MOST: Duration = Duration::from_secs(10);
 
-/// All sessions at one position, encoded.
+/// All sessions at one position, encoded part by part.
 pub(super) struct Snapshot {
     seq: u64,
     now: Now,
     made: Instant,
-    parts: Vec<Frame>,
+    /// The number of parts in the end.
+    total: usize,
+    /// The parts so far.
+    parts: watch::Receiver<Vec<Frame>>,
     /// Its place among the large ones; released together with the memory.
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Snapshot {
     fn is_large(&self) -> bool {
-        self.parts.len() > SMALL_PARTS
+        self.total > SMALL_PARTS
     }
+
+    /// A part, once it is encoded; `None` where there is none, or encoding has failed.
+    async fn part(&self, index: usize) -> Option<Frame> {
+        if index >= self.total {
+            return None;
+        }
+        let mut parts = self.parts.clone();
+        let parts = parts.wait_for(|parts| parts.len() > index).await.ok()?;
+        parts.get(index).cloned()
+    }
+}
+
+/// Encodes the parts, as long as anybody has the snapshot.
+fn encode_parts(of: &Weak<Snapshot>, made: &watch::Sender<Vec<Frame>>, contents: &Contents, cut: &[usize]) {
+    let Contents { view, scope, known, now } = contents;
+    let mut sessions = view.sessions().filter(|session| scope.allows(&session.app));
+    for (index, count) in cut.iter().enumerate() {
+        if of.strong_count() == 0 {
+            return;
+        }
+        let place = (index + 1, cut.len());
+        let text = wire::snapshot_part(view.seq, place, sessions.by_ref().take(*count), *now, known);
+        made.send_modify(|parts| parts.push(Frame::new(&text)));
+    }
+}
+
+/// What a snapshot is made of.
+struct Contents {
+    view: View,
+    scope: Scope,
+    known: Arc<Known>,
+    now: Now,
 }
 
 /// The snapshots that are in memory.
@@ -79,9 +116,10 @@ impl Default for Snapshots {
 pub struct Joined {
     /// A snapshot, or the changes that were missed.
     pub backlog: Backlog,
-    /// The later frames.
-    pub receiver: broadcast::Receiver<Frame>,
-    /// The position after the backlog.
+    /// The later frames; `None` where the dashboard has to call [`Feed::after`] when the backlog is
+    /// sent.
+    pub receiver: Option<broadcast::Receiver<Frame>>,
+    /// The position of the snapshot, or after the changes that were missed.
     pub seq: u64,
 }
 
@@ -92,21 +130,23 @@ pub struct Joined {
 pub struct Backlog {
     snapshot: Option<Arc<Snapshot>>,
     parts_sent: usize,
+    /// The position and the time of the snapshot, once all its parts were handed out.
+    reached: Option<(u64, Timestamp)>,
     frames: std::vec::IntoIter<Frame>,
     conflated: Option<Conflated>,
     now: Timestamp,
     moved: std::vec::IntoIter<Arc<Session>>,
 }
 
-impl Iterator for Backlog {
-    type Item = Frame;
-
-    fn next(&mut self) -> Option<Frame> {
+impl Backlog {
+    /// The next frame; waits until it is encoded. `None` at the end.
+    pub async fn next(&mut self) -> Option<Frame> {
         if let Some(snapshot) = &self.snapshot {
-            if let Some(part) = snapshot.parts.get(self.parts_sent) {
+            if let Some(part) = snapshot.part(self.parts_sent).await {
                 self.parts_sent += 1;
-                return Some(part.clone());
+                return Some(part);
             }
+            self.reached = (self.parts_sent == snapshot.total).then_some((snapshot.seq, snapshot.now.wall));
             self.snapshot = None;
         }
         if let Some(frame) = self.frames.next() {
@@ -121,25 +161,18 @@ impl Iterator for Backlog {
         let moved: Vec<Arc<Session>> = self.moved.by_ref().take(BEATS_AT_ONCE).collect();
         (!moved.is_empty()).then(|| Frame::new(&wire::beats(self.now, moved.iter().map(|session| &**session))))
     }
-}
 
-impl Backlog {
     /// A backlog of only a snapshot.
     pub(super) fn snapshot(snapshot: Arc<Snapshot>) -> Self {
         Self {
             now: snapshot.now.wall,
             snapshot: Some(snapshot),
             parts_sent: 0,
+            reached: None,
             frames: Vec::new().into_iter(),
             conflated: None,
             moved: Vec::new().into_iter(),
         }
-    }
-
-    /// Whether it begins with a snapshot.
-    #[must_use]
-    pub fn is_snapshot(&self) -> bool {
-        self.snapshot.is_some()
     }
 
     /// Whether its dashboard has held a large snapshot for too long while others wait for a
@@ -166,21 +199,32 @@ impl Feed {
 
     /// Joins a dashboard that has no state. Its snapshot contains all events up to `at_least`,
     /// so a client whose change was just answered sees it. Exception: with
-    /// [`LARGE_AT_ONCE`] snapshots in memory it gets an older one, followed by the changes
-    /// since.
+    /// [`LARGE_AT_ONCE`] snapshots in memory it gets an older one. The changes since follow:
+    /// see [`Feed::after`].
     pub async fn join(&self, at_least: u64) -> Joined {
         // The feed gathers changes, so it may be behind the registry.
         let _ = self.published.subscribe().wait_for(|seq| *seq >= at_least).await;
         loop {
             let snapshot = self.snapshot(at_least).await;
             let seq = snapshot.seq;
-            if let Some(joined) = self.resume_since(seq, Some(snapshot.now.wall)) {
-                let backlog = Backlog { snapshot: Some(snapshot), ..joined.backlog };
-                return Joined { backlog, seq, ..joined };
+            let is_known = {
+                let state = self.state.lock();
+                state.ring.knows(seq, &state.view)
+            };
+            if is_known {
+                return Joined { backlog: Backlog::snapshot(snapshot), receiver: None, seq };
             }
             // The ring no longer has all changes since this snapshot: make another one.
             *self.snapshots.latest.lock().await = Latest::default();
         }
+    }
+
+    /// What follows a snapshot that was handed out; `None` where encoding has failed, or the ring no longer has
+    /// all changes since, so that the dashboard has to join again.
+    #[must_use]
+    pub fn after(&self, backlog: &Backlog) -> Option<Joined> {
+        let (seq, now) = backlog.reached?;
+        self.resume_since(seq, Some(now))
     }
 
     /// Joins a dashboard that has the state at `seq`; `None` where the ring no longer has all
@@ -194,7 +238,7 @@ impl Feed {
     /// one. A large one is made at most twice a second: earlier callers wait, and then share
     /// it.
     async fn snapshot(&self, at_least: u64) -> Arc<Snapshot> {
-        // The lock is held while waiting and encoding.
+        // The lock is held while waiting.
         let mut latest = self.snapshots.latest.lock().await;
         if let Some(snapshot) = &latest.shared {
             if snapshot.seq >= at_least && snapshot.made.elapsed() < SHARED {
@@ -216,7 +260,7 @@ impl Feed {
             }
         };
         let view = self.state.lock().view.clone();
-        let snapshot = Arc::new(self.encode(view, Scope::all(), place).await);
+        let snapshot = self.encode(view, Scope::all(), place).await;
         *latest = Latest { shared: Some(snapshot.clone()), read: Arc::downgrade(&snapshot) };
         snapshot
     }
@@ -232,22 +276,26 @@ impl Feed {
         place.ok()
     }
 
-    /// Encodes the sessions of a view that are in `scope`.
-    pub(super) async fn encode(&self, view: View, scope: Scope, place: Option<OwnedSemaphorePermit>) -> Snapshot {
-        let now = self.clock.now();
-        let seq = view.seq;
+    /// Begins to encode the sessions of a view that are in `scope`.
+    pub(super) async fn encode(&self, view: View, scope: Scope, place: Option<OwnedSemaphorePermit>) -> Arc<Snapshot> {
+        let (now, made, seq) = (self.clock.now(), Instant::now(), view.seq);
         self.snapshots.encoded.fetch_add(1, Ordering::Relaxed);
-        let made = Instant::now();
-        let known = self.names.now();
-        let encode = move || {
-            let sessions = view.sessions().filter(|session| scope.allows(&session.app));
-            wire::snapshot(seq, sessions, now, &known).iter().map(|part| Frame::new(part)).collect::<Vec<_>>()
+        let contents = Contents { view, scope, known: self.names.now(), now };
+        // Cutting a million sessions takes some milliseconds.
+        let cut = tokio::task::spawn_blocking(move || {
+            let Contents { view, scope, .. } = &contents;
+            let cut = wire::cut(view.sessions().filter(|session| scope.allows(&session.app)));
+            (cut, contents)
+        });
+        let (sender, parts) = watch::channel(Vec::new());
+        let Ok((cut, contents)) = cut.await else {
+            return Arc::new(Snapshot { seq, now, made, total: 1, parts, _place: None });
         };
-        let parts = tokio::task::spawn_blocking(encode).await.unwrap_or_default();
-        let mut snapshot = Snapshot { seq, now, made, parts, _place: place };
-        if !snapshot.is_large() {
-            snapshot._place = None;
-        }
+        let total = cut.len();
+        let place = place.filter(|_| total > SMALL_PARTS);
+        let snapshot = Arc::new(Snapshot { seq, now, made, total, parts, _place: place });
+        let of = Arc::downgrade(&snapshot);
+        tokio::task::spawn_blocking(move || encode_parts(&of, &sender, &contents, &cut));
         snapshot
     }
 
@@ -287,12 +335,13 @@ impl Feed {
         let backlog = Backlog {
             snapshot: None,
             parts_sent: 0,
+            reached: None,
             frames: frames.into_iter(),
             conflated,
             now,
             moved: moved.into_iter(),
         };
-        Some(Joined { backlog, receiver, seq: reached })
+        Some(Joined { backlog, receiver: Some(receiver), seq: reached })
     }
 }
 

@@ -143,7 +143,7 @@ impl Feed {
         let seq = view.seq;
         let snapshot = self.encode(view, scope.clone(), place).await;
         JoinedWithin {
-            backlog: Backlog::snapshot(Arc::new(snapshot)),
+            backlog: Backlog::snapshot(snapshot),
             frames: Frames::new(scope.clone(), self.names.clone(), seq, receiver),
             seq,
         }

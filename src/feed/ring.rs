@@ -77,13 +77,18 @@ impl Ring {
         frame.map_or(Timestamp(0), |frame| frame.at)
     }
 
+    /// Whether it has all changes after `seq` up to `view`, the view that was published last.
+    pub(super) fn knows(&self, seq: u64, view: &View) -> bool {
+        let known_since = self.frames.front().map_or(view.seq, |frame| frame.from);
+        seq == view.seq || (known_since..view.seq).contains(&seq)
+    }
+
     /// The changes after `seq` up to `view`, the view that was published last.
     pub(super) fn missed(&self, seq: u64, view: &View) -> Missed {
         if seq == view.seq {
             return Missed::Frames(Vec::new());
         }
-        let known_since = self.frames.front().map_or(view.seq, |frame| frame.from);
-        if seq < known_since || seq > view.seq {
+        if !self.knows(seq, view) {
             return Missed::Unknown;
         }
         let first = self.frames.partition_point(|frame| frame.seq <= seq);

@@ -20,14 +20,45 @@ pub struct Subscription {
     wants_patches: bool,
 }
 
-/// A dashboard that has joined at one position.
+/// A dashboard that has joined at one position: first it has to send all of [`Joined::next`], then
+/// [`Joined::frames`].
+///
+/// It keeps memory alive, as a [`Backlog`] does.
 pub struct Joined {
-    /// The frames to send first: a snapshot, or what the dashboard has missed.
-    pub backlog: Backlog,
-    /// The frames that follow.
-    pub frames: Frames,
-    /// The position after the backlog.
+    feed: Arc<Feed>,
+    backlog: Backlog,
+    frames: Option<Frames>,
+    /// The position of the snapshot, or after the changes that were missed.
     pub seq: u64,
+}
+
+impl Joined {
+    /// The next frame of the backlog: a part of a snapshot, or what the dashboard has missed. Waits
+    /// until it is encoded. `None` at the end.
+    pub async fn next(&mut self) -> Option<Frame> {
+        let next = self.backlog.next().await;
+        if next.is_some() || self.frames.is_some() {
+            return next;
+        }
+        // The snapshot is sent; now what has changed since.
+        let feed::Joined { backlog, receiver, .. } = self.feed.after(&self.backlog)?;
+        self.backlog = backlog;
+        self.frames = receiver.map(Frames::All);
+        self.backlog.next().await
+    }
+
+    /// The frames that follow the backlog, once all of it was sent; `None` where the dashboard has to
+    /// join again.
+    #[must_use]
+    pub fn frames(self) -> Option<Frames> {
+        self.frames
+    }
+
+    /// Whether it has waited for so long that the dashboard has to join again.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        self.backlog.is_overdue(&self.feed)
+    }
 }
 
 /// The frames of all apps, or of the apps that a dashboard is limited to.
@@ -64,17 +95,21 @@ impl Subscription {
         if !self.scope.is_all() || *epoch != *self.registry.epoch() {
             return None;
         }
-        self.feed.resume(seq).map(Joined::from)
+        self.feed.resume(seq).map(|joined| self.joined(joined))
     }
 
     /// Joins with a snapshot that contains everything that is committed now.
     pub async fn join(&self) -> Joined {
         let at_least = self.registry.seq();
         if self.scope.is_all() {
-            return self.feed.join(at_least).await.into();
+            return self.joined(self.feed.join(at_least).await);
         }
         let JoinedWithin { backlog, frames, seq } = self.feed.join_within(at_least, &self.scope).await;
-        Joined { backlog, frames: Frames::Within(frames), seq }
+        Joined { feed: self.feed.clone(), backlog, frames: Some(Frames::Within(frames)), seq }
+    }
+
+    fn joined(&self, feed::Joined { backlog, receiver, seq }: feed::Joined) -> Joined {
+        Joined { feed: self.feed.clone(), backlog, frames: receiver.map(Frames::All), seq }
     }
 
     /// Lets the fan-out send the frames into a lane, until the result is dropped. Gives them back
@@ -85,12 +120,6 @@ impl Subscription {
             frames => Err(frames),
         }
     }
-
-    /// Whether the backlog has waited for so long that the dashboard has to join again.
-    #[must_use]
-    pub fn is_overdue(&self, backlog: &Backlog) -> bool {
-        backlog.is_overdue(&self.feed)
-    }
 }
 
 impl Drop for Subscription {
@@ -99,12 +128,6 @@ impl Drop for Subscription {
         if self.wants_patches {
             self.feed.want_patches(-1);
         }
-    }
-}
-
-impl From<feed::Joined> for Joined {
-    fn from(feed::Joined { backlog, receiver, seq }: feed::Joined) -> Self {
-        Self { backlog, frames: Frames::All(receiver), seq }
     }
 }
 

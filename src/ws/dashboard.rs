@@ -106,7 +106,7 @@ async fn run(
     };
     send(lane, Frame::new(&hello(app, caller, joined.seq)).bytes(lane.form())).await?;
     let mut chances = Chances { taken: 0, last: Instant::now(), forgiven_after: app.monitor.timing().silence() };
-    let mut frames = deliver(lane, subscription, joined).await?;
+    let mut frames = deliver(lane, joined).await?;
     loop {
         if let Some(up_to_date) = frames.take() {
             match follow(app, socket, lane, subscription, up_to_date).await? {
@@ -118,7 +118,7 @@ async fn run(
             return Ok(Some((CloseCode::Lagging, "could not keep up; resume")));
         }
         let joined = subscription.join().await;
-        frames = deliver(lane, subscription, joined).await?;
+        frames = deliver(lane, joined).await?;
     }
 }
 
@@ -143,23 +143,22 @@ impl Chances {
 
 /// Sends the backlog; returns the frames that follow, or `None` if the
 /// dashboard stopped reading in between and has to join again.
-async fn deliver(lane: &Lane, subscription: &Subscription, joined: Joined) -> Result<Option<Frames>, Gone> {
-    let Joined { mut backlog, frames, .. } = joined;
-    while let Some(frame) = backlog.next() {
+async fn deliver(lane: &Lane, mut joined: Joined) -> Result<Option<Frames>, Gone> {
+    while let Some(frame) = joined.next().await {
         let sending = send(lane, frame.prepared(lane.form()).await);
         tokio::pin!(sending);
         let Ok(sent) = timeout(Timing::BACKLOG_WITHIN, &mut sending).await else {
             // Until the dashboard reads on, it keeps only this one frame in memory.
-            drop((backlog, frames));
+            drop(joined);
             sending.await?;
             return Ok(None);
         };
         sent?;
-        if subscription.is_overdue(&backlog) {
+        if joined.is_overdue() {
             return Ok(None);
         }
     }
-    Ok(Some(frames))
+    Ok(joined.frames())
 }
 
 enum Followed {

@@ -125,16 +125,22 @@ export async function launchPlainBrowser(args = []) {
 /**
  * Starts a proxy in front of the server, whose connections can fail as real ones do.
  *
- * @returns {Promise<{ url: string, stall: () => void, cut: () => void,
- *   refuse: (refusing: boolean) => void, close: () => Promise<void> }>} `stall`
- *   stops all data of the present connections without closing them; `cut` closes them; `refuse` refuses new ones
+ * @returns {Promise<{ url: string, protocols: string[], stall: () => void, cut: () => void,
+ *   refuse: (refusing: boolean) => void, close: () => Promise<void> }>} `protocols` are the subprotocols that the server
+ *   has chosen, of all WebSockets so far; `stall` stops all data of the present connections without closing them; `cut`
+ *   closes them; `refuse` refuses new ones
  */
 export async function wire(server) {
   const pairs = new Set();
+  const protocols = [];
   let refusing = false;
   const listener = createServer(near => {
     if (refusing) { near.destroy(); return; }
     const far = connect(server.port, '127.0.0.1');
+    far.once('data', head => {
+      const chosen = /^sec-websocket-protocol: *(\S+)/im.exec(head.toString('latin1').split('\r\n\r\n')[0]);
+      if (chosen) protocols.push(chosen[1]);
+    });
     const pair = { near, far };
     pairs.add(pair);
     for (const [from, to] of [[near, far], [far, near]]) {
@@ -148,6 +154,7 @@ export async function wire(server) {
   const cut = () => { for (const { near, far } of pairs) near.destroy(), far.destroy(); };
   return {
     url: `http://127.0.0.1:${listener.address().port}`,
+    protocols,
     stall() {
       for (const pair of pairs) {
         pair.stalled = true;

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { api, servePages, startServer } from './support.mjs';
-import { TERMINATED, history, session, sessionPage, sessions, until } from './client-pages.mjs';
+import { TERMINATED, history, session, sessionPage, sessions, until, wire } from './client-pages.mjs';
 import { population, startCrowd } from './dashboard-support.mjs';
 import * as chromium from './drivers/chromium.mjs';
 import * as firefox from './drivers/firefox.mjs';
@@ -61,6 +61,27 @@ for (const [name, { launch }] of Object.entries({ Chromium: chromium, Firefox: f
         await api(server.url, 'DELETE', `/sessions/${ana.session_id}`);
         await tab.sees('tr.row.is-ended', 'ana');
         await tab.sees('.matches', '1 session');
+      });
+
+      test('gets its frames in the cheapest form that the browser can read', LIMIT, async t => {
+        const server = await serve(t, ['--allow-host', '127.0.0.1']);
+        const line = await wire(server);
+        t.after(() => line.close());
+        const tab = await open(t, line.url);
+        await tab.isLive();
+        const { session_id: id } = await register(server, { user_id: 'ana' });
+        await tab.showsUsers('ana');
+        await api(server.url, 'PUT', `/sessions/${id}/status`, { status: 'running', current_task: 'Q4 report' });
+        await tab.sees('td[data-column=task]', 'Q4 report');
+        const inflates = await tab.ask(() => {
+          try {
+            return Boolean(new DecompressionStream('deflate-raw'));
+          } catch {
+            return false;
+          }
+        });
+        console.log(`# ${browser.name}: ${line.protocols}`);
+        assert.deepEqual(line.protocols, [inflates ? 'sessionwatch.v1.patch.z' : 'sessionwatch.v1.patch']);
       });
 
       test('filters by the keyboard and by a press, and the address says how', LIMIT, async t => {

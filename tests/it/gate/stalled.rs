@@ -15,6 +15,7 @@ use sessionwatch::scope::Scope;
 use super::requests::resident_kib;
 use super::wire::Raw;
 use crate::support::{Server, until};
+use crate::torture::dashboard::FORMS;
 use crate::torture::inside;
 
 async fn metric(server: &Server, name: &str) -> u64 {
@@ -24,6 +25,14 @@ async fn metric(server: &Server, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
 }
 
+/// A text that hardly gets smaller when it is compressed, so that a connection is full soon in every form.
+fn incompressible() -> String {
+    let random = (0..32).flat_map(|_| uuid::Uuid::new_v4().into_bytes()).collect::<Vec<u8>>();
+    let character = |pair: &[u8]| 0x4E00 + (u32::from(pair[0]) << 8 | u32::from(pair[1])) % 20_000;
+    random.chunks(2).filter_map(|pair| char::from_u32(character(pair))).collect()
+}
+
+/// Dashboards of all forms.
 #[tokio::test]
 async fn a_stalled_dashboard_is_closed_in_ten_seconds_costs_little_and_delays_nobody() {
     const STALLED: u64 = 48;
@@ -59,9 +68,11 @@ async fn a_stalled_dashboard_is_closed_in_ten_seconds_costs_little_and_delays_no
     let mut change_all = async || {
         round += 1;
         let word = if round.is_multiple_of(2) { "idle" } else { "running" };
-        let report = json!({ "status": word, "current_task": format!("round {round}") });
-        let paths: Vec<String> = ids.iter().map(|id| format!("/sessions/{id}/status")).collect();
-        join_all(paths.iter().map(|path| server.ask(Method::PUT, path, Some(report.clone())))).await;
+        let ask = async |id: &String| {
+            let report = json!({ "status": word, "current_task": incompressible() });
+            server.ask(Method::PUT, &format!("/sessions/{id}/status"), Some(report)).await
+        };
+        join_all(ids.iter().map(ask)).await;
     };
     // Fills the ring, which takes 32 MiB with any number of dashboards.
     for _ in 0..140 {
@@ -71,9 +82,11 @@ async fn a_stalled_dashboard_is_closed_in_ten_seconds_costs_little_and_delays_no
     assert_eq!(dashboards().await, 1);
     let before = resident_kib(&server);
     let mut stalled = Vec::new();
-    for _ in 0..STALLED {
+    for form in FORMS.into_iter().cycle().take(STALLED as usize) {
         let mut raw = Raw::connect_narrow(&server).await;
-        assert_eq!(raw.upgrade(&server, "/ws", "").await.0, 101);
+        let (status, head) = raw.upgrade_in(form, &server, "/ws", "").await;
+        assert_eq!(status, 101);
+        assert!(head.contains(&format!(": {form}\r\n")), "{head}");
         stalled.push(raw);
     }
     let begun = Instant::now();
@@ -172,9 +185,9 @@ async fn few_large_snapshots_are_in_memory_with_any_number_of_slow_dashboards() 
     }
     let positions: HashSet<u64> = slow.iter().map(|(seq, _)| *seq).collect();
     assert_eq!(positions.len(), 3, "three are there, the others share the last of them: {positions:?}");
-    for (index, (_, joined)) in slow.into_iter().enumerate() {
+    for (index, (_, mut joined)) in slow.into_iter().enumerate() {
         let mut seen = HashSet::new();
-        for frame in joined.backlog {
+        while let Some(frame) = joined.next().await {
             let frame: Value = serde_json::from_str(frame.text()).expect("JSON");
             let told = frame["sessions"].as_array().or(frame["upserted"].as_array());
             seen.extend(told.into_iter().flatten().map(|one| one["session_id"].to_string()));

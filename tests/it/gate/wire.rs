@@ -38,10 +38,15 @@ impl Raw {
 
     /// Opens a WebSocket; returns the status and the head of the answer.
     pub async fn upgrade(&mut self, server: &Server, path: &str, headers: &str) -> (u16, String) {
+        self.upgrade_in("sessionwatch.v1", server, path, headers).await
+    }
+
+    /// The same with this subprotocol.
+    pub async fn upgrade_in(&mut self, form: &str, server: &Server, path: &str, headers: &str) -> (u16, String) {
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Protocol: sessionwatch.v1\r\n{headers}\r\n",
+             Sec-WebSocket-Protocol: {form}\r\n{headers}\r\n",
             server.port
         );
         self.stream.write_all(head.as_bytes()).await.expect("it goes out");

@@ -132,7 +132,8 @@ async fn change(client: reqwest::Client, url: String, mut dice: Dice, load: Arc<
 }
 
 /// The forms in which a dashboard can get its frames.
-const FORMS: [&str; 4] = ["sessionwatch.v1", "sessionwatch.v1.z", "sessionwatch.v1.patch", "sessionwatch.v1.patch.z"];
+pub const FORMS: [&str; 4] =
+    ["sessionwatch.v1", "sessionwatch.v1.z", "sessionwatch.v1.patch", "sessionwatch.v1.patch.z"];
 
 async fn connect(server: &Server, screen: &Screen, form: &str) -> Socket {
     let path = if screen.epoch.is_empty() {

@@ -7,7 +7,7 @@ mod alerts;
 mod cluster;
 mod corpora;
 mod crash;
-mod dashboard;
+pub mod dashboard;
 mod disk;
 mod faults;
 mod inputs;

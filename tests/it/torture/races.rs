@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flate2::read::DeflateDecoder;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use sessionwatch::backend::memory::Memory;
 use sessionwatch::change::Actor;
 use sessionwatch::clock::Clock;
-use sessionwatch::feed::Form;
+use sessionwatch::feed::{Form, Frame};
 use sessionwatch::log::Query;
 use sessionwatch::monitor::{Frames, Monitor, Subscription};
 use sessionwatch::scope::Scope;
@@ -18,7 +19,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::broadcast::error::TryRecvError;
 
-use super::dashboard::Screen;
+use super::dashboard::{FORMS, Screen};
 use super::model::Ask;
 use super::{Dice, count, inside};
 use crate::support::{PATIENCE, Server, until};
@@ -58,21 +59,91 @@ async fn of_concurrent_kills_one_counts_and_is_in_the_log_once() {
     monitor.shutdown().await;
 }
 
-/// A dashboard in process that skips frames until it lags, or leaves and resumes at its
-/// position.
+/// A dashboard in process, in one form of the frames.
+struct Watching {
+    form: Form,
+    dashboard: Subscription,
+    screen: Screen,
+    frames: Option<Frames>,
+    lagged: usize,
+}
+
+impl Watching {
+    fn take(&mut self, frame: &Frame) {
+        self.screen.take(&read(frame, self.form));
+    }
+
+    /// Joins, and takes everything before the frames that follow.
+    async fn enter(&mut self, monitor: &Monitor, resume: bool) -> Frames {
+        let position = resume.then(|| (monitor.snapshot().epoch, self.screen.seq));
+        let resumed = position.and_then(|(epoch, seq)| self.dashboard.resume(&epoch, seq));
+        let mut joined = match resumed {
+            Some(joined) => joined,
+            None => self.dashboard.join().await,
+        };
+        while let Some(frame) = joined.next().await {
+            self.take(&frame);
+        }
+        joined.frames().expect("all changes since are known")
+    }
+
+    /// Takes the frames that have come; sometimes it has left before, and resumes.
+    async fn look(&mut self, monitor: &Monitor, dice: &mut Dice) {
+        let mut frames = match self.frames.take() {
+            Some(frames) if dice.below(3) > 0 => frames,
+            before => {
+                drop(before);
+                self.enter(monitor, dice.below(4) > 0).await
+            }
+        };
+        loop {
+            match frames.try_recv() {
+                Ok(frame) => self.take(&frame),
+                Err(TryRecvError::Empty) => break,
+                Err(_) => {
+                    self.lagged += 1;
+                    frames = self.enter(monitor, false).await;
+                }
+            }
+        }
+        self.frames = Some(frames);
+    }
+}
+
+/// A frame as a dashboard reads it out of the bytes of its form.
+fn read(frame: &Frame, form: Form) -> Value {
+    let bytes = frame.bytes(form);
+    let head = match bytes[1] {
+        127 => 10,
+        126 => 4,
+        _ => 2,
+    };
+    match form.is_compressed {
+        true => serde_json::from_reader(DeflateDecoder::new(&bytes[head..])).expect("JSON"),
+        false => serde_json::from_slice(&bytes[head..]).expect("JSON"),
+    }
+}
+
+/// Dashboards in process, one of each form, that skip frames until they lag, or leave and resume at
+/// their position.
 #[tokio::test]
 async fn a_dashboard_that_lags_or_leaves_converges_to_the_live_view() {
     let lags = count("LAGS", 300);
     let mut dice = Dice::new();
     let monitor = inside::start(Arc::new(Memory::new()), &Clock::system()).await;
-    let dashboard = monitor.subscribe(Scope::all(), Form::default());
+    let mut watching =
+        [(false, false), (false, true), (true, false), (true, true)].map(|(is_patched, is_compressed)| {
+            let form = Form { is_patched, is_compressed };
+            let dashboard = monitor.subscribe(Scope::all(), form);
+            Watching { form, dashboard, screen: Screen::default(), frames: None, lagged: 0 }
+        });
+    let told = monitor.subscribe(Scope::all(), Form::default());
     let is_told = || {
         let live = monitor.snapshot();
-        dashboard.resume(&live.epoch, live.view.seq).is_some()
+        told.resume(&live.epoch, live.view.seq).is_some()
     };
-    let (mut screen, mut joined, mut lagged) = (Screen::default(), None, 0);
     for _ in 0..lags {
-        // Sometimes it is away for longer than the feed waits.
+        // Sometimes they are away for longer than the feed waits.
         let long = dice.below(8) == 0;
         for _ in 0..if long { 300 } else { dice.below(50) } {
             let id = inside::id(&format!("s{}", dice.below(300)));
@@ -86,73 +157,52 @@ async fn a_dashboard_that_lags_or_leaves_converges_to_the_live_view() {
                 tokio::task::yield_now().await;
             }
         }
-        let mut receiver = match joined.take() {
-            Some(receiver) if dice.below(3) > 0 => receiver,
-            // It left, and resumes.
-            before => {
-                drop(before);
-                enter(&monitor, &dashboard, &mut screen, dice.below(4) > 0).await
-            }
-        };
-        loop {
-            match receiver.try_recv() {
-                Ok(frame) => {
-                    screen.take(&serde_json::from_str(frame.text()).expect("JSON"));
-                }
-                Err(TryRecvError::Empty) => break,
-                Err(_) => {
-                    lagged += 1;
-                    receiver = enter(&monitor, &dashboard, &mut screen, false).await;
-                }
-            }
+        for one in &mut watching {
+            one.look(&monitor, &mut dice).await;
         }
-        joined = Some(receiver);
     }
     // Frames that were published while the last ones were read.
     until("the feed has told everything", async || is_told()).await;
-    drop(enter(&monitor, &dashboard, &mut screen, true).await);
     let view = monitor.snapshot().view;
-    let shown: Vec<&String> = screen.sessions.keys().collect();
     let mut live: Vec<String> = view.sessions().map(|session| session.id.to_string()).collect();
     live.sort();
-    assert_eq!((screen.seq, shown), (view.seq, live.iter().collect()));
-    for session in view.sessions() {
-        assert_eq!(screen.sessions[session.id.as_str()]["current_task"].as_str(), session.task.as_deref());
+    for one in &mut watching {
+        drop(one.enter(&monitor, true).await);
+        let (form, screen) = (one.form, &one.screen);
+        let shown: Vec<&String> = screen.sessions.keys().collect();
+        assert_eq!((screen.seq, shown), (view.seq, live.iter().collect()), "{form:?}");
+        for session in view.sessions() {
+            let shown = &screen.sessions[session.id.as_str()];
+            let truth = (session.task.as_deref(), Some(session.shown_status()));
+            assert_eq!((shown["current_task"].as_str(), shown["status"].as_str()), truth, "{form:?}");
+        }
+        assert_eq!(screen.patches > lags, form.is_patched, "{form:?}: {} patches", screen.patches);
+        assert!(one.lagged > lags / 50, "{form:?} lagged {} times", one.lagged);
     }
-    assert!(lagged > lags / 50, "it lagged {lagged} times");
-    println!("{lags} rounds with {lagged} lags under {} events: the screen is the live view", view.seq);
+    let lagged = watching.each_ref().map(|one| one.lagged);
+    println!("{lags} rounds with {lagged:?} lags under {} events: the four screens are the live view", view.seq);
     monitor.shutdown().await;
 }
 
-async fn enter(monitor: &Monitor, dashboard: &Subscription, screen: &mut Screen, resume: bool) -> Frames {
-    let resumed = resume.then(|| dashboard.resume(&monitor.snapshot().epoch, screen.seq)).flatten();
-    let joined = match resumed {
-        Some(joined) => joined,
-        None => dashboard.join().await,
-    };
-    for frame in joined.backlog {
-        screen.take(&serde_json::from_str(frame.text()).expect("JSON"));
-    }
-    joined.frames
-}
-
-/// One dashboard never reads; the others get everything, and the server goes on committing
-/// changes.
+/// One dashboard of each form never reads; others of each form get everything, and the server goes on
+/// committing changes.
 #[tokio::test]
 async fn a_dashboard_that_reads_nothing_does_not_affect_others() {
     let server = Server::start(&[]).await;
     let meta: serde_json::Map<_, _> = (0..30).map(|key| (format!("k{key}"), json!("x".repeat(100)))).collect();
     server.post("/sessions", json!({ "app_name": "torture", "session_id": "s", "meta": meta })).await;
-    let mut stalled = TcpStream::connect(("127.0.0.1", server.port)).await.expect("a connection");
-    let handshake = format!(
-        "GET /ws HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        server.port
-    );
-    stalled.write_all(handshake.as_bytes()).await.expect("the handshake goes out");
-    let mut dashboards = Vec::new();
-    for _ in 0..5 {
-        let mut dashboard = server.socket("/ws", &[]).await;
+    let (mut stalled, mut dashboards) = (Vec::new(), Vec::new());
+    for form in FORMS {
+        let mut silent = TcpStream::connect(("127.0.0.1", server.port)).await.expect("a connection");
+        let handshake = format!(
+            "GET /ws HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             sec-websocket-protocol: {form}\r\n\r\n",
+            server.port
+        );
+        silent.write_all(handshake.as_bytes()).await.expect("the handshake goes out");
+        stalled.push(silent);
+        let mut dashboard = server.socket("/ws", &[("sec-websocket-protocol", form)]).await;
         dashboard.next_of("snapshot").await;
         dashboards.push(dashboard);
     }
@@ -165,7 +215,11 @@ async fn a_dashboard_that_reads_nothing_does_not_affect_others() {
         let (status, _) = server.ask(Method::PUT, "/sessions/s/status", Some(report)).await;
         assert!(status.is_success(), "{status}");
         for dashboard in &mut dashboards {
-            while dashboard.next_of("changes").await["upserted"][0]["current_task"] != task {}
+            let mut is_there = false;
+            while !is_there {
+                let changes = dashboard.next_of("changes").await;
+                is_there = ["upserted", "patched"].iter().any(|list| changes[*list][0]["current_task"] == task);
+            }
         }
         delays.push(asked.elapsed());
     }
