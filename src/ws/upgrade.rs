@@ -98,7 +98,9 @@ impl Upgrade {
             if let Some(form) = dashboard {
                 stream = stream.into_lane(form);
             }
-            serve(WebSocketStream::from_partially_read(stream, sent, Role::Server, Some(limits(largest))).await).await;
+            let socket = WebSocketStream::from_partially_read(stream, sent, Role::Server, Some(limits(largest))).await;
+            // Another task, so that this one does not keep its memory as long as the socket is open.
+            tokio::spawn(serve(socket));
         });
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
         let headers = response.headers_mut();
@@ -118,7 +120,7 @@ fn limits(largest: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .max_message_size(Some(largest))
         .max_frame_size(Some(largest))
-        .read_buffer_size(1_024)
+        .read_buffer_size(512)
         .write_buffer_size(0)
         .max_write_buffer_size((1_024 * 1_024).max(2 * largest))
 }

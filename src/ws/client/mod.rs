@@ -7,6 +7,7 @@ mod replies;
 mod state;
 
 use axum::extract::State;
+use futures_util::future::BoxFuture;
 use futures_util::stream::StreamExt;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
@@ -36,25 +37,36 @@ const UNREGISTERED: usize = 16;
 /// `GET /ws/client`
 pub(crate) async fn upgrade(State(app): State<Shared>, caller: Caller, upgrade: Upgrade) -> Answer {
     let place = take_place(&app.sockets, caller.from, "sockets")?;
-    Ok(upgrade.protocols(&[SUBPROTOCOL]).serve(move |socket| Box::pin(live(app, caller, socket, place))))
+    Ok(upgrade.protocols(&[SUBPROTOCOL]).serve(move |socket| live(app, caller, socket, place)))
 }
 
-/// Serves one socket, and closes it.
-async fn live(app: Shared, caller: Caller, mut socket: Socket, _place: AddressPlace) {
+/// Serves one socket, and closes it. No `async fn`, since its future would keep the space of each
+/// argument twice, in every idle socket.
+fn live(app: Shared, caller: Caller, mut socket: Socket, place: AddressPlace) -> impl Future<Output = ()> + Send {
     let mut pushes = app.monitor.open_socket();
     let mut client = Client::new(app, caller, pushes.id());
-    let end = client.run(&mut socket, &mut pushes).await;
-    drop(pushes);
+    async move {
+        let end = client.run(&mut socket, &mut pushes).await;
+        drop(pushes);
+        close(end, socket, client).await;
+        drop(place);
+    }
+}
+
+/// Closes the socket and settles its sessions. Boxed, so that an idle socket does not keep memory for it.
+fn close(end: Step, socket: Socket, mut client: Client) -> BoxFuture<'static, ()> {
     let killed = matches!(end, Ok(Some((CloseCode::Killed, _))));
-    // The close frame goes out at once, while the store still writes.
-    let closing = async {
+    let closing = async move {
         match end {
             Ok(Some((code, reason))) => socket::close(socket, code, reason).await,
             Ok(None) => socket::answer_close(socket).await,
             Err(Gone) => drop(socket),
         }
     };
-    Box::pin(async { tokio::join!(closing, client.leave(killed)) }).await;
+    Box::pin(async move {
+        // The close frame goes out at once, while the store still writes.
+        tokio::join!(closing, client.leave(killed));
+    })
 }
 
 impl Client {
@@ -106,10 +118,7 @@ impl Client {
                     } else {
                         if now >= ping_at {
                             ping_at = now + ping_every;
-                            socket::send(socket, Message::Ping(bytes::Bytes::new())).await?;
-                            if self.ticks {
-                                socket::send(socket, Message::Text(ServerFrame::Tick.encode().into())).await?;
-                            }
+                            Box::pin(self.ping(socket)).await?;
                         }
                         None
                     }
@@ -135,6 +144,15 @@ impl Client {
                 return Ok(step);
             }
         }
+    }
+
+    /// Sends a ping, and to a page a `tick`.
+    async fn ping(&mut self, socket: &mut Socket) -> Result<(), Gone> {
+        socket::send(socket, Message::Ping(bytes::Bytes::new())).await?;
+        if self.ticks {
+            socket::send(socket, Message::Text(ServerFrame::Tick.encode().into())).await?;
+        }
+        Ok(())
     }
 
     /// When to look at the deadlines next.
