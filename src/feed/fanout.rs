@@ -3,7 +3,7 @@
 //! connection does not take a frame at once, so such a dashboard delays no other one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
@@ -20,6 +20,27 @@ const FILLED: usize = 32;
 #[derive(Default)]
 pub(super) struct Fanout {
     groups: [Group; GROUPS],
+    /// The groups that have not sent everything yet.
+    busy: Busy,
+}
+
+/// A count of groups.
+#[derive(Default)]
+struct Busy {
+    count: AtomicUsize,
+    none: Notify,
+}
+
+impl Busy {
+    fn add(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn remove(&self) {
+        if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.none.notify_waiters();
+        }
+    }
 }
 
 /// The dashboards that one task writes to.
@@ -29,6 +50,8 @@ struct Group {
     /// Their number.
     count: AtomicUsize,
     published: Notify,
+    /// Whether it counts as busy.
+    is_busy: AtomicBool,
 }
 
 impl Group {
@@ -38,12 +61,17 @@ impl Group {
         self.count.store(lanes.len(), Ordering::Relaxed);
     }
 
-    async fn run(&self) {
+    async fn run(&self, busy: &Busy) {
         loop {
             self.published.notified().await;
+            // Before the walk: what is published during the walk makes it busy again.
+            let was_busy = self.is_busy.swap(false, Ordering::AcqRel);
             let mut next = 0;
             while self.walk(&mut next) {
                 tokio::task::yield_now().await;
+            }
+            if was_busy {
+                busy.remove();
             }
         }
     }
@@ -64,7 +92,7 @@ impl Fanout {
         let mut tasks = tokio::task::JoinSet::new();
         for group in 0..GROUPS {
             let fanout = self.clone();
-            tasks.spawn(async move { fanout.groups[group].run().await });
+            tasks.spawn(async move { fanout.groups[group].run(&fanout.busy).await });
         }
         drop(self);
         let _ = tasks.join_next().await;
@@ -74,8 +102,24 @@ impl Fanout {
     pub(super) fn wake(&self) {
         for group in &self.groups {
             if group.count.load(Ordering::Relaxed) > 0 {
+                if !group.is_busy.swap(true, Ordering::AcqRel) {
+                    self.busy.add();
+                }
                 group.published.notify_one();
             }
+        }
+    }
+
+    /// Waits until all frames so far were sent to everybody who takes them at once.
+    pub(super) async fn sent(&self) {
+        loop {
+            let none = self.busy.none.notified();
+            tokio::pin!(none);
+            none.as_mut().enable();
+            if self.busy.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none.await;
         }
     }
 

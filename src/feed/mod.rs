@@ -141,24 +141,29 @@ impl Feed {
         self.fanout.follow(lane, frames)
     }
 
-    /// Publishes the writer's batches, until the writer ends. An idle server publishes at
-    /// once; under load changes are gathered for at most [`Timing::GATHER_MAX`].
+    /// Publishes the writer's batches, until the writer ends. An idle server publishes at once. Under
+    /// load changes are gathered until the frame before was sent to all dashboards, for at most
+    /// [`Timing::GATHER_MAX`]: a frame that waits for another one might as well take more changes.
     pub async fn run(&self, mut batches: mpsc::Receiver<Batch>) {
         let mut last = Instant::now().checked_sub(Timing::GATHER_MAX).unwrap_or_else(Instant::now);
         while let Some(first) = batches.recv().await {
             let mut gathered = vec![first];
-            let watchers = u32::try_from(self.watchers()).unwrap_or(u32::MAX);
-            let gap = SEND_COST.saturating_mul(watchers).min(Timing::GATHER_MAX);
-            let until = last + gap;
             let mut events = gathered[0].events.len();
+            let gathering = self.gathering(last);
+            tokio::pin!(gathering);
+            let mut is_over = false;
             while events < FRAME_EVENTS {
-                let next = if Instant::now() < until {
-                    match tokio::time::timeout_at(until, batches.recv()).await {
-                        Ok(next) => next,
-                        Err(_) => break,
-                    }
-                } else {
+                let next = if is_over {
                     batches.try_recv().ok()
+                } else {
+                    tokio::select! {
+                        biased;
+                        () = &mut gathering => {
+                            is_over = true;
+                            continue;
+                        }
+                        next = batches.recv() => next,
+                    }
                 };
                 let Some(batch) = next else { break };
                 events += batch.events.len();
@@ -167,6 +172,16 @@ impl Feed {
             last = Instant::now();
             self.publish(&gathered);
         }
+    }
+
+    /// Waits until the next frame may be published after the one at `last`.
+    async fn gathering(&self, last: Instant) {
+        let watchers = u32::try_from(self.watchers()).unwrap_or(u32::MAX);
+        let gap = SEND_COST.saturating_mul(watchers).min(Timing::GATHER_MAX);
+        if Instant::now() < last + gap {
+            tokio::time::sleep_until(last + gap).await;
+        }
+        let _ = tokio::time::timeout_at(last + Timing::GATHER_MAX, self.fanout.sent()).await;
     }
 
     fn publish(&self, gathered: &[Batch]) {
