@@ -154,6 +154,8 @@ impl Filter {
             }
             tests.push(Test { not: term.not, what: compile(&term, fields)? });
         }
+        // The tags of a row have to be parsed, so what reads them is asked last.
+        tests.sort_by_key(|test| matches!(test.what, What::Meta(..) | What::Anywhere(_)));
         Ok(Self { text: text.trim().into(), tests, words })
     }
 
