@@ -3,6 +3,9 @@
 //! The modules in reading order; each may use those above it. `ARCHITECTURE.md` walks
 //! one heartbeat and one kill through them.
 
+#[cfg(not(unix))]
+compile_error!("sessionwatch runs on Linux and macOS; on Windows, build it in WSL 2");
+
 pub mod clock;
 pub mod timing;
 pub mod error;
