@@ -98,6 +98,25 @@ def test_it_needs_no_newer_python_than_it_says():
         "--no-eval-annotations", CLIENT)
 
 
+def test_one_version_everywhere():
+    """Cargo.toml has it; the others follow."""
+    def found(pattern: str, name: str) -> str:
+        match = re.search(pattern, (ROOT / name).read_text(), re.M)
+        assert match is not None, name
+        return match[1]
+
+    version = found(r'^version = "(.*)"', "Cargo.toml")
+    assert {name: found(pattern, name) for name, pattern in (
+        ("client-py/src/sessionwatch/values.py", r'^__version__ = "(.*)"'),
+        ("client-js/package.json", r'"version": "(.*)"'),
+        ("client-js/package-lock.json", r'"version": "(.*)"'),
+        ("client-js/src/session.js", r"client: 'js/([\d.]+[^']*)'"),
+        ("client-js/build.mjs", r"sessionwatch client (\S+),"),
+        ("CHANGELOG.md", r"^## (\S+)"),
+    )} == dict.fromkeys(("client-py/src/sessionwatch/values.py", "client-js/package.json", "client-js/package-lock.json",
+                         "client-js/src/session.js", "client-js/build.mjs", "CHANGELOG.md"), version)
+
+
 def test_the_modules_are_small():
     long = {file.name: lines for file in CLIENT.rglob("*.py") if (lines := len(file.read_text().splitlines())) > 330}
     assert long == {}

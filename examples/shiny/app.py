@@ -1,7 +1,7 @@
 """A Shiny for Python app whose users show up in sessionwatch.
 
     pip install shiny ./client-py
-    shiny run examples/shiny/app.py
+    shiny run examples/shiny/app.py --port 8001
 """
 
 import asyncio
