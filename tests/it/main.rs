@@ -40,5 +40,6 @@ mod rules;
 mod rules_file;
 mod running;
 mod sockets;
+mod systemd;
 mod texts;
 mod torture;
