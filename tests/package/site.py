@@ -58,10 +58,14 @@ def gather(folder):
             name = path.resolve().relative_to(ROOT)
             if link.fragment and name.suffix == ".md" and link.fragment not in slugs(path.read_text()):
                 wrong.append(f"{page} leads to {match[1]}, and there is no such heading")
-            if name in book or name.suffix == ".png":
-                return match[0]
             if (name / "README.md") in book:
-                return f"]({link.path.rstrip('/')}/README.md)"
+                return f"]({link.path.rstrip('/')}/index.md)"
+            if name in book:
+                # mdBook makes an index of each README.
+                place = re.sub(r"README\.md$", "index.md", link.path)
+                return f"]({place}{'#' + link.fragment if link.fragment else ''})"
+            if name.suffix == ".png":
+                return match[0]
             return f"]({SOURCE}{name})"
 
         # Blocks of code stay as they are.
