@@ -61,5 +61,6 @@ pub async fn run(command: &ImportCommand) -> Result<String, String> {
 fn registered(seq: u64, at: Timestamp, session: Session) -> Event {
     let actor = Actor { by: Some("import".into()), ..Actor::default() };
     let session = Arc::new(session);
-    Event { seq, at, kind: Kind::Registered, session, actor, reason: None, cause: None, message: None, lock: None }
+    let kind = Kind::Registered;
+    Event { seq, at, kind, session, before: None, actor, reason: None, cause: None, message: None, lock: None }
 }

@@ -29,6 +29,7 @@ pub mod rules;
 pub mod alerts;
 pub mod decide;
 pub mod rehearsal;
+pub mod past;
 pub mod backend;
 pub mod wire;
 pub mod metrics;

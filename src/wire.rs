@@ -23,8 +23,9 @@ pub struct SessionJson<'a> {
     user_id: Option<&'a str>,
     #[schema(value_type = String, format = DateTime)]
     start_time: Timestamp,
-    #[schema(value_type = String, format = DateTime)]
-    last_heartbeat: Timestamp,
+    /// Null in the table of a past moment: the log has no heartbeats.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_heartbeat: Option<Timestamp>,
     duration_seconds: i64,
     status: &'a str,
     current_task: Option<&'a str>,
@@ -38,7 +39,8 @@ pub struct SessionJson<'a> {
     /// Since when there was neither a task nor input of the user; null while it is not idle.
     #[schema(value_type = Option<String>, format = DateTime)]
     idle_since: Option<Timestamp>,
-    connected: bool,
+    /// Whether a live client socket is open; null in the table of a past moment.
+    connected: Option<bool>,
     /// The name of the server that holds its socket, where several share the store.
     node: Option<&'a str>,
     visibility: Option<&'static str>,
@@ -64,7 +66,7 @@ impl<'a> SessionJson<'a> {
             app_name: &session.app,
             user_id: session.user.as_deref(),
             start_time: session.started_at,
-            last_heartbeat: session.pulse.wall(),
+            last_heartbeat: Some(session.pulse.wall()),
             duration_seconds: session.duration_seconds(now),
             status: session.shown_status(),
             current_task: session.task.as_deref(),
@@ -74,7 +76,7 @@ impl<'a> SessionJson<'a> {
             task_started_at: session.task_started_at,
             status_since: session.status_since,
             idle_since: session.idle_since(),
-            connected: session.connected(),
+            connected: Some(session.connected()),
             node: name_of(session, known),
             visibility: session.visibility.map(Visibility::as_str),
             heartbeat_interval: Seconds(session.heartbeat_interval),
@@ -84,6 +86,14 @@ impl<'a> SessionJson<'a> {
             kill: session.kill.as_deref(),
             due: marks::due(session.marks()),
         }
+    }
+}
+
+impl SessionJson<'_> {
+    /// Without what the log does not tell.
+    #[must_use]
+    pub fn of_the_past(self) -> Self {
+        Self { last_heartbeat: None, connected: None, node: None, ..self }
     }
 }
 

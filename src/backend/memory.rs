@@ -10,13 +10,15 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::outbox::{another_keeper, is_waiting};
-use super::{AlertQuery, Backend, Keep, Outbox, Stored, Turn, fresh_epoch};
+use super::{AlertQuery, Backend, Keep, Outbox, Past, Stored, Turn, fresh_epoch};
 use crate::alerts::{Alert, Kept, Raised, Settled};
 use crate::change::{Event, Kind, Tombstone};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::lock::Locks;
 use crate::log::{Entry, Query};
+use crate::past::{Checkpoint, Piece, Reach, Reset};
+use crate::registry::Counts;
 use crate::session::{Pulse, Session, SessionId};
 use crate::stats::{Minute, Recount};
 
@@ -31,7 +33,10 @@ struct Tables {
     tombstones: HashMap<SessionId, Tombstone>,
     locks: Locks,
     minutes: BTreeMap<Timestamp, Minute>,
-    starts: Vec<Timestamp>,
+    starts: Vec<Reset>,
+    complete_after: u64,
+    checkpoints: BTreeMap<u64, Checkpoint>,
+    pieces: BTreeMap<(u64, u32), Vec<u8>>,
     raised: BTreeMap<i64, Raised>,
     raised_last: i64,
     notes: BTreeMap<String, String>,
@@ -72,6 +77,26 @@ impl Memory {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+}
+
+/// The minutes of one step as one.
+fn gathered(at: i64, minutes: &[Minute]) -> Minute {
+    let mean = |value: fn(&Counts) -> u64| {
+        let sum: u64 = minutes.iter().map(|minute| value(&minute.counts)).sum();
+        (sum as f64 / minutes.len() as f64).round() as u64
+    };
+    Minute {
+        at: Timestamp(at),
+        counts: Counts {
+            idle: mean(|counts| counts.idle),
+            running: mean(|counts| counts.running),
+            hidden: mean(|counts| counts.hidden),
+            stale: mean(|counts| counts.stale),
+            ending: mean(|counts| counts.ending),
+        },
+        ended: minutes.iter().map(|minute| minute.ended).sum(),
+        kills: minutes.iter().map(|minute| minute.kills).sum(),
     }
 }
 
@@ -175,8 +200,62 @@ impl Outbox for Memory {
     }
 }
 
+impl Past for Memory {
+    fn reach(&self) -> BoxFuture<'_, Result<Reach>> {
+        let tables = self.tables.lock();
+        let reach = Reach {
+            complete_after: tables.complete_after,
+            untold_until: 0,
+            last: tables.log.last_key_value().map_or(0, |(seq, _)| *seq),
+            checkpoints: tables.checkpoints.values().copied().collect(),
+            resets: tables.starts.clone(),
+        };
+        ready(Ok(reach)).boxed()
+    }
+
+    fn last_until(&self, at: Timestamp) -> BoxFuture<'_, Result<u64>> {
+        let tables = self.tables.lock();
+        let found = tables.log.values().rev().find(|entry| entry.at <= at).map_or(0, |entry| entry.seq);
+        ready(Ok(found)).boxed()
+    }
+
+    fn piece(&self, seq: u64, number: u32) -> BoxFuture<'_, Result<Option<Vec<u8>>>> {
+        ready(Ok(self.tables.lock().pieces.get(&(seq, number)).cloned())).boxed()
+    }
+
+    fn put_piece(&self, seq: u64, piece: Piece) -> BoxFuture<'_, Result<()>> {
+        self.tables.lock().pieces.insert((seq, piece.number), piece.body);
+        ready(Ok(())).boxed()
+    }
+
+    fn finish(&self, checkpoint: Checkpoint) -> BoxFuture<'_, Result<()>> {
+        self.tables.lock().checkpoints.insert(checkpoint.seq, checkpoint);
+        ready(Ok(())).boxed()
+    }
+}
+
+impl Tables {
+    /// Drops checkpoints that are of no use any more, and those over the limit.
+    fn forget_checkpoints(&mut self, log_bytes: u64) {
+        while let Some((&oldest, _)) = self.checkpoints.first_key_value().filter(|_| self.checkpoints.len() > 1) {
+            let bytes: u64 = self.checkpoints.values().map(|checkpoint| checkpoint.bytes).sum();
+            if oldest >= self.complete_after && bytes <= log_bytes / 2 {
+                break;
+            }
+            self.checkpoints.remove(&oldest);
+        }
+        let kept = &self.checkpoints;
+        let newest = kept.last_key_value().map_or(0, |(seq, _)| *seq);
+        self.pieces.retain(|(seq, _), _| *seq > newest || kept.contains_key(seq));
+    }
+}
+
 impl Backend for Memory {
     fn outbox(&self) -> &dyn Outbox {
+        self
+    }
+
+    fn past(&self) -> &dyn Past {
         self
     }
 
@@ -193,9 +272,10 @@ impl Backend for Memory {
             tombstones: tables.tombstones.iter().map(|(id, grave)| (id.clone(), grave.clone())).collect(),
             locks: tables.locks.iter().map(|lock| (**lock).clone()).collect(),
             minutes,
-            starts: tables.starts.clone(),
+            starts: tables.starts.iter().map(|start| start.at).collect(),
         };
-        tables.starts.push(now);
+        let start = Reset { seq: tables.log.last_key_value().map_or(0, |(seq, _)| *seq), at: now };
+        tables.starts.push(start);
         ready(Ok(stored)).boxed()
     }
 
@@ -224,6 +304,15 @@ impl Backend for Memory {
         ready(Ok(())).boxed()
     }
 
+    fn minutes(&self, since: Timestamp, step: i64) -> BoxFuture<'_, Result<Vec<Minute>>> {
+        let tables = self.tables.lock();
+        let mut steps: BTreeMap<i64, Vec<Minute>> = BTreeMap::new();
+        for minute in tables.minutes.range(since..).map(|(_, minute)| minute) {
+            steps.entry(minute.at.0 / step * step).or_default().push(*minute);
+        }
+        ready(Ok(steps.into_iter().map(|(at, minutes)| gathered(at, &minutes)).collect())).boxed()
+    }
+
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>> {
         let tables = self.tables.lock();
         let fitting = |entry: &&Entry| query.fits(entry);
@@ -238,7 +327,10 @@ impl Backend for Memory {
     fn forget(&self, keep: Keep) -> BoxFuture<'_, Result<bool>> {
         let mut tables = self.tables.lock();
         let newest = tables.log.last_key_value().map(|(seq, _)| *seq);
-        tables.log.retain(|seq, entry| entry.at >= keep.events || Some(*seq) == newest);
+        let is_kept = |entry: &Entry| entry.at >= keep.events || Some(entry.seq) == newest;
+        let mut gone = tables.log.values().rev().find(|entry| !is_kept(entry)).map_or(0, |entry| entry.seq);
+        tables.log.retain(|_, entry| is_kept(entry));
+        tables.starts.retain(|start| start.at >= keep.events);
         tables.tombstones.retain(|_, tombstone| tombstone.at >= keep.tombstones);
         tables.minutes.retain(|at, _| *at >= keep.events);
         let most = usize::try_from(keep.log_bytes / LINE_BYTES).unwrap_or(usize::MAX);
@@ -254,8 +346,11 @@ impl Backend for Memory {
                 .collect();
             for seq in oldest {
                 tables.log.remove(&seq);
+                gone = gone.max(seq);
             }
         }
+        tables.complete_after = tables.complete_after.max(gone);
+        tables.forget_checkpoints(keep.log_bytes);
         ready(Ok(false)).boxed()
     }
 

@@ -9,6 +9,7 @@
 
 pub mod memory;
 mod outbox;
+mod past;
 pub mod postgres;
 pub mod sqlite;
 
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use outbox::{AlertQuery, Outbox};
+pub use past::Past;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -176,6 +178,9 @@ pub trait Backend: Send + Sync + 'static {
     /// The part of the store that keeps alerts.
     fn outbox(&self) -> &dyn Outbox;
 
+    /// The part of the store that keeps what the past is rebuilt from.
+    fn past(&self) -> &dyn Past;
+
     /// Begins a turn of a server that has applied everything up to `position`.
     ///
     /// # Errors
@@ -221,12 +226,18 @@ pub trait Backend: Send + Sync + 'static {
     /// Stores the counts of a minute; replaces earlier counts of the same minute.
     fn minute(&self, minute: Minute) -> BoxFuture<'_, Result<()>>;
 
+    /// Reads the counts since a time, gathered in steps of `step` ms, oldest first: of a step's sessions the mean, of
+    /// what ended and of kills the sum.
+    fn minutes(&self, since: Timestamp, step: i64) -> BoxFuture<'_, Result<Vec<Minute>>>;
+
     /// Reads the log. It sees every commit that returned before the call. It does not wait
     /// for a running commit, and no commit waits for it.
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>>;
 
     /// Deletes what is outside `keep`, a bounded number of rows per call; returns whether
-    /// there is more to delete. The newest entry of the log always stays.
+    /// there is more to delete. The newest entry of the log always stays. A checkpoint goes when
+    /// entries behind it have gone, and the oldest ones when all together take more than half of
+    /// `log_bytes`; the newest one stays.
     fn forget(&self, keep: Keep) -> BoxFuture<'_, Result<bool>>;
 
     /// Closes the store cleanly: the next start has nothing to recover.

@@ -16,8 +16,8 @@ use crate::session::Session;
 pub enum Kind {
     /// A session was created.
     Registered,
-    /// The status, task, visibility, tags, user or heartbeat interval changed, or the session got a new
-    /// token.
+    /// The status, task, visibility, tags, user, heartbeat interval, client or address changed, or the
+    /// session got a new token.
     StatusChanged,
     /// A message was sent to it.
     MessageSent,
@@ -128,6 +128,12 @@ impl Kind {
         !matches!(self, Self::MessageSent | Self::MessageDelivered | Self::LoggedIn) && !self.changes_locks()
     }
 
+    /// Whether its log entry tells all that clients report: status, task, visibility, input.
+    #[must_use]
+    pub fn tells_report(self) -> bool {
+        matches!(self, Self::Registered | Self::StatusChanged | Self::Recovered)
+    }
+
     /// Whether the event carries a new version of a lock, or removes one.
     #[must_use]
     pub fn changes_locks(self) -> bool {
@@ -146,6 +152,9 @@ pub struct Event {
     pub kind: Kind,
     /// The session after the event; for a removal, its last version.
     pub session: Arc<Session>,
+    /// The session before the event, where the server that decided it still has it: the log tells
+    /// what changed. A server that only follows has none, and does not need it.
+    pub before: Option<Arc<Session>>,
     /// Who asked for it.
     pub actor: Actor,
     /// The reason that was given.

@@ -143,15 +143,20 @@ impl<'a> Draft<'a> {
     pub(super) fn push(&mut self, kind: Kind, session: Session, actor: Actor, now: Now) -> &mut Event {
         let session = Arc::new(session);
         let after = (kind != Kind::Removed).then(|| session.clone());
-        if kind.changes_session() {
+        let before = if kind.changes_session() {
+            let before = self.get(&session.id);
             self.sessions.insert(session.id.clone(), after);
-        }
+            before
+        } else {
+            None
+        };
         self.seq += 1;
         self.events.push(Event {
             seq: self.seq,
             at: now.wall,
             kind,
             session,
+            before,
             actor,
             reason: None,
             cause: None,

@@ -116,7 +116,8 @@ impl Draft<'_> {
         }
         after.remote_addr.clone_from(&asked.remote_addr);
         after.heartbeat_interval = asked.heartbeat_interval;
-        let changed = !same_report(session, &after);
+        let changed =
+            !same_report(session, &after) || after.client != session.client || after.remote_addr != session.remote_addr;
         if fresh_token {
             after.token = Some(asked.fresh_token);
         }

@@ -37,6 +37,7 @@ pub(super) fn sessions<'a>(
     now: Timestamp,
     known: &Known,
     first: bool,
+    of_the_past: bool,
 ) -> String {
     let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     // Writing into a Vec does not fail, and every line has the cells of the head.
@@ -44,7 +45,16 @@ pub(super) fn sessions<'a>(
         let _ = table.write_record(HEAD);
     }
     for session in sessions {
-        let _ = table.write_record(line(session, now, known).iter().map(|cell| guarded(cell).into_owned()));
+        let mut cells = line(session, now, known);
+        if of_the_past {
+            // The log has no heartbeats and no sockets.
+            for unknown in ["last_heartbeat", "connected", "node"] {
+                if let Some(column) = HEAD.iter().position(|name| *name == unknown) {
+                    cells[column] = "".into();
+                }
+            }
+        }
+        let _ = table.write_record(cells.iter().map(|cell| guarded(cell).into_owned()));
     }
     String::from_utf8(table.into_inner().unwrap_or_default()).unwrap_or_default()
 }

@@ -20,6 +20,8 @@ use crate::stats::{self, Minute};
 
 /// Most lines of one answer.
 const LINES_MAX: usize = 1_000;
+/// Most minutes that counts are asked for: 31 days.
+const STATS_MAX: u32 = 44_640;
 /// Most lines of a timeline; the newest are kept.
 const TIMELINE_MAX: usize = 10_000;
 
@@ -34,6 +36,8 @@ pub(crate) struct LogQuery {
     app_name: Option<String>,
     /// Only events before this `seq`.
     before: Option<u64>,
+    /// Only events after this `seq`; then the oldest come first.
+    after: Option<u64>,
     /// Most lines, up to 1000.
     limit: Option<usize>,
 }
@@ -44,7 +48,7 @@ impl QueryFields for LogQuery {}
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LogPage {
     events: Vec<log::Entry>,
-    /// The value of `before` for the next page; null at the end.
+    /// The value of `before` for the next page, or of `after` where that was asked for; null at the end.
     next: Option<u64>,
 }
 
@@ -93,9 +97,10 @@ pub(crate) async fn log(State(app): State<Shared>, caller: Caller, Query(query):
         session_id: query.session_id,
         app_name: query.app_name,
         before: query.before,
+        after: query.after,
         scope: caller.scope(),
         limit: limit + 1,
-        oldest_first: false,
+        oldest_first: query.after.is_some(),
     };
     let mut events = app.monitor.events(asked).await?;
     let more = events.len() > limit;
@@ -125,21 +130,33 @@ pub(crate) async fn timeline(State(app): State<Shared>, Path(id): Path<String>, 
 /// The query of `GET /stats`.
 #[derive(Deserialize, IntoParams)]
 pub(crate) struct StatsQuery {
-    /// How many minutes, up to 1440.
-    minutes: Option<usize>,
+    /// How many minutes, up to 1440, or with a step up to 44640 (31 days).
+    minutes: Option<u32>,
+    /// Minutes that are gathered into one step: of the sessions the mean, of what ended and of kills the sum. At most 1440
+    /// steps.
+    step: Option<u32>,
 }
 
 impl QueryFields for StatsQuery {
     fn refusal(_: &str) -> String {
-        "minutes must be a number from 1 to 1440".to_owned()
+        "minutes must be a number from 1 to 44640, and step one from 1 to 1440".to_owned()
     }
 }
 
 /// `GET /stats`
 #[utoipa::path(get, path = "/stats", tag = "administrators", params(StatsQuery), responses((status = 200, description = "counts a minute", body = StatsBody), Refusals))]
 pub(crate) async fn stats(State(app): State<Shared>, caller: Caller, Query(query): Query<StatsQuery>) -> Answer {
-    let count = query.minutes.unwrap_or(60).clamp(1, stats::MINUTES);
-    let Day { now, started_at, current, ended_24h, minutes, restarts } =
-        app.monitor.day(&caller.scope(), count).await?;
+    let (count, step) = (query.minutes.unwrap_or(60).clamp(1, STATS_MAX), query.step.unwrap_or(1).clamp(1, 1_440));
+    let steps = usize::try_from(count.div_ceil(step)).unwrap_or(usize::MAX);
+    if step > 1 && steps > stats::MINUTES {
+        let detail = format!("that would be {steps} steps; ask for at most {}, with a larger step", stats::MINUTES);
+        return Err(Error::Invalid(detail).into());
+    }
+    let scope = caller.scope();
+    let in_memory = usize::try_from(count).unwrap_or(usize::MAX).min(stats::MINUTES);
+    let Day { now, started_at, current, ended_24h, mut minutes, restarts } = app.monitor.day(&scope, in_memory).await?;
+    if step > 1 {
+        minutes = app.monitor.minutes(&scope, count, step).await?;
+    }
     Ok(axum::Json(StatsBody { now, started_at, current, ended_24h, minutes, restarts }).into_response())
 }

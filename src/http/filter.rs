@@ -9,8 +9,9 @@ use crate::change::Matching;
 use crate::clock::Timestamp;
 use crate::edge::extract::QueryFields;
 use crate::error::{Error, Result};
-use crate::filter::Filter;
+use crate::filter::{Field, Filter, Moment};
 use crate::nodes::Known;
+use crate::past;
 use crate::scope::Scope;
 use crate::session::Session;
 
@@ -31,16 +32,45 @@ pub(crate) struct ListQuery {
     limit: Option<usize>,
     /// Only sessions after this place: `next` of the previous answer.
     pub(crate) after: Option<String>,
+    /// The table as it was at this time, as in `2026-11-27T14:03:00Z`.
+    at: Option<String>,
+    /// The table as it was right after this entry of the log.
+    at_seq: Option<u64>,
 }
 
 impl ListQuery {
+    /// The past moment that is asked for; `None` for now.
+    ///
+    /// # Errors
+    /// It is no time, or two are asked for.
+    pub(crate) fn moment(&self) -> Result<Option<past::Moment>> {
+        match (self.at.as_deref(), self.at_seq) {
+            (None, None) => Ok(None),
+            (None, Some(seq)) => Ok(Some(past::Moment::After(seq))),
+            (Some(_), Some(_)) => Err(Error::Invalid("give either at or at_seq, not both".to_owned())),
+            (Some(text), None) => Timestamp::parse(text).map(|at| Some(past::Moment::At(at))).ok_or_else(|| {
+                Error::Invalid("at must be a time with its zone, as in at=2026-11-27T14:03:00Z".to_owned())
+            }),
+        }
+    }
+
     /// The query, ready to be matched with sessions as of `now`.
     ///
     /// # Errors
     /// The filter cannot be read.
     pub(crate) fn wanted(mut self, scope: Scope, known: Arc<Known>, now: Timestamp) -> Result<Wanted> {
         let needle = self.q.as_ref().filter(|q| !q.is_empty()).map(|q| q.to_lowercase());
+        let is_past = self.moment()?.is_some();
         let matching = self.filter.take().map(|text| read(&text, known)).transpose()?;
+        let untold = |filter: &Filter| {
+            filter.looks_at(Moment::Beat) || filter.reads(Field::Connected) || filter.reads(Field::Node)
+        };
+        if is_past && matching.as_ref().is_some_and(|matching| untold(&matching.filter)) {
+            return Err(Error::Invalid(
+                "the log has no heartbeats and no sockets: silent:, connected: and node: cannot be asked of the past"
+                    .to_owned(),
+            ));
+        }
         Ok(Wanted { query: self, needle, matching, scope, now })
     }
 }

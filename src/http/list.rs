@@ -1,4 +1,5 @@
-//! The live sessions, filtered and paged, as JSON or CSV; never read from the store.
+//! The live sessions, filtered and paged, as JSON or CSV; never read from the store. And the sessions
+//! of a past moment, in the same shape.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::filter::ListQuery;
-use super::listing::{Format, Listing, Page};
+use super::listing::{Format, Listing, Page, Past};
 use super::refusals::Refusals;
 use crate::clock::Timestamp;
 use crate::edge::Shared;
@@ -31,7 +32,7 @@ fn parse_cursor(text: &str) -> Result<(Timestamp, SessionId)> {
 }
 
 /// `GET /sessions`
-#[utoipa::path(get, path = "/sessions", tag = "administrators", params(ListQuery), responses((status = 200, description = "the live sessions", content((Page = "application/json"), (String = "text/csv"))), Refusals))]
+#[utoipa::path(get, path = "/sessions", tag = "administrators", params(ListQuery), responses((status = 200, description = "the live sessions, or those of a past moment", content((Page = "application/json"), (String = "text/csv"))), Refusals))]
 pub(crate) async fn list(
     State(app): State<Shared>,
     caller: Caller,
@@ -43,12 +44,23 @@ pub(crate) async fn list(
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("text/csv")));
+    let moment = query.moment()?;
     let place = app.lists.take().await?;
-    let Snapshot { view, epoch, now } = app.monitor.snapshot();
+    let Snapshot { mut view, epoch, mut now } = app.monitor.snapshot();
+    // A filter that cannot be read costs no look at the past.
+    query.clone().wanted(caller.scope(), Arc::default(), now)?;
+    let then = match moment {
+        Some(moment) => Some(app.monitor.then(moment, &caller.scope()).await?),
+        None => None,
+    };
+    let past = then.map(|then| {
+        (view, now) = (then.view, then.at);
+        Past { at: then.at, complete: then.complete }
+    });
     let format = if as_csv { Format::Csv } else { Format::Json };
     let known = app.monitor.names();
     let wanted = Arc::new(query.wanted(caller.scope(), known.clone(), now)?);
-    Ok(Listing { view, wanted, after, now, epoch, format, known }.answer(place).await)
+    Ok(Listing { view, wanted, after, now, epoch, format, known, past }.answer(place).await)
 }
 
 /// `GET /sessions/{id}`

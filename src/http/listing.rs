@@ -43,6 +43,41 @@ pub(super) struct Listing {
     pub(super) format: Format,
     /// The names of the servers that hold sockets.
     pub(super) known: Arc<Known>,
+    /// The past moment that the list is of; `None` for now.
+    pub(super) past: Option<Past>,
+}
+
+/// The past moment that a list is of.
+#[derive(Clone, Copy)]
+pub(super) struct Past {
+    /// When.
+    pub(super) at: Timestamp,
+    /// Whether it has every session of that moment.
+    pub(super) complete: bool,
+}
+
+impl Past {
+    /// The fields of a session that are not known of the past: they are not in the log.
+    const UNKNOWN: [&str; 3] = ["last_heartbeat", "connected", "node"];
+    /// The fields that are not known either where an older version wrote the log.
+    const UNTOLD: [&str; 4] = ["client", "heartbeat_interval", "meta", "due"];
+
+    fn unknown(self) -> Vec<&'static str> {
+        let untold = if self.complete { &[][..] } else { &Self::UNTOLD };
+        Self::UNKNOWN.iter().chain(untold).copied().collect()
+    }
+}
+
+/// The fields that only the list of a past moment has.
+#[derive(Serialize, ToSchema)]
+struct PastTail {
+    /// The moment.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// Whether it has every session of that moment.
+    complete: bool,
+    /// The fields of the sessions that are not known of that moment.
+    unknown: Vec<&'static str>,
 }
 
 /// The answer as the API documents it; it is written in pieces.
@@ -53,6 +88,8 @@ pub(super) struct Page<'a> {
     next: Option<String>,
     epoch: &'a str,
     seq: u64,
+    #[serde(flatten)]
+    past: Option<PastTail>,
 }
 
 /// The fields after the sessions.
@@ -62,6 +99,8 @@ struct Tail<'a> {
     next: Option<String>,
     epoch: &'a str,
     seq: u64,
+    #[serde(flatten)]
+    past: Option<PastTail>,
 }
 
 fn cursor(session: &Session) -> String {
@@ -139,7 +178,11 @@ impl Progress {
         let next = (more_exist && !more).then_some(self.last.as_deref()).flatten().map(cursor);
         let now = self.listing.now;
         let bytes = match self.listing.format {
-            Format::Csv => csv::sessions(rows.iter().map(|session| &**session), now, &self.listing.known, first).into(),
+            Format::Csv => {
+                let of_the_past = self.listing.past.is_some();
+                csv::sessions(rows.iter().map(|session| &**session), now, &self.listing.known, first, of_the_past)
+                    .into()
+            }
             Format::Json => self.json(&rows, first, (!more).then_some(next)),
         };
         (bytes, more)
@@ -154,12 +197,15 @@ impl Progress {
             if index > 0 || !first {
                 out.push(b',');
             }
-            let _ = serde_json::to_writer(&mut out, &SessionJson::new(session, self.listing.now, &self.listing.known));
+            let Listing { now, known, past, .. } = &self.listing;
+            let shown = SessionJson::new(session, *now, known);
+            let _ = serde_json::to_writer(&mut out, &if past.is_some() { shown.of_the_past() } else { shown });
         }
         if let Some(next) = end {
             out.push(b']');
-            let Listing { view, epoch, .. } = &self.listing;
-            let tail = Tail { total: self.total, next, epoch, seq: view.seq };
+            let Listing { view, epoch, past, .. } = &self.listing;
+            let past = past.map(|past| PastTail { at: past.at, complete: past.complete, unknown: past.unknown() });
+            let tail = Tail { total: self.total, next, epoch, seq: view.seq, past };
             let from = out.len();
             let _ = serde_json::to_writer(&mut out, &tail);
             // The tail's fields continue the object: its brace becomes a comma.

@@ -18,6 +18,8 @@ use crate::timing::Timing;
 /// Sessions that are checked at once; more are checked in further slices, so that other tasks run
 /// in between.
 const SLICE: usize = 1_000;
+/// How often the keeper looks whether a checkpoint of the table is due.
+const CHECKPOINT_LOOK: Duration = Duration::from_secs(10);
 /// Heartbeats that wait at most until the other servers can be told.
 const UNTOLD_MAX: usize = 100_000;
 
@@ -65,8 +67,21 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
             while monitor.next(&mut ticks).await {
                 monitor.write_minutes().await;
                 monitor.forget().await;
+                monitor.rebuilt.drop_old();
             }
             monitor.write_minutes().await;
+        }
+    };
+    let checkpoints = {
+        let monitor = monitor.clone();
+        async move {
+            let mut ticks = interval(CHECKPOINT_LOOK);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            while monitor.next(&mut ticks).await {
+                if let Err(error) = monitor.take_checkpoint().await {
+                    tracing::warn!(%error, "a checkpoint of the table could not be written; a look at the past takes longer");
+                }
+            }
         }
     };
     let rules = {
@@ -84,6 +99,7 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> Vec<tokio::task::JoinHandle<()>> 
         supervisor.spawn("the keeper of the deadlines", deadlines),
         supervisor.spawn("the keeper of the heartbeats", beats),
         supervisor.spawn("the keeper of the counts", minutes),
+        supervisor.spawn("the keeper of the checkpoints", checkpoints),
         supervisor.spawn("the judge of the rules", rules),
     ]
 }

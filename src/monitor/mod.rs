@@ -7,6 +7,7 @@ mod ending;
 mod hub;
 mod judge;
 mod keeper;
+mod past;
 mod probe;
 mod queue;
 mod reads;
@@ -27,6 +28,7 @@ use tokio::task::JoinHandle;
 
 pub use ending::{Ending, ended, must_close};
 pub use hub::Push;
+pub use past::Then;
 pub use reads::{Day, Snapshot};
 pub use sockets::ClientSocket;
 pub use subscription::{Frames, Joined, Subscription};
@@ -64,6 +66,7 @@ pub struct Monitor {
     raised: Arc<Notify>,
     judge: Arc<Judge>,
     stats: Arc<Stats>,
+    rebuilt: past::Rebuilt,
     metrics: Arc<Metrics>,
     clock: Clock,
     jobs: Mutex<Option<Sender>>,
@@ -141,6 +144,7 @@ impl Monitor {
             raised,
             judge,
             stats,
+            rebuilt: past::Rebuilt::default(),
             metrics,
             clock,
             jobs: Mutex::new(Some(jobs)),

@@ -194,6 +194,19 @@ impl Monitor {
         Ok(Day { now, started_at: self.started_at, current, ended_24h, minutes: counted, restarts })
     }
 
+    /// The counts of the last minutes, gathered in steps of `step` minutes; from the store, so that they reach as far back
+    /// as the log. A caller whose scope is limited to some apps gets none.
+    ///
+    /// # Errors
+    /// Store.
+    pub async fn minutes(&self, scope: &Scope, minutes: u32, step: u32) -> Result<Vec<Minute>> {
+        if !scope.is_all() {
+            return Ok(Vec::new());
+        }
+        let since = self.now().minus(Duration::from_secs(60) * minutes);
+        self.backend.minutes(since, i64::from(step) * 60_000).await
+    }
+
     fn counts_within(&self, scope: &Scope) -> Counts {
         let mut counts = Counts::default();
         let view = self.registry.view();

@@ -22,6 +22,10 @@ use crate::contract_alerts::{
     a_book_comes_back_as_it_was_settled, alerts_are_read_by_app_and_target_and_forgotten_when_they_are_done,
     rows_that_another_server_has_taken_settle_nothing, what_is_raised_is_stored_with_its_events_and_taken_once,
 };
+use crate::contract_past::{
+    a_checkpoint_is_there_when_it_is_whole_and_goes_with_its_entries, checkpoints_over_the_limit_go_oldest_first,
+    counts_are_gathered_in_steps, each_entry_tells_what_changed, the_last_entry_until_a_time_is_found,
+};
 
 /// What rules have noted: one of each step.
 fn marks() -> Vec<Mark> {
@@ -61,6 +65,7 @@ pub fn event(seq: u64, kind: Kind, session: Session) -> Event {
         at: Timestamp(seq as i64 * 1_000),
         kind,
         session: Arc::new(session),
+        before: None,
         actor: Actor { by: Some("bob".into()), from: Some("::1".into()), ..Actor::default() },
         reason: Some("because".into()),
         cause: (kind == Kind::Removed).then_some(Cause::Ended),
@@ -69,7 +74,7 @@ pub fn event(seq: u64, kind: Kind, session: Session) -> Event {
     }
 }
 
-fn killed(id: &str) -> Session {
+pub fn killed(id: &str) -> Session {
     let kill = Kill {
         kill_id: "k1".into(),
         requested_at: Timestamp(5),
@@ -86,7 +91,7 @@ async fn load(backend: &dyn Backend) -> Stored {
     backend.load(Timestamp(100_000)).await.expect("it loads")
 }
 
-async fn commit(backend: &dyn Backend, events: Vec<Event>) {
+pub async fn commit(backend: &dyn Backend, events: Vec<Event>) {
     let position = events.first().map_or(0, |event| event.seq - 1);
     let mut turn = backend.begin(position).await.expect("a turn");
     assert!(turn.missed().is_empty(), "nobody else writes here");
@@ -223,6 +228,7 @@ async fn the_log_of_some_apps_is_theirs_alone_and_in_order(backend: &dyn Backend
                             session_id: session_id.map(str::to_owned),
                             scope: scope.clone(),
                             before: Some(25),
+                            after: None,
                             limit: 4,
                             oldest_first,
                         };
@@ -293,14 +299,17 @@ async fn forgetting_keeps_the_last_seq(backend: &dyn Backend) {
     assert_eq!(seq, 5, "the next event must not take an old one's place");
 }
 
-fn keep(events: Timestamp, tombstones: Timestamp) -> Keep {
+pub fn keep(events: Timestamp, tombstones: Timestamp) -> Keep {
     Keep { events, tombstones, log_bytes: u64::MAX }
 }
 
 async fn a_log_that_is_too_large_loses_its_oldest_lines_and_kills_last(backend: &dyn Backend) {
     for seq in 1..=200 {
         let kind = if seq % 10 == 0 { Kind::KillRequested } else { Kind::StatusChanged };
-        let batch = (0..100).map(|index| event((seq - 1) * 100 + index + 1, kind, session("a"))).collect();
+        // Nothing of the session changes, so that a line is as short as one can be.
+        let same = || Some(Arc::new(session("a")));
+        let line = |seq| Event { before: same(), ..event(seq, kind, session("a")) };
+        let batch = (0..100).map(|index| line((seq - 1) * 100 + index + 1)).collect();
         commit(backend, batch).await;
     }
     let all = Keep { events: Timestamp(0), tombstones: Timestamp(0), log_bytes: 20_000_000 };
@@ -360,6 +369,11 @@ macro_rules! contract {
 }
 
 contract!(
+    counts_are_gathered_in_steps,
+    each_entry_tells_what_changed,
+    the_last_entry_until_a_time_is_found,
+    a_checkpoint_is_there_when_it_is_whole_and_goes_with_its_entries,
+    checkpoints_over_the_limit_go_oldest_first,
     what_is_raised_is_stored_with_its_events_and_taken_once,
     rows_that_another_server_has_taken_settle_nothing,
     a_book_comes_back_as_it_was_settled,

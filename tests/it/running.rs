@@ -11,7 +11,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sessionwatch::alerts::Raised;
 use sessionwatch::backend::memory::Memory;
-use sessionwatch::backend::{Backend, Keep, Outbox, Stored, Turn};
+use sessionwatch::backend::{Backend, Keep, Outbox, Past, Stored, Turn};
 use sessionwatch::change::Event;
 use sessionwatch::clock::Timestamp;
 use sessionwatch::config::Config;
@@ -107,6 +107,9 @@ impl Backend for Broken {
     fn outbox(&self) -> &dyn Outbox {
         self.0.outbox()
     }
+    fn past(&self) -> &dyn Past {
+        self.0.past()
+    }
     fn load(&self, now: Timestamp) -> BoxFuture<'_, Result<Stored>> {
         self.0.load(now)
     }
@@ -122,6 +125,9 @@ impl Backend for Broken {
     }
     fn minute(&self, minute: Minute) -> BoxFuture<'_, Result<()>> {
         self.0.minute(minute)
+    }
+    fn minutes(&self, since: Timestamp, step: i64) -> BoxFuture<'_, Result<Vec<Minute>>> {
+        self.0.minutes(since, step)
     }
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>> {
         self.0.events(query)

@@ -229,6 +229,7 @@ fn event(body: EventBody) -> Option<Event> {
         at: Timestamp(body.at),
         kind: Kind::parse(&body.kind)?,
         session: Arc::new(session(body.session)?),
+        before: None,
         actor: Actor { by: body.by, from: body.from, ..Actor::default() },
         reason: body.reason,
         cause,

@@ -7,6 +7,7 @@ mod body;
 mod connect;
 mod follow;
 mod members;
+mod past;
 mod presence;
 mod rows;
 mod schema;
@@ -26,12 +27,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 
-use super::{Backend, Keep, Outbox, Stored, Turn};
+use super::{Backend, Keep, Outbox, Past, Stored, Turn};
 use crate::change::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::log::{Entry, Query};
 use crate::nodes::{Load, Names, Server};
+use crate::past::{Checkpoint, Piece, Reach};
 use crate::session::{Node, Session, SessionId};
 use crate::stats::Minute;
 use crate::timing::random_part;
@@ -181,8 +183,35 @@ impl Shared {
     }
 }
 
+impl Past for Postgres {
+    fn reach(&self) -> BoxFuture<'_, Result<Reach>> {
+        self.shared.read(READ_WITHIN, async move |client| past::reach(&client).await).boxed()
+    }
+
+    fn last_until(&self, at: Timestamp) -> BoxFuture<'_, Result<u64>> {
+        self.shared.read(READ_WITHIN, async move |client| past::last_until(&client, at).await).boxed()
+    }
+
+    fn piece(&self, seq: u64, number: u32) -> BoxFuture<'_, Result<Option<Vec<u8>>>> {
+        self.shared.read(READ_WITHIN, async move |client| past::piece(&client, seq, number).await).boxed()
+    }
+
+    fn put_piece(&self, seq: u64, piece: Piece) -> BoxFuture<'_, Result<()>> {
+        self.shared.read(READ_WITHIN, async move |client| past::put_piece(&client, seq, &piece).await).boxed()
+    }
+
+    fn finish(&self, checkpoint: Checkpoint) -> BoxFuture<'_, Result<()>> {
+        let cluster = self.shared.cluster.clone();
+        self.shared.read(READ_WITHIN, async move |client| past::finish(&client, &cluster, &checkpoint).await).boxed()
+    }
+}
+
 impl Backend for Postgres {
     fn outbox(&self) -> &dyn Outbox {
+        self
+    }
+
+    fn past(&self) -> &dyn Past {
         self
     }
 
@@ -269,6 +298,10 @@ impl Backend for Postgres {
 
     fn minute(&self, minute: Minute) -> BoxFuture<'_, Result<()>> {
         self.shared.read(READ_WITHIN, async move |client| rows::minute(&client, &minute).await).boxed()
+    }
+
+    fn minutes(&self, since: Timestamp, step: i64) -> BoxFuture<'_, Result<Vec<Minute>>> {
+        self.shared.read(READ_WITHIN, async move |client| rows::minutes(&client, since, step).await).boxed()
     }
 
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>> {

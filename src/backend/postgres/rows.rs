@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, IsolationLevel, Row};
 
-use super::body;
+use super::{body, past};
 use crate::backend::{Keep, Stored, restored, stored};
 use crate::change::{Kind, Tombstone};
 use crate::clock::Timestamp;
@@ -129,12 +129,23 @@ pub(super) async fn minute(client: &Client, minute: &Minute) -> Asked<()> {
     Ok(())
 }
 
+/// The counts since a time, in steps of `step` ms.
+pub(super) async fn minutes(client: &Client, since: Timestamp, step: i64) -> Asked<Vec<Minute>> {
+    let mean = |column: &str| format!("round(avg({column}))::bigint");
+    let [idle, running, hidden, stale, ending] = ["idle", "running", "hidden", "stale", "ending"].map(mean);
+    let sql = format!(
+        "SELECT at / $2 * $2 AS step, {idle}, {running}, {hidden}, {stale}, {ending}, sum(ended)::bigint, sum(kills)::bigint
+         FROM minutes WHERE at >= $1 GROUP BY step ORDER BY step"
+    );
+    Ok(client.query(&sql, &[&since.0, &step]).await?.iter().map(minute_row).collect())
+}
+
 /// Lines of the log.
 pub(super) async fn events(client: &Client, query: &Query) -> Asked<Vec<Entry>> {
     let order = if query.oldest_first { "ASC" } else { "DESC" };
     let apps: Option<Vec<&str>> = query.scope.apps().map(|apps| apps.iter().map(|app| &**app).collect());
     let kinds: Option<&[String]> = (!query.kinds.is_empty()).then_some(&query.kinds);
-    let before = query.before.map(stored);
+    let (before, after) = (query.before.map(stored), query.after.map(stored));
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let rows = client
         .query(
@@ -142,10 +153,10 @@ pub(super) async fn events(client: &Client, query: &Query) -> Asked<Vec<Entry>> 
                 "SELECT * FROM events
                  WHERE ($1::text IS NULL OR session_id = $1) AND ($2::text IS NULL OR app_name = $2)
                    AND ($3::text[] IS NULL OR app_name = ANY($3)) AND ($4::text[] IS NULL OR kind = ANY($4))
-                   AND ($5::bigint IS NULL OR seq < $5)
+                   AND ($5::bigint IS NULL OR seq < $5) AND ($7::bigint IS NULL OR seq > $7)
                  ORDER BY seq {order} LIMIT $6"
             ),
-            &[&query.session_id, &query.app_name, &apps, &kinds, &before, &limit],
+            &[&query.session_id, &query.app_name, &apps, &kinds, &before, &limit, &after],
         )
         .await?;
     Ok(rows.iter().map(entry).collect())
@@ -153,13 +164,12 @@ pub(super) async fn events(client: &Client, query: &Query) -> Asked<Vec<Entry>> 
 
 /// Forgets what is old; true when there may be more.
 pub(super) async fn forget(client: &Client, keep: Keep) -> Asked<bool> {
-    let old = client
-        .execute(
-            "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE at < $1
-                AND seq < (SELECT max(seq) FROM events) ORDER BY seq LIMIT $2)",
-            &[&keep.events.0, &FORGET_AT_ONCE],
-        )
-        .await?;
+    let old = past::delete(
+        client,
+        "SELECT seq FROM events WHERE at < $1 AND seq < (SELECT max(seq) FROM events) ORDER BY seq LIMIT $2",
+        &[&keep.events.0, &FORGET_AT_ONCE],
+    )
+    .await?;
     let size: i64 = client.query_one("SELECT pg_total_relation_size('events')", &[]).await?.get(0);
     let mut oldest = 0;
     if restored(size) > keep.log_bytes {
@@ -173,15 +183,16 @@ pub(super) async fn forget(client: &Client, keep: Keep) -> Asked<bool> {
             if too_many == 0 || oldest > 0 {
                 break;
             }
-            oldest = client
-                .execute(
-                    "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE (kind = ANY($1)) = $2
-                        AND seq < (SELECT max(seq) FROM events) ORDER BY seq LIMIT $3)",
-                    &[&longest, &wanted, &too_many],
-                )
-                .await?;
+            oldest = past::delete(
+                client,
+                "SELECT seq FROM events WHERE (kind = ANY($1)) = $2
+                    AND seq < (SELECT max(seq) FROM events) ORDER BY seq LIMIT $3",
+                &[&longest, &wanted, &too_many],
+            )
+            .await?;
         }
     }
+    let checkpoint = past::forget(client, keep.log_bytes).await?;
     client.execute("DELETE FROM tombstones WHERE at < $1", &[&keep.tombstones.0]).await?;
     client.execute("DELETE FROM minutes WHERE at < $1", &[&keep.events.0]).await?;
     client.execute("DELETE FROM starts WHERE at < $1", &[&keep.events.0]).await?;
@@ -199,7 +210,7 @@ pub(super) async fn forget(client: &Client, keep: Keep) -> Asked<bool> {
             &[&keep.tombstones.0],
         )
         .await?;
-    Ok(old == FORGET_AT_ONCE.unsigned_abs() || oldest > 0)
+    Ok(old == FORGET_AT_ONCE.unsigned_abs() || oldest > 0 || checkpoint)
 }
 
 fn tombstone(row: &Row) -> Option<(SessionId, Tombstone)> {
@@ -233,6 +244,7 @@ fn entry(row: &Row) -> Entry {
         reason: row.get("reason"),
         cause: row.get("cause"),
         details: Details::restored(row.get("details")),
+        state: row.get("state"),
     }
 }
 

@@ -4,7 +4,7 @@
 use tokio_postgres::Client;
 
 /// The steps. One that has been released is never edited; a later one adds to it.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "
     CREATE TABLE head (one boolean PRIMARY KEY DEFAULT true CHECK (one), cluster text NOT NULL, seq bigint NOT NULL,
         keeper text, term bigint NOT NULL DEFAULT 0, keeper_until timestamptz NOT NULL) WITH (fillfactor = 10);
@@ -56,6 +56,18 @@ const STEPS: [&str; 3] = [
     // 3: locks
     "
     CREATE TABLE locks (lock_id text PRIMARY KEY, body text NOT NULL);
+",
+    // 4: the past: what each entry tells of its session's state, checkpoints of the table, how far the log reaches
+    "
+    ALTER TABLE events ADD COLUMN state text;
+    CREATE TABLE reach (one boolean PRIMARY KEY DEFAULT true CHECK (one), complete_after bigint NOT NULL,
+        untold_until bigint NOT NULL);
+    INSERT INTO reach (complete_after, untold_until) SELECT coalesce(max(seq), 0), coalesce(max(seq), 0) FROM events;
+    CREATE TABLE checkpoints (seq bigint PRIMARY KEY, at bigint NOT NULL, pieces int NOT NULL, sessions bigint NOT NULL,
+        bytes bigint NOT NULL);
+    CREATE TABLE checkpoint_pieces (seq bigint NOT NULL, number int NOT NULL, body bytea NOT NULL,
+        PRIMARY KEY (seq, number));
+    ALTER TABLE checkpoint_pieces ALTER COLUMN body SET STORAGE EXTERNAL;
 ",
 ];
 

@@ -47,9 +47,9 @@ const WRITE: &str = "
         ON CONFLICT (session_id) DO UPDATE SET version = excluded.version, body = excluded.body),
     removed AS (DELETE FROM sessions WHERE session_id = ANY($4::text[])),
     logged AS (
-        INSERT INTO events (seq, at, kind, session_id, app_name, user_id, by, origin, reason, cause, details)
+        INSERT INTO events (seq, at, kind, session_id, app_name, user_id, by, origin, reason, cause, details, state)
         SELECT * FROM unnest($5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-            $12::text[], $13::text[], $14::text[], $15::text[])),
+            $12::text[], $13::text[], $14::text[], $15::text[], $27::text[])),
     buried AS (
         INSERT INTO tombstones (session_id, at, kill_id, by, reason, token)
         SELECT * FROM unnest($16::text[], $17::bigint[], $18::text[], $19::text[], $20::text[], $21::bytea[])
@@ -320,6 +320,7 @@ struct Rows {
     reasons: Vec<Option<String>>,
     causes: Vec<Option<String>>,
     details: Vec<Option<String>>,
+    states: Vec<Option<String>>,
     buried: Vec<String>,
     buried_at: Vec<i64>,
     buried_kill: Vec<String>,
@@ -386,9 +387,10 @@ impl Rows {
         self.reasons.push(entry.reason);
         self.causes.push(entry.cause);
         self.details.push(entry.details.stored());
+        self.states.push(entry.state);
     }
 
-    fn parameters(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 26] {
+    fn parameters(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 27] {
         [
             &self.session_ids,
             &self.versions,
@@ -416,6 +418,7 @@ impl Rows {
             &self.commit_id,
             &self.feed,
             &self.raised,
+            &self.states,
         ]
     }
 }

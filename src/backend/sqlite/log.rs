@@ -47,6 +47,9 @@ fn statement(query: &Query) -> (String, Vec<Box<dyn ToSql>>) {
         if let Some(before) = query.before {
             add(" AND seq < ?", Box::new(i64::try_from(before).unwrap_or(i64::MAX)));
         }
+        if let Some(after) = query.after {
+            add(" AND seq > ?", Box::new(i64::try_from(after).unwrap_or(i64::MAX)));
+        }
         if let Some(kind) = kind {
             add(&format!(" AND {plus}kind = ?"), Box::new(kind.to_owned()));
         }
@@ -99,6 +102,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         reason: row.get("reason")?,
         cause: row.get("cause")?,
         details: Details::restored(row.get::<_, Option<String>>("details")?.as_deref()),
+        state: row.get("state")?,
     })
 }
 

@@ -13,6 +13,7 @@ mod files;
 mod forget;
 pub mod original;
 mod log;
+mod past;
 mod read;
 mod schema;
 mod values;
@@ -27,12 +28,13 @@ use futures_util::future::{BoxFuture, ready};
 use rusqlite::OpenFlags;
 use tokio_rusqlite::Connection;
 
-use super::{AlertQuery, Backend, Keep, Outbox, Stored, Turn};
+use super::{AlertQuery, Backend, Keep, Outbox, Past, Stored, Turn};
 use crate::alerts::{Alert, Kept, Raised, Settled};
 use crate::change::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::log::{Entry, Query};
+use crate::past::{Checkpoint, Piece, Reach};
 use crate::session::{Session, SessionId};
 use crate::stats::Minute;
 use checkpoints::Checkpoints;
@@ -220,8 +222,34 @@ impl Outbox for Sqlite {
     }
 }
 
+impl Past for Sqlite {
+    fn reach(&self) -> BoxFuture<'_, Result<Reach>> {
+        self.read(past::reach).boxed()
+    }
+
+    fn last_until(&self, at: Timestamp) -> BoxFuture<'_, Result<u64>> {
+        self.read(move |connection| past::last_until(connection, at)).boxed()
+    }
+
+    fn piece(&self, seq: u64, number: u32) -> BoxFuture<'_, Result<Option<Vec<u8>>>> {
+        self.read(move |connection| past::piece(connection, seq, number)).boxed()
+    }
+
+    fn put_piece(&self, seq: u64, piece: Piece) -> BoxFuture<'_, Result<()>> {
+        self.write(move |connection| past::put_piece(connection, seq, &piece)).boxed()
+    }
+
+    fn finish(&self, checkpoint: Checkpoint) -> BoxFuture<'_, Result<()>> {
+        self.write(move |connection| past::finish(connection, &checkpoint)).boxed()
+    }
+}
+
 impl Backend for Sqlite {
     fn outbox(&self) -> &dyn Outbox {
+        self
+    }
+
+    fn past(&self) -> &dyn Past {
         self
     }
 
@@ -265,6 +293,10 @@ impl Backend for Sqlite {
 
     fn minute(&self, minute: Minute) -> BoxFuture<'_, Result<()>> {
         self.write(move |connection| write::minute(connection, &minute)).boxed()
+    }
+
+    fn minutes(&self, since: Timestamp, step: i64) -> BoxFuture<'_, Result<Vec<Minute>>> {
+        self.read(move |connection| read::minutes(connection, since, step)).boxed()
     }
 
     fn events(&self, query: Query) -> BoxFuture<'_, Result<Vec<Entry>>> {

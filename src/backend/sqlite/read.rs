@@ -37,7 +37,7 @@ pub(super) fn load(connection: &mut Connection, now: Timestamp) -> rusqlite::Res
             row.get(0).map(Timestamp)
         })?,
     };
-    connection.execute("INSERT OR REPLACE INTO starts VALUES (?1)", [now.0])?;
+    connection.execute("INSERT OR REPLACE INTO starts (at, seq) VALUES (?1, ?2)", [now.0, seq])?;
     Ok(stored)
 }
 
@@ -53,6 +53,17 @@ fn recount(connection: &Connection, minutes: &mut Vec<Minute>, day_ago: Timestam
     }
     recount.put(minutes);
     Ok(())
+}
+
+/// The counts since a time, in steps of `step` ms.
+pub(super) fn minutes(connection: &Connection, since: Timestamp, step: i64) -> rusqlite::Result<Vec<Minute>> {
+    let mean = |column: &str| format!("CAST(round(avg({column})) AS INTEGER)");
+    let [idle, running, hidden, stale, ending] = ["idle", "running", "hidden", "stale", "ending"].map(mean);
+    let sql = format!(
+        "SELECT at / ?2 * ?2 AS step, {idle}, {running}, {hidden}, {stale}, {ending}, sum(ended), sum(kills)
+         FROM minutes WHERE at >= ?1 GROUP BY step ORDER BY step"
+    );
+    connection.prepare_cached(&sql)?.query_map([since.0, step], minute_row)?.collect()
 }
 
 /// All rows of a statement.

@@ -97,6 +97,21 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE sessions ADD COLUMN input INTEGER;
     ",
+    // 8: the past: what each entry tells of its session's state, checkpoints of the table, how far the log reaches
+    "
+    ALTER TABLE events ADD COLUMN state TEXT;
+    ALTER TABLE starts ADD COLUMN seq INTEGER;
+    CREATE TABLE reach (one INTEGER PRIMARY KEY CHECK (one = 1), complete_after INTEGER NOT NULL, untold_until INTEGER NOT NULL) STRICT;
+    INSERT INTO reach SELECT 1, coalesce(max(seq), 0), coalesce(max(seq), 0) FROM events;
+    CREATE TABLE checkpoints (
+        seq INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        pieces INTEGER NOT NULL,
+        sessions INTEGER NOT NULL,
+        bytes INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE checkpoint_pieces (seq INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (seq, number)) STRICT;
+    ",
 ];
 
 /// Refuses the database of the system that sessionwatch replaces, before anything in it is
@@ -183,5 +198,7 @@ mod tests {
         assert_eq!((stored.sessions[0].id.as_str(), stored.sessions[0].registered_by.as_deref()), ("a", None));
         let (id, grave) = &stored.tombstones[0];
         assert_eq!((id.as_str(), grave.reason.as_deref(), grave.token), ("b", Some("because"), None));
+        let reach = store.past().reach().await.expect("it is read");
+        assert_eq!((reach.complete_after, reach.untold_until, reach.last), (7, 7, 7), "its entries tell no state");
     }
 }

@@ -21,8 +21,8 @@ pub(super) fn commit(connection: &mut Connection, events: &[Event], raised: &[Ra
     let logged = || events.iter().filter(|event| event.kind.is_logged());
     {
         let mut line = transaction.prepare_cached(
-            "INSERT INTO events (seq, at, kind, session_id, app_name, user_id, by, origin, reason, cause, details)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT INTO events (seq, at, kind, session_id, app_name, user_id, by, origin, reason, cause, details, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?;
         let mut tombstone = transaction.prepare_cached(
             "INSERT OR REPLACE INTO tombstones (session_id, at, kill_id, by, reason, token) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -41,6 +41,7 @@ pub(super) fn commit(connection: &mut Connection, events: &[Event], raised: &[Ra
                 entry.reason,
                 entry.cause,
                 entry.details.stored(),
+                entry.state,
             ])?;
             if let Some(Tombstone { at, kill_id, by, reason, token }) = event.tombstone() {
                 let (id, token) = (event.session.id.as_str(), token.as_ref().map(|token| &token[..]));

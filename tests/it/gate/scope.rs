@@ -126,6 +126,20 @@ async fn every_view_shows_the_tokens_own_apps_alone() {
         assert!(csv.contains("r1"));
         silent("CSV", &csv);
     }
+    let theirs =
+        two.json(&two.everything, Method::GET, "/events?app_name=ops&limit=1", None).await["events"][0].clone();
+    let (at, seq) = (theirs["at"].as_str().expect("a time"), &theirs["seq"]);
+    let then = two.json(&two.everything, Method::GET, &format!("/sessions?at={at}"), None).await;
+    assert_eq!(then["total"], 3, "three were live then: {then}");
+    for token in [&two.admin, &two.view] {
+        let path = format!("/sessions?at={at}");
+        let (_, text) = two.ask(token, Method::GET, &path, None).await;
+        assert!(text.contains("r1"), "{text}");
+        silent(&path, &text);
+        // When their entry was written is not told either.
+        let (status, text) = two.ask(token, Method::GET, &format!("/sessions?at_seq={seq}"), None).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{text}");
+    }
     let all = two.json(&two.everything, Method::GET, "/sessions", None).await;
     assert_eq!(all["total"], 3, "who is not limited sees all");
 }

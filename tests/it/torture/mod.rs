@@ -18,7 +18,7 @@ mod races;
 mod time;
 
 /// The number of repetitions: the short count, unless an environment variable sets another.
-fn count(name: &str, short: usize) -> usize {
+pub fn count(name: &str, short: usize) -> usize {
     let name = variable(name);
     match std::env::var(&name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),

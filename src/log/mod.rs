@@ -1,6 +1,8 @@
 //! The audit log's entry: an event without the whole state of its session. Backends store
 //! entries, HTTP shows them.
 
+mod state;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -8,6 +10,7 @@ use crate::change::{Event, Kind};
 use crate::clock::Timestamp;
 use crate::scope::Scope;
 use crate::session::Input;
+pub use state::{State, fresh};
 
 /// One line of the audit log.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -36,6 +39,10 @@ pub struct Entry {
     /// The fields that depend on the kind, as one JSON object.
     #[serde(flatten)]
     pub details: Details,
+    /// The [`State`] as the store keeps it: which fields of the session changed. `None` for an event
+    /// that changes no session, and in an entry of a version that did not keep it.
+    #[serde(skip)]
+    pub state: Option<String>,
 }
 
 /// The fields that only some kinds have. Every entry has all of them, so that a table
@@ -191,6 +198,7 @@ impl Entry {
             reason: text(&event.reason),
             cause: event.cause.map(|cause| cause.as_str().to_owned()),
             details: Details::of(event),
+            state: State::of(event).map(|state| state.stored()),
         }
     }
 }
@@ -208,6 +216,8 @@ pub struct Query {
     pub scope: Scope,
     /// Only entries with a smaller `seq`.
     pub before: Option<u64>,
+    /// Only entries with a larger `seq`.
+    pub after: Option<u64>,
     /// Most entries in the answer.
     pub limit: usize,
     /// The oldest first; otherwise the newest first.
@@ -215,7 +225,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// Whether an entry matches; `before` and `limit` are not considered.
+    /// Whether an entry matches; `limit` is not considered.
     #[must_use]
     pub fn fits(&self, entry: &Entry) -> bool {
         (self.kinds.is_empty() || self.kinds.contains(&entry.kind))
@@ -223,5 +233,6 @@ impl Query {
             && self.app_name.as_ref().is_none_or(|app| *app == entry.app_name)
             && self.scope.allows(&entry.app_name)
             && self.before.is_none_or(|before| entry.seq < before)
+            && self.after.is_none_or(|after| entry.seq > after)
     }
 }
