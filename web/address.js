@@ -15,6 +15,10 @@ export function defaults() {
     columns: DEFAULT_COLUMNS,
     session: null,
     wall: false,
+    /** The moment of the past that is shown: a time, or the number of an event; null for now. */
+    at: null,
+    /** The moment that it is compared with. */
+    versus: null,
   };
 }
 
@@ -38,6 +42,8 @@ export function read(search) {
   if (columns.length > 0) state.columns = columns;
   state.session = params.get('session');
   state.wall = params.get('wall') === '1';
+  state.at = moment(params.get('at'));
+  state.versus = state.at === null ? null : moment(params.get('versus'));
   return state;
 }
 
@@ -52,8 +58,18 @@ export function write(state) {
   if (state.columns.join() !== DEFAULT_COLUMNS.join()) params.set('columns', state.columns.join());
   if (state.session) params.set('session', state.session);
   if (state.wall) params.set('wall', '1');
+  if (state.at) params.set('at', state.at);
+  if (state.at && state.versus) params.set('versus', state.versus);
   // These characters need no escape in a query, and people read links.
   return `?${params.toString().replaceAll('%3A', ':').replaceAll('%2C', ',').replaceAll('%22', '"')}`;
+}
+
+/** A time as ISO 8601, or the number of an event; null for anything else. */
+function moment(text) {
+  if (text === null) return null;
+  if (/^\d{1,15}$/.test(text)) return text;
+  const time = Date.parse(text);
+  return Number.isNaN(time) ? null : new Date(time).toISOString();
 }
 
 const sortText = sort => sort.map(({ key, down }) => (down ? '-' : '') + key).join();

@@ -91,9 +91,10 @@ export const COLUMNS = {
     beats: true,
     down: true,
     compare: byNumber(row => row.beat),
-    text: (row, now) => ago(now - row.beat),
-    value: row => iso(row.beat),
-    hover: row => localTime(row.beat),
+    // The past has no heartbeats.
+    text: (row, now) => (row.beat ? ago(now - row.beat) : ''),
+    value: row => (row.beat ? iso(row.beat) : ''),
+    hover: row => (row.beat ? localTime(row.beat) : ''),
   },
   age: {
     title: 'Age',
@@ -137,8 +138,8 @@ export const COLUMNS = {
     track: '72px',
     compare: byNumber(row => (row.connected ? 0 : 1)),
     filter: 'connected',
-    text: row => (row.connected ? 'open' : 'none'),
-    value: row => row.connected,
+    text: row => (row.connected === null ? '' : row.connected ? 'open' : 'none'),
+    value: row => row.connected ?? '',
   },
   node: {
     title: 'Server',

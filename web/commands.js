@@ -60,8 +60,12 @@ export const messageSession = (id, { text, level, by }) =>
   request('POST', `./sessions/${part(id)}/message`, given({ text, level, by }));
 export const messageApp = (app, { text, level, by }) =>
   request('POST', `./apps/${part(app)}/message`, given({ text, level, by }));
+/** The table as it was. @param {{ at?: string, at_seq?: string }} moment */
+export const then = moment => request('GET', `./sessions?${new URLSearchParams(moment)}`);
 export const timeline = id => request('GET', `./sessions/${part(id)}/timeline`);
-export const stats = minutes => request('GET', `./stats?minutes=${minutes}`);
+/** Counts of the last minutes; with a step so many minutes as one. */
+export const stats = (minutes, step = 1) =>
+  request('GET', `./stats?minutes=${minutes}${step > 1 ? `&step=${step}` : ''}`);
 /** The servers that share the store. */
 export const nodes = () => request('GET', './nodes');
 /** The rules in force, and what they have done. */
@@ -77,7 +81,7 @@ export const alerts = query => request('GET', `./alerts?${new URLSearchParams(Ob
 export const testTarget = name => request('POST', `./alerts/${part(name)}/test`);
 export const login = token => request('POST', './login', { token });
 
-/** @param {{ kind?: string, session_id?: string, app_name?: string, before?: number, limit?: number }} query */
+/** @param {{ kind?: string, session_id?: string, app_name?: string, before?: number, after?: number, limit?: number }} query */
 export function events(query) {
   return request(
     'GET',

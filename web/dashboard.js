@@ -1,6 +1,7 @@
 // The state of the page without its DOM: the store and all that is derived from it, the view, the selection, and the
 // state of the connection. Views read it and call its methods.
 
+import { Chosen } from './chosen.js';
 import { comparator, movesWithBeats, shownColumns } from './columns.js';
 import { ALL, Facets } from './facets.js';
 import { sessionFilter } from './fields.js';
@@ -16,7 +17,7 @@ const READING = 0.6;
 /** The share of the time that may go into grouping. */
 const REGROUP_SHARE = 0.1;
 
-export class Dashboard extends EventTarget {
+export class Dashboard extends Chosen {
   #inbox = new Inbox();
   #filter = sessionFilter('');
   #waiting;
@@ -33,14 +34,19 @@ export class Dashboard extends EventTarget {
     this.viewVersion = 0;
     /** The server's clock minus this machine's, in ms; 0 for differences under half a second. */
     this.skew = 0;
-    this.store = new Store({ now: () => this.now() });
+    /** The live rows, fed by the socket. */
+    this.fed = new Store({ now: () => this.liveNow() });
+    /** The rows that are shown: the live ones, or those of the past. */
+    this.store = this.fed;
+    /**
+     * The moment of the past that is shown; null for now. `since` and `counts` where two moments are compared.
+     * @type {{ at: number, seq: number, complete: boolean, since: number|null, counts: object|null }|null}
+     */
+    this.past = null;
     this.ordering = new Ordering(this.store.slots);
     this.#waiting = new Waiting(this.ordering, this.store.slots);
     this.facets = new Facets();
     this.kills = new Kills();
-    /** @type {Set<string>} ids of ticked rows */
-    this.selection = new Set();
-    this.selectionVersion = 0;
     this.folded = new Set();
     this.lines = { lines: new Int32Array(0), length: 0, groups: [] };
     this.linesVersion = 0;
@@ -60,17 +66,27 @@ export class Dashboard extends EventTarget {
     this.#compile();
   }
 
+  /** The time that the rows are shown at: the server's, or that of the past. */
   now() {
+    return this.past?.at ?? this.liveNow();
+  }
+
+  liveNow() {
     return Date.now() + this.skew;
   }
 
-  /** True while the rows are what the server has. */
+  /** True while the rows of the feed are what the server has. */
   get live() {
-    return this.line.state === 'open' && this.store.whole;
+    return this.line.state === 'open' && this.fed.whole;
+  }
+
+  /** What the caller may do with the rows that are shown: nobody acts on the past. */
+  get role() {
+    return this.past === null ? this.server.role : 'view';
   }
 
   get mayAct() {
-    return this.live && this.server.role === 'admin';
+    return this.live && this.role === 'admin';
   }
 
   /** Rows that would appear, leave or move if they did not have to hold still. */
@@ -100,7 +116,7 @@ export class Dashboard extends EventTarget {
 
   get busy() {
     return (
-      !this.#inbox.empty || !this.ordering.settled || this.store.pending || this.#linesVersion !== this.ordering.version
+      !this.#inbox.empty || !this.ordering.settled || this.store.pending || this.fed.pending || this.#linesVersion !== this.ordering.version
     );
   }
 
@@ -139,16 +155,59 @@ export class Dashboard extends EventTarget {
       this.dispatchEvent(new Event('hello'));
     } else if (frame.type === 'hint') this.dispatchEvent(new Event(`hint:${frame.about}`));
     else if (frame.type === 'changes' && frame.at) {
-      this.delay = Math.max(0, this.now() - Date.parse(frame.at));
+      this.delay = Math.max(0, this.liveNow() - Date.parse(frame.at));
     }
-    const wasWhole = this.store.whole;
-    const whole = this.store.receive(frame) === 'ok';
+    const wasWhole = this.fed.whole;
+    const whole = this.fed.receive(frame) === 'ok';
     this.freshest = Date.now();
-    if (!wasWhole && this.store.whole) this.dispatchEvent(new Event('whole'));
+    if (!wasWhole && this.fed.whole) this.dispatchEvent(new Event('whole'));
     return whole;
   }
 
+  // The past
+
+  /** Shows the table of a past moment in place of the live one, which goes on unseen. */
+  enter(past, sessions) {
+    const store = new Store({ now: () => past.at });
+    store.receive({ type: 'hello', epoch: 'past' });
+    store.receive({ type: 'snapshot', part: 1, parts: 1, seq: past.seq, sessions });
+    this.past = past;
+    this.#put(store);
+  }
+
+  /** Shows the live table again. */
+  leave() {
+    if (this.past === null) return;
+    this.past = null;
+    this.#put(this.fed);
+  }
+
+  #put(store) {
+    store.drain();
+    for (const row of store.rows.values()) row.uncount();
+    this.store = store;
+    this.ordering = new Ordering(store.slots);
+    this.#waiting = new Waiting(this.ordering, store.slots);
+    this.facets = new Facets();
+    this.selection.clear();
+    this.selectionVersion += 1;
+    this.dataVersion += 1;
+    this.viewVersion += 1;
+    this.#linesVersion = -1;
+    this.#compile();
+    this.dispatchEvent(new Event('moment'));
+  }
+
+  /** Reads on while the past is shown: kills go on, and what changed is sorted when the live table comes back. */
+  #followUnseen() {
+    this.fed.sweep();
+    const { changed } = this.fed.drain();
+    if (changed.length > 0) this.kills.update(changed, this.liveNow());
+    this.fed.recycle();
+  }
+
   #apply(expired) {
+    if (this.past !== null) this.#followUnseen();
     const now = this.now();
     const still = this.held || this.paused;
     this.store.sweep(still ? row => this.ordering.has(row.slot) : undefined);
@@ -163,7 +222,7 @@ export class Dashboard extends EventTarget {
       this.kills.update(changed, now);
     }
     const moving = movesWithBeats(this.view.sort) && beaten.length > 0 ? [...changed, ...beaten] : changed;
-    if (still && this.ordering.length > 0) this.#waiting.hold(moving);
+    if (still && this.past === null && this.ordering.length > 0) this.#waiting.hold(moving);
     else this.#waiting.release(moving);
     if (this.#filter.timed && this.ordering.settled && now - this.#filteredAt > 1000 && !still) this.#refilter();
     this.ordering.work(expired);
@@ -226,7 +285,7 @@ export class Dashboard extends EventTarget {
   show(patch) {
     const before = this.view;
     const leaves = Object.hasOwn(patch, 'page') && patch.page !== before.page;
-    this.view = { ...before, ...(leaves && { session: null }), ...patch };
+    this.view = { ...before, ...(leaves && { session: null, at: null, versus: null }), ...patch };
     this.viewVersion += 1;
     this.columns = shownColumns(this.view.columns, this.several);
     const changes = key => Object.hasOwn(patch, key) && JSON.stringify(before[key]) !== JSON.stringify(this.view[key]);
@@ -279,71 +338,5 @@ export class Dashboard extends EventTarget {
     this.#linesAfter = 0;
     this.#regroup();
     this.dispatchEvent(new Event('view'));
-  }
-
-  /** The row or group on line `index` of the table. */
-  lineAt(index) {
-    const line = this.lines.lines[index];
-    return line >= 0 ? this.store.slots[line] : this.lines.groups[-line - 1];
-  }
-
-  /** The line of a row or group, -1 when it is not shown: gone, filtered out, or folded. */
-  indexOfLine(line) {
-    const { lines, length, groups } = this.lines;
-    const value = line.by
-      ? -groups.findIndex(group => group.by === line.by && group.value === line.value) - 1
-      : line.gone
-        ? null
-        : line.slot;
-    return value === null || (line.by && value === 0) ? -1 : lines.subarray(0, length).indexOf(value);
-  }
-
-  // Rows and the selection
-
-  /** The live rows in the order of the table, with those in folded groups. */
-  *matchingRows() {
-    const { order, length } = this.ordering;
-    for (let i = 0; i < length; i += 1) {
-      const row = this.store.slots[order[i]];
-      if (row && !row.ended) yield row;
-    }
-  }
-
-  /** The one app that all matching rows belong to, null when there are several or none. */
-  get onlyApp() {
-    let only = null;
-    for (const { app } of this.matchingRows()) {
-      if (only !== null && app !== only) return null;
-      only = app;
-    }
-    return only;
-  }
-
-  select(ids, selected) {
-    for (const id of ids) {
-      if (selected) this.selection.add(id);
-      else this.selection.delete(id);
-    }
-    this.selectionVersion += 1;
-    this.dispatchEvent(new Event('selection'));
-  }
-
-  clearSelection() {
-    this.selection.clear();
-    this.selectionVersion += 1;
-    this.dispatchEvent(new Event('selection'));
-  }
-
-  selectedRows() {
-    return [...this.selection].map(id => this.store.rows.get(id)).filter(row => row && !row.ended);
-  }
-
-  rowsOfApp(app) {
-    return [...this.store.rows.values()].filter(row => row.app === app && !row.ended);
-  }
-
-  rowsOfGroup({ by, value }) {
-    const { key } = GROUPINGS[by];
-    return [...this.matchingRows()].filter(row => key(row) === value);
   }
 }

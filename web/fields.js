@@ -34,7 +34,7 @@ export const SESSION_FIELDS = {
   client: { type: 'word', get: row => row.client, hint: 'client:python*' },
   addr: { type: 'word', get: row => row.addr, hint: 'addr:10.*' },
   visibility: { type: 'word', get: row => row.visibility, hint: 'visibility:hidden' },
-  connected: { type: 'word', get: row => (row.connected ? 'yes' : 'no'), hint: 'connected:no' },
+  connected: { type: 'word', get: row => (row.connected === null ? '' : row.connected ? 'yes' : 'no'), hint: 'connected:no' },
   node: { type: 'word', get: row => row.node, hint: 'node:server-1' },
   reason: { type: 'text', get: row => row.ended?.reason ?? row.kill?.reason, hint: 'reason:maintenance' },
 };

@@ -23,7 +23,7 @@ const connection = new Connection({
     url.protocol = url.protocol.replace('http', 'ws');
     return url;
   },
-  position: () => dashboard.store.position,
+  position: () => dashboard.fed.position,
 });
 
 let asked = false;
@@ -98,10 +98,11 @@ let addressed = write(dashboard.view);
 dashboard.addEventListener('view', () => {
   const address = write(dashboard.view);
   if (address !== addressed) {
-    // Details and another page are entries of the browser's history; each letter of a filter is not.
+    // Details, another page and the past are entries of the browser's history; each letter of a filter is not.
     const before = read(addressed);
     const isStep =
       before.page !== dashboard.view.page ||
+      (before.at === null) !== (dashboard.view.at === null) ||
       (dashboard.view.session !== null && before.session !== dashboard.view.session);
     history[isStep ? 'pushState' : 'replaceState'](null, '', address);
     addressed = address;

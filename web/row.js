@@ -82,6 +82,8 @@ export class Row {
     this.gone = false;
     this.generation = 0;
     this.dirty = false;
+    /** How it differs from another moment: `{kind, words}`, where two are compared. */
+    this.differs = null;
     /** What the row was last counted as by each facet (see facets.js). */
     this.countedApp = null;
     this.countedStatus = null;
@@ -150,10 +152,18 @@ export class Row {
     this.addr = shared(session.remote_addr ?? null);
     this.meta = hasKeys(session.meta) ? session.meta : NO_META;
     this.kill = session.kill ?? null;
+    this.differs = session.differs ?? null;
     this.ruled = session.due?.length ? session.due : null;
     this.state = stateOf(session);
     this.rank = STATE_RANK[this.state];
     this.heard(last);
+  }
+
+  /** Forgets what it was counted as: the counts begin anew. */
+  uncount() {
+    this.countedApp = null;
+    this.countedStatus = null;
+    this.countedUser = null;
   }
 
   /**
@@ -162,6 +172,7 @@ export class Row {
    * is a beat and none can be missed.
    */
   heard(time) {
+    // The past has no heartbeats.
     if (!(time > this.beat)) return;
     this.#beat = kept(time);
     this.version += 1;
@@ -187,6 +198,7 @@ export class Row {
   strip(now) {
     const reference = this.ended ? Math.min(now, this.ended.at) : now;
     const { due } = this;
+    if (this.beatsKnown === 0) return '.'.repeat(STRIP);
     const overdue = due === null ? 0 : Math.min(STRIP, Math.max(0, Math.floor((reference - this.beat) / due - 0.5)));
     const bits = (this.beats << overdue) & STRIP_MASK;
     const known = Math.min(STRIP, this.beatsKnown + overdue);

@@ -7,6 +7,10 @@ import { STATES } from './states.js';
 const MINUTE = 60_000;
 /** After a request that failed while the page is live, the next one follows this much later, in ms. */
 const RETRY = 3_000;
+/** The longer spans of the band: minutes, and how many are one step. */
+export const LONG = { '24h': [1440, 5], '7d': [10_080, 30], '30d': [43_200, 120] };
+/** How often a longer span is asked for again, in ms. */
+const LONG_EVERY = 60_000;
 /** The spans that the charts may have, in minutes: each has whole minutes at its quarters. */
 const SPANS = [4, 8, 20, 40];
 
@@ -32,6 +36,7 @@ export class Stats extends EventTarget {
   #store;
   #ended = 0;
   #kills = 0;
+  #longAt;
 
   /**
    * @param {import('./store.js').Store} store
@@ -46,6 +51,33 @@ export class Stats extends EventTarget {
     /** The starts of the server within that time, in ms since 1970. */
     this.restarts = [];
     this.endedIn24h = null;
+    /**
+     * The longer span that the band shows: its minutes, and how many ms one of them stands for; null for the last hour.
+     * @type {{ key: string, span: number, step: number, minutes: object[] }|null}
+     */
+    this.long = null;
+    this.#longAt = -Infinity;
+  }
+
+  /** Shows a longer span in the band. @param {string} key of LONG, or `1h` */
+  async choose(key) {
+    if (!Object.hasOwn(LONG, key)) {
+      this.long = null;
+      this.dispatchEvent(new Event('change'));
+      return;
+    }
+    const [minutes, step] = LONG[key];
+    const same = this.long?.key === key;
+    this.#longAt = performance.now();
+    if (!same) this.long = { key, span: minutes * MINUTE, step: step * MINUTE, minutes: [] };
+    try {
+      const answer = await stats(minutes, step);
+      if (this.long?.key !== key) return;
+      this.long = { ...this.long, minutes: answer.minutes.map(minute => ({ ...minute, time: Date.parse(minute.at) })) };
+    } catch {
+      // Asked again by `advance`.
+    }
+    this.dispatchEvent(new Event('change'));
   }
 
   /** How much time the charts show, in ms. @param {number} now the server's time in ms */
@@ -78,6 +110,7 @@ export class Stats extends EventTarget {
    * @param {number} now the server's time in ms
    */
   advance(now) {
+    if (this.long && performance.now() - this.#longAt > LONG_EVERY) this.choose(this.long.key);
     const { counts, endedSeen, killsSeen } = this.#store;
     const ended = endedSeen - this.#ended;
     const kills = killsSeen - this.#kills;

@@ -34,6 +34,8 @@ const PURE = [
   'address.js',
   'kills.js',
   'dashboard.js',
+  'chosen.js',
+  'difference.js',
   'inbox.js',
   'waiting.js',
   'snippets.js',

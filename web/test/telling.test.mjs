@@ -129,6 +129,8 @@ test('a view goes into the address and comes back; the default view is a bare ad
     columns: ['app', 'id'],
     session: 'a:b.c',
     wall: true,
+    at: '2026-11-27T14:03:00.000Z',
+    versus: '1234',
   };
   assert.deepEqual(read(write(view)), view);
   assert.match(write({ ...defaults(), query: 'app:risk' }), /^\?q=app:risk$/);

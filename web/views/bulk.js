@@ -75,7 +75,7 @@ export class BulkView {
     this.element.hidden = selected === 0 || dashboard.view.page !== 'live';
     if (this.element.hidden) return;
     const { matching } = dashboard;
-    const admin = dashboard.server.role === 'admin';
+    const admin = dashboard.role === 'admin';
     this.#oneApp(now);
     setText(this.#words, `${count(selected)} selected`);
     this.#all.hidden = selected >= matching;

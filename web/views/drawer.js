@@ -109,7 +109,7 @@ export class DrawerView {
         ),
         el('p', { class: 'line actions' }, parts.spare, parts.message, parts.kill),
         this.#killForm.element,
-        section('facts', 'Now', parts.facts),
+        section('facts', 'State', parts.facts),
         section('lane', 'Life', this.#life.lane, this.#life.steps),
         section('tasks', 'Tasks', this.#life.tasks),
         section('meta', 'Meta', parts.meta),
@@ -242,7 +242,7 @@ export class DrawerView {
     const state = end ? 'ended' : row ? row.state : 'ended';
     badge.show(state, end ? (end.cause ?? 'ended') : liveWord(row));
     const may = row !== null && !row.ended;
-    const admin = this.#dashboard.server.role === 'admin';
+    const admin = this.#dashboard.role === 'admin';
     kill.hidden = !may || !admin || row.state === 'ending';
     message.hidden = !may || !admin;
     spareButton.hidden = !may || !admin || !row.ruled;

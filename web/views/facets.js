@@ -61,7 +61,7 @@ export class FacetsView {
   }
 
   #fill({ facet, list, total, items }, still) {
-    const { facets, view, server } = this.#dashboard;
+    const { facets, view, role } = this.#dashboard;
     const chosen = valuesOf(view.query, facet);
     const top =
       still && items.length > 0
@@ -77,7 +77,7 @@ export class FacetsView {
     }
     while (items.length > top.length) items.pop().element.remove();
     top.forEach(({ value, count: number }, i) =>
-      items[i].show(value, number, chosen.includes(value), facet === 'app' && server.role === 'admin'),
+      items[i].show(value, number, chosen.includes(value), facet === 'app' && role === 'admin'),
     );
   }
 }

@@ -8,6 +8,7 @@ import { csv } from '../lib/csv.js';
 import { download, el, isTyping } from '../lib/dom.js';
 import { count } from '../lib/format.js';
 import { Locks } from '../locks.js';
+import { Past } from '../past.js';
 import { Alerts } from '../alerts.js';
 import { Servers } from '../servers.js';
 import { Stats } from '../stats.js';
@@ -30,6 +31,7 @@ import { HistoryView } from './history.js';
 import { LoginView } from './login.js';
 import { NumbersView } from './numbers.js';
 import { OutcomesView } from './outcomes.js';
+import { PastView } from './past.js';
 import { TableView } from './table.js';
 
 /** How often counts are drawn, in ms. Nobody can read them faster. */
@@ -46,6 +48,7 @@ export class Page {
   /** Whether the server has rules; a page that is limited to some apps is not told. */
   #hasRules = false;
   #alerts = new Alerts();
+  #past;
   #second = -1;
   #counted = { at: -COUNTS_EVERY, key: '', timer: 0 };
   #changed;
@@ -57,7 +60,7 @@ export class Page {
   constructor(dashboard, wires) {
     this.#dashboard = dashboard;
     this.#changed = wires.changed;
-    this.#stats = new Stats(dashboard.store);
+    this.#stats = new Stats(dashboard.fed);
     const server = new URL('.', document.baseURI).href.replace(/\/$/, '');
     this.announcer = new Announcer(dashboard);
     const say = words => this.announcer.say(words);
@@ -84,6 +87,8 @@ export class Page {
     this.header = new HeaderView(dashboard, page);
     this.numbers = new NumbersView(dashboard, this.#stats);
     this.band = new BandView(dashboard, this.#stats);
+    this.#past = new Past(dashboard);
+    this.past = new PastView(dashboard, this.#past, say);
     this.filterBar = new FilterBarView(dashboard, page);
     this.facets = new FacetsView(dashboard, page);
     this.table = new TableView(dashboard, page);
@@ -99,6 +104,7 @@ export class Page {
       {},
       this.numbers.element,
       this.band.element,
+      this.past.element,
       this.filterBar.element,
       el(
         'div',
@@ -121,6 +127,7 @@ export class Page {
     );
 
     this.#stats.addEventListener('change', wires.changed);
+    this.#past.addEventListener('change', wires.changed);
     this.#servers.addEventListener('change', () => dashboard.setSeveral(this.#servers.several));
     dashboard.addEventListener('whole', () => {
       this.#stats.refresh();
@@ -181,6 +188,13 @@ export class Page {
         this.#dashboard.catchUp();
         this.page.changed();
         break;
+      case 'ArrowLeft':
+      case 'ArrowRight':
+        if (this.#dashboard.past === null || this.#dashboard.past.since !== null || table.onGroup()) {
+          if (!table.key(event)) return;
+          this.page.changed();
+        } else this.past.step(event.key === 'ArrowRight' ? 1 : -1);
+        break;
       case 'Escape':
         if (!this.#escape()) return;
         break;
@@ -195,6 +209,7 @@ export class Page {
   #escape() {
     if (this.drawer.isOpen) this.drawer.close();
     else if (this.#dashboard.selection.size > 0) this.#dashboard.clearSelection();
+    else if (this.#past.open) this.#dashboard.show({ at: null, versus: null });
     else if (document.activeElement !== document.body) document.activeElement.blur();
     else return false;
     return true;
@@ -203,6 +218,7 @@ export class Page {
   #csv() {
     const dashboard = this.#dashboard;
     const now = dashboard.now();
+    // In the past the file bears its time.
     const stamp = new Date(now).toISOString().slice(0, 19).replaceAll(':', '');
     const { page } = dashboard.view;
     if (page === 'live') {
@@ -252,13 +268,15 @@ export class Page {
     const due = this.#countsDue();
     if (due) this.header.render();
     if (denied) return;
-    this.#carryStats(now);
+    const live = dashboard.liveNow();
+    this.#carryStats(live);
     if (due) this.numbers.render();
-    this.band.render(now);
+    this.band.render(live);
+    this.past.render();
     if (due || view.page !== 'live') this.filterBar.render();
     this.#middle(now, view, store, due);
     this.bulk.render(now);
-    this.outcomes.render(now);
+    this.outcomes.render(live);
     this.drawer.render(now);
     this.#title();
   }
@@ -284,7 +302,7 @@ export class Page {
   #middle(now, view, store, due) {
     const dashboard = this.#dashboard;
     const live = view.page === 'live';
-    const nobody = live && store.whole && store.rows.size === 0;
+    const nobody = live && !this.#past.open && store.whole && store.rows.size === 0;
     this.empty.element.hidden = !nobody || view.wall;
     this.table.element.hidden = !live || (nobody && !view.wall);
     this.facets.element.hidden = !live || nobody;
@@ -294,7 +312,7 @@ export class Page {
       if (due) this.facets.render(now);
     } else {
       this.#history.show(view.page, view.query);
-      this.#history.refresh(store.seq);
+      this.#history.refresh(dashboard.fed.seq);
       this.historyView.render(now);
     }
     if (live !== this.wasLive) {
@@ -309,7 +327,7 @@ export class Page {
   }
 
   #title() {
-    const { counts } = this.#dashboard.store;
+    const { counts } = this.#dashboard.fed;
     const title = counts.stale > 0 ? `(${counts.stale} stale) sessionwatch` : 'sessionwatch';
     if (document.title !== title) document.title = title;
   }

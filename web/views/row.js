@@ -65,8 +65,8 @@ export class RowView {
     if (this.#armed && (this.#armed.row !== row || row.ended || row.state === 'ending')) this.disarm(false);
     const { element } = this;
     const selected = dashboard.selection.has(row.id);
-    const telling = row.ended || row.state === 'ending' ? ' telling' : '';
-    const name = `row is-${row.ended ? 'ended' : row.state}${telling}${row.bornAt && now - row.bornAt < GLOW ? ' born' : ''}${selected ? ' selected' : ''}`;
+    const telling = row.ended || row.differs || row.state === 'ending' ? ' telling' : '';
+    const name = `row is-${row.ended ? 'ended' : row.state}${telling}${row.bornAt && now - row.bornAt < GLOW ? ' born' : ''}${row.differs ? ` differs-${row.differs.kind}` : ''}${selected ? ' selected' : ''}`;
     if (element.shownName !== name) {
       element.className = name;
       element.shownName = name;
@@ -106,7 +106,13 @@ export class RowView {
 
   #act(row, lock, now) {
     const dashboard = this.#dashboard;
-    if (row.ended || row.state === 'ending') {
+    if (row.differs) {
+      this.#actions(this.#steps);
+      const words = printable(row.differs.words);
+      setText(this.#steps, words);
+      setAttribute(this.#steps, 'class', `steps is-${row.differs.kind}`);
+      setAttribute(this.#steps, 'title', words);
+    } else if (row.ended || row.state === 'ending') {
       this.#actions(this.#steps);
       const kill = killOf(row, now);
       const words = row.ended && !kill.requestedAt ? endWords(row, now) : stepWords(kill, now);
@@ -114,7 +120,7 @@ export class RowView {
       setAttribute(this.#steps, 'class', `steps is-${row.ended ? 'gone' : kill.state}`);
       setAttribute(this.#steps, 'title', row.ended ? endWords(row, now) : verdict(kill, now));
     } else if (!this.#armed) {
-      this.#actions(dashboard.server.role === 'admin' ? this.#kill : null);
+      this.#actions(dashboard.role === 'admin' ? this.#kill : null);
       setAttribute(this.#kill, 'disabled', !dashboard.mayAct);
       setAttribute(this.#kill, 'aria-label', `Kill ${describe(row)}`);
     } else {
@@ -259,7 +265,7 @@ export class GroupView {
       [this.#message, 'Message…'],
       [this.#kill, 'Kill group…'],
     ]) {
-      button.hidden = this.#dashboard.server.role !== 'admin';
+      button.hidden = this.#dashboard.role !== 'admin';
       setAttribute(button, 'disabled', !this.#dashboard.mayAct || group.live === 0);
       setAttribute(button, 'aria-label', `${words} ${name}`);
     }

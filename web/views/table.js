@@ -187,6 +187,11 @@ export class TableView {
     }
   }
 
+  /** Whether the arrow keys fold: the line with the focus is a group's. */
+  onGroup() {
+    return this.grid.body.contains(document.activeElement) && Boolean(this.grid.activeLine()?.by);
+  }
+
   #armActive(row) {
     if (!this.grid.elementOf(row.slot)) this.grid.focusIndex(this.grid.activeIndex);
     this.arm(row);
@@ -223,7 +228,7 @@ export class TableView {
     const dashboard = this.#dashboard;
     const shown = this.#shown;
     if (shown.view !== dashboard.viewVersion) this.#headings.render();
-    const line = `${dashboard.live} ${dashboard.server.role}`;
+    const line = `${dashboard.live} ${dashboard.role}`;
     const second = Math.floor(now / 1000);
     // Whether every line has to be filled. A row that changed by itself is known by its version.
     const fresh =
@@ -246,12 +251,19 @@ export class TableView {
     const waiting = dashboard.wouldMove.size;
     this.chip.hidden = waiting === 0;
     setText(this.chip, `${plural(waiting, 'update')} ${waiting === 1 ? 'waits' : 'wait'}`);
-    const none = dashboard.ordering.length === 0 && dashboard.ordering.settled && dashboard.store.live > 0;
+    const { past, store } = dashboard;
+    const none = dashboard.ordering.length === 0 && dashboard.ordering.settled && (store.live > 0 || past !== null);
     this.nothing.hidden = !none;
     if (none)
       setText(
         this.nothing,
-        dashboard.view.wall && dashboard.view.query === '' ? 'Nothing is wrong.' : 'No session matches this filter.',
+        past !== null && store.live === 0
+          ? past.since === null
+            ? 'No session was live then.'
+            : 'Nothing differs.'
+          : dashboard.view.wall && dashboard.view.query === ''
+            ? 'Nothing is wrong.'
+            : 'No session matches this filter.',
       );
   }
 }

@@ -14,6 +14,7 @@ const KEYS = [
   ['.', 'let waiting updates in'],
   ['space', 'pause: rows hold still'],
   ['t', 'theme'],
+  ['← →', 'in the past: the event before, the next event'],
   ['?', 'this help'],
 ];
 const WORDS = [
@@ -45,7 +46,7 @@ export function showHelp(page) {
     ),
     el('p', {
       class: 'soft',
-      text: 'Shift on a heading sorts by several columns. A right press on a cell copies it or filters by it. Rows hold still while the pointer or the focus is among them.',
+      text: 'Shift on a heading sorts by several columns. A right press on a cell copies it or filters by it. Rows hold still while the pointer or the focus is among them. A press on the chart shows the table as it was then, another one with Shift what differs.',
     }),
     el('div', { class: 'buttons' }, closeButton({ autofocus: true })),
   );
