@@ -22,6 +22,7 @@ mod heartbeats;
 mod http;
 mod kill;
 mod memory;
+mod past;
 mod peers;
 mod process;
 mod registrations;
@@ -62,7 +63,7 @@ impl Bench {
 }
 
 /// The measures, by their names on the command line.
-const MEASURES: [&str; 15] = [
+const MEASURES: [&str; 16] = [
     "heartbeats",
     "sockets",
     "registrations",
@@ -77,6 +78,7 @@ const MEASURES: [&str; 15] = [
     "sweep",
     "restart",
     "rules",
+    "past",
     "cluster",
 ];
 
@@ -96,6 +98,7 @@ async fn measure(name: &str, bench: &Bench) -> Vec<Row> {
         "sweep" => crowd::sweep(bench).await,
         "restart" => crowd::restart(bench).await,
         "rules" => rules::cost(bench).await,
+        "past" => past::any_moment(bench).await,
         "cluster" => cluster::several(bench).await,
         _ => Vec::new(),
     }

@@ -15,7 +15,8 @@ use sessionwatch::timing::Timing;
 
 const BATCH: usize = 20_000;
 
-fn registration(index: usize) -> Change {
+/// The registration of the session with this number.
+pub fn registration(index: usize) -> Change {
     Change::Register(Box::new(Registration {
         id: id(index),
         app: "risk".into(),
