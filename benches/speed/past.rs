@@ -233,7 +233,11 @@ pub async fn any_moment(bench: &Bench) -> Vec<Row> {
         Row::new(
             "checkpoints, of the log's size",
             "",
-            format!("{:.0} % ({:.1} bytes an event)", 100.0 * checkpoints as f64 / log, checkpoints as f64 / made as f64),
+            format!(
+                "{:.0} % ({:.1} bytes an event)",
+                100.0 * checkpoints as f64 / log,
+                checkpoints as f64 / made as f64
+            ),
             Verdict::Open,
         ),
         Row::new(

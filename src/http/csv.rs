@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::clock::Timestamp;
 use crate::nodes::{Known, name_of};
+use crate::past::Ended;
 use crate::session::{Session, Visibility};
 
 const HEAD: [&str; 22] = [
@@ -31,6 +32,34 @@ const HEAD: [&str; 22] = [
     "node",
 ];
 
+/// The columns that only ended sessions have.
+const END: [&str; 4] = ["ended_at", "cause", "ended_by", "end_reason"];
+/// The columns of which the past knows nothing: the log has no heartbeats and no sockets.
+const UNKNOWN: [&str; 3] = ["last_heartbeat", "connected", "node"];
+
+/// Ended sessions, with the head line.
+pub(super) fn ended(found: &[Ended]) -> String {
+    let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let _ = table.write_record(HEAD.iter().chain(&END));
+    let known = Known::default();
+    for Ended { session, at, cause, by, reason, .. } in found {
+        let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+        let end = [at.to_string(), text(cause), text(by), text(reason)];
+        let cells = past_line(session, *at, &known).map(Cow::into_owned).into_iter().chain(end);
+        let _ = table.write_record(cells.map(|cell| guarded(&cell).into_owned()));
+    }
+    String::from_utf8(table.into_inner().unwrap_or_default()).unwrap_or_default()
+}
+
+/// The line of a session of the past.
+fn past_line<'a>(session: &'a Session, now: Timestamp, known: &'a Known) -> [Cow<'a, str>; 22] {
+    let mut cells = line(session, now, known);
+    for (cell, _) in cells.iter_mut().zip(HEAD).filter(|(_, name)| UNKNOWN.contains(name)) {
+        *cell = "".into();
+    }
+    cells
+}
+
 /// Lines of the table, after the head line if they are the first; lines end with CR LF.
 pub(super) fn sessions<'a>(
     sessions: impl Iterator<Item = &'a Session>,
@@ -45,15 +74,7 @@ pub(super) fn sessions<'a>(
         let _ = table.write_record(HEAD);
     }
     for session in sessions {
-        let mut cells = line(session, now, known);
-        if of_the_past {
-            // The log has no heartbeats and no sockets.
-            for unknown in ["last_heartbeat", "connected", "node"] {
-                if let Some(column) = HEAD.iter().position(|name| *name == unknown) {
-                    cells[column] = "".into();
-                }
-            }
-        }
+        let cells = if of_the_past { past_line(session, now, known) } else { line(session, now, known) };
         let _ = table.write_record(cells.iter().map(|cell| guarded(cell).into_owned()));
     }
     String::from_utf8(table.into_inner().unwrap_or_default()).unwrap_or_default()

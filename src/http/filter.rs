@@ -60,17 +60,8 @@ impl ListQuery {
     /// The filter cannot be read.
     pub(crate) fn wanted(mut self, scope: Scope, known: Arc<Known>, now: Timestamp) -> Result<Wanted> {
         let needle = self.q.as_ref().filter(|q| !q.is_empty()).map(|q| q.to_lowercase());
-        let is_past = self.moment()?.is_some();
+        let read = if self.moment()?.is_some() { read_past } else { read };
         let matching = self.filter.take().map(|text| read(&text, known)).transpose()?;
-        let untold = |filter: &Filter| {
-            filter.looks_at(Moment::Beat) || filter.reads(Field::Connected) || filter.reads(Field::Node)
-        };
-        if is_past && matching.as_ref().is_some_and(|matching| untold(&matching.filter)) {
-            return Err(Error::Invalid(
-                "the log has no heartbeats and no sockets: silent:, connected: and node: cannot be asked of the past"
-                    .to_owned(),
-            ));
-        }
         Ok(Wanted { query: self, needle, matching, scope, now })
     }
 }
@@ -82,6 +73,22 @@ impl ListQuery {
 pub(super) fn read(text: &str, known: Arc<Known>) -> Result<Matching> {
     let filter = Filter::sessions(text).map_err(|wrong| Error::Invalid(wrong.to_string()))?;
     Ok(Matching { filter: Arc::new(filter), known })
+}
+
+/// Reads a filter of sessions of the past.
+///
+/// # Errors
+/// It cannot be read, or it looks at what the log does not have.
+pub(super) fn read_past(text: &str, known: Arc<Known>) -> Result<Matching> {
+    let matching = read(text, known)?;
+    let Matching { filter, .. } = &matching;
+    if filter.looks_at(Moment::Beat) || filter.reads(Field::Connected) || filter.reads(Field::Node) {
+        return Err(Error::Invalid(
+            "the log has no heartbeats and no sockets: silent:, connected: and node: cannot be asked of the past"
+                .to_owned(),
+        ));
+    }
+    Ok(matching)
 }
 
 /// Which sessions a list contains.

@@ -31,6 +31,12 @@ fn parse_cursor(text: &str) -> Result<(Timestamp, SessionId)> {
     parsed.ok_or_else(|| Error::Invalid("after must be the `next` of the answer before".to_owned()))
 }
 
+/// Whether the caller asks for CSV.
+pub(super) fn wants_csv(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("text/csv")))
+}
+
 /// `GET /sessions`
 #[utoipa::path(get, path = "/sessions", tag = "administrators", params(ListQuery), responses((status = 200, description = "the live sessions, or those of a past moment", content((Page = "application/json"), (String = "text/csv"))), Refusals))]
 pub(crate) async fn list(
@@ -40,10 +46,6 @@ pub(crate) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Answer {
     let after = query.after.as_deref().map(parse_cursor).transpose()?;
-    let as_csv = headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("text/csv")));
     let moment = query.moment()?;
     let place = app.lists.take().await?;
     let Snapshot { mut view, epoch, mut now } = app.monitor.snapshot();
@@ -57,7 +59,7 @@ pub(crate) async fn list(
         (view, now) = (then.view, then.at);
         Past { at: then.at, complete: then.complete }
     });
-    let format = if as_csv { Format::Csv } else { Format::Json };
+    let format = if wants_csv(&headers) { Format::Csv } else { Format::Json };
     let known = app.monitor.names();
     let wanted = Arc::new(query.wanted(caller.scope(), known.clone(), now)?);
     Ok(Listing { view, wanted, after, now, epoch, format, known, past }.answer(place).await)

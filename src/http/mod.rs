@@ -4,6 +4,7 @@
 pub(crate) mod alerts;
 pub mod body;
 mod csv;
+pub(crate) mod ended;
 pub(crate) mod events;
 mod filter;
 pub(crate) mod health;

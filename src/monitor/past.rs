@@ -9,10 +9,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::Monitor;
+use crate::change::Kind;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::log::Query;
-use crate::past::{Checkpoint, Encoder, Moment, Reach, Reset, Start, Table, decode};
+use crate::past::{Checkpoint, Encoder, Ended, Moment, Reach, Reset, Start, Table, decode};
 use crate::registry::View;
 use crate::scope::Scope;
 
@@ -30,6 +31,9 @@ const WITHIN: Duration = Duration::from_secs(30);
 const KEPT_FOR: Duration = Duration::from_secs(60);
 /// A table with more sessions is not kept.
 const KEPT_SESSIONS: usize = 200_000;
+/// Ended sessions that are read at once, and how often in one request.
+const ENDED_SLICE: usize = 1_000;
+const ENDED_SLICES: usize = 20;
 /// The rest that the writer gets between two pieces of a checkpoint.
 const PIECE_EVERY: Duration = Duration::from_millis(20);
 
@@ -166,10 +170,10 @@ impl Monitor {
     /// The table at the start of a rebuild.
     async fn begin_at(&self, start: Start) -> Result<Kept> {
         let mut table = Table::default();
-        if let Start::Checkpoint(Checkpoint { seq, at, pieces, .. }) = start {
+        if let Start::Checkpoint(Checkpoint { seq, pieces, .. }) = start {
             for number in 0..pieces {
                 let body = self.backend.past().piece(seq, number).await?.ok_or_else(changed)?;
-                let read = tokio::task::spawn_blocking(move || decode(&body, at)).await;
+                let read = tokio::task::spawn_blocking(move || decode(&body)).await;
                 let sessions = read.ok().flatten();
                 let damaged = || Error::Storage("a checkpoint of the past cannot be read".to_owned());
                 sessions.ok_or_else(damaged)?.into_iter().for_each(|session| table.put(session));
@@ -219,6 +223,44 @@ impl Monitor {
         Ok(Kept { epoch, seq: position, complete, reset: last, table: Arc::new(table), used: Instant::now() })
     }
 
+    /// The sessions that have ended and that fit, the last end first, and the position to go on before; `None` at the
+    /// end. Reads a bounded number of entries, so there may be fewer than `limit` although more follow.
+    ///
+    /// # Errors
+    /// Store.
+    pub async fn ended(
+        &self,
+        fits: impl Fn(&Ended) -> bool + Send + Sync,
+        mut before: Option<u64>,
+        limit: usize,
+        scope: &Scope,
+    ) -> Result<(Vec<Ended>, Option<u64>)> {
+        let mut found = Vec::new();
+        for _ in 0..ENDED_SLICES {
+            let query = Query {
+                kinds: vec![Kind::Removed.as_str().to_owned()],
+                scope: scope.clone(),
+                before,
+                limit: ENDED_SLICE,
+                ..Query::default()
+            };
+            let entries = self.backend.events(query).await?;
+            let more = entries.len() == ENDED_SLICE;
+            for entry in &entries {
+                before = Some(entry.seq);
+                found.extend(Ended::of(entry).filter(&fits));
+                if found.len() == limit {
+                    return Ok((found, before));
+                }
+            }
+            if !more {
+                return Ok((found, None));
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok((found, before))
+    }
+
     /// Takes a checkpoint of the table where one is due: on the keeper alone, from the view, so that
     /// no commit waits but for the rows themselves.
     ///
@@ -230,12 +272,16 @@ impl Monitor {
         }
         let (view, now) = (self.registry.view(), self.now());
         let past = self.backend.past();
-        if !past.reach().await?.is_due(view.seq, view.len() as u64, now) {
+        let reach = past.reach().await?;
+        if !reach.is_due(view.seq, view.len() as u64, now) {
             return Ok(false);
         }
         // Events that the log does not have take numbers too, and another start may use these again.
         let query = Query { before: Some(view.seq + 1), limit: 1, ..Query::default() };
         let Some(seq) = self.backend.events(query).await?.pop().map(|entry| entry.seq) else { return Ok(false) };
+        if reach.checkpoints.last().is_some_and(|last| last.seq >= seq) {
+            return Ok(false);
+        }
         let sessions = view.len() as u64;
         let (mut pieces, mut bytes) = (0, 0);
         let mut encoder = Encoder::new(view.sessions().cloned().collect::<Vec<_>>().into_iter(), now);

@@ -1,5 +1,5 @@
 //! Checkpoints: all sessions at one position, in pieces of a bounded size. A piece is a list of JSON
-//! objects, compressed with DEFLATE.
+//! objects, compressed with DEFLATE: first the time that its times are relative to, then the sessions.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -18,6 +18,13 @@ const PIECE: usize = 1_000;
 /// The most bytes of one piece when it is unpacked, so that a damaged row cannot fill the memory. A
 /// session has at most 4 KiB of tags and a few texts of 256 characters.
 const UNPACKED_MAX: u64 = 32 << 20;
+
+/// The first line of a piece. Each has its own, so that pieces of two checkpoints of one position,
+/// which a change of the keeper may leave, fit together.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    at: i64,
+}
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -74,8 +81,10 @@ impl<I: Iterator<Item = Arc<Session>>> Iterator for Encoder<I> {
             serde_json::to_vec(&row).unwrap_or_default()
         };
         let mut packed = DeflateEncoder::new(Vec::new(), Compression::fast());
+        // Writing into a Vec does not fail.
+        let _ = packed.write_all(&serde_json::to_vec(&Head { at: self.at.0 }).unwrap_or_default());
+        let _ = packed.write_all(b"\n");
         for session in &sessions {
-            // Writing into a Vec does not fail.
             let _ = packed.write_all(&row(session));
             let _ = packed.write_all(b"\n");
         }
@@ -85,16 +94,18 @@ impl<I: Iterator<Item = Arc<Session>>> Iterator for Encoder<I> {
     }
 }
 
-/// The sessions of a piece of a checkpoint that was taken at `at`; `None` where it cannot be read.
+/// The sessions of a piece of a checkpoint; `None` where it cannot be read.
 #[must_use]
-pub fn decode(body: &[u8], at: Timestamp) -> Option<Vec<Session>> {
+pub fn decode(body: &[u8]) -> Option<Vec<Session>> {
     let mut text = Vec::new();
     DeflateDecoder::new(body).take(UNPACKED_MAX).read_to_end(&mut text).ok()?;
+    let (head, rows) = text.split_at(text.iter().position(|byte| *byte == b'\n')?);
+    let at = Timestamp(serde_json::from_slice::<Head>(head).ok()?.at);
     let session = |row: serde_json::Result<StoredRow>| {
         let row = row.ok()?;
         let mut session = fresh(SessionId::parse(&row.id)?, row.app, row.user, None, at);
         row.state.apply(&mut session, at);
         Some(session)
     };
-    serde_json::Deserializer::from_slice(&text).into_iter::<StoredRow>().map(session).collect()
+    serde_json::Deserializer::from_slice(rows).into_iter::<StoredRow>().map(session).collect()
 }

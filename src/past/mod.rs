@@ -2,6 +2,7 @@
 //! Pure: what is read, and in which order, is the monitor's.
 
 mod checkpoint;
+mod ended;
 mod table;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 
 pub use checkpoint::{Encoder, Piece, decode};
+pub use ended::Ended;
 pub use table::Table;
 
 /// A checkpoint that the store has whole: the table at one position.

@@ -5,7 +5,9 @@ use axum::response::IntoResponse;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::http::{alerts, events, health, kills, list, locks, login, messages, nodes, ping, rules, sessions, sse};
+use crate::http::{
+    alerts, ended, events, health, kills, list, locks, login, messages, nodes, ping, rules, sessions, sse,
+};
 
 struct Bearer;
 
@@ -25,7 +27,7 @@ impl Modify for Bearer {
     paths(
         sessions::register, sessions::put, sessions::delete, sessions::end, sessions::heartbeat, sessions::status,
         sse::events, sessions::alive, ping::beat, ping::beat_post, ping::step, ping::step_post,
-        list::list, list::one, events::timeline, events::log, events::stats, nodes::list,
+        list::list, list::one, ended::ended, events::timeline, events::log, events::stats, nodes::list,
         rules::list, rules::release, rules::rehearse, rules::spare, rules::stay, alerts::list, alerts::test,
         kills::one, kills::app, kills::matching, kills::stale, locks::list, locks::make, locks::lift, messages::one, messages::app,
         health::metrics, health::alive, health::ready, openapi, login::log_in, login::log_out,

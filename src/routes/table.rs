@@ -8,7 +8,7 @@ use super::openapi;
 use crate::edge::Shared;
 use crate::edge::gate::Access;
 use crate::http::{
-    alerts, events, health, kills, list, locks, login, messages, nodes, pages, ping, rules, sessions, sse,
+    alerts, ended, events, health, kills, list, locks, login, messages, nodes, pages, ping, rules, sessions, sse,
 };
 use crate::ws;
 
@@ -64,6 +64,7 @@ pub fn table() -> Vec<Route> {
         route(get.clone(), "/sessions/{id}", View, list::one),
         route(get.clone(), "/sessions/{id}/timeline", View, events::timeline),
         route(get.clone(), "/events", View, events::log),
+        route(get.clone(), "/ended", View, ended::ended),
         route(get.clone(), "/stats", View, events::stats),
         route(get.clone(), "/nodes", View, nodes::list),
         route(get.clone(), "/rules", View, rules::list),

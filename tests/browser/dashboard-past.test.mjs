@@ -146,7 +146,7 @@ test('what cannot be told is said, and the band has longer spans', async () => {
   await showsUsers(page, ['eve']);
   const spans = page.getByRole('group', { name: 'Span of the chart' });
   for (const [name, words] of [['7 days', /in the last 7 days/], ['30 days', /in the last 30 days/], ['hour', /in the last \d+ minutes/]]) {
-    await spans.getByRole('button', { name: `Show the last ${name}` }).click();
+    await spans.getByRole('button', { name: `show the last ${name}` }).click();
     await page.getByRole('img', { name: words }).waitFor({ state: 'attached' }).catch(async () => {
       // Without a whole minute there is nothing to describe; the region says the span.
       await page.getByRole('region', { name: `The last ${name === 'hour' ? /\d+ minutes/ : name}` }).waitFor();

@@ -109,7 +109,7 @@ pub async fn a_checkpoint_is_there_when_it_is_whole_and_goes_with_its_entries(ba
     let mut read = Vec::new();
     for number in 0..3 {
         let body = past.piece(4, number).await.expect("it is read").expect("it is there");
-        read.extend(decode(&body, at).expect("sessions"));
+        read.extend(decode(&body).expect("sessions"));
     }
     let text = |session: &Session| format!("{:?}", told(session));
     assert!(read.iter().map(text).eq(sessions.iter().map(|session| text(session))));

@@ -184,3 +184,41 @@ async fn the_command_line_shows_the_past() {
     let (done, text) = ls(&["--at", &local.format("%Y-%m-%dT%H:%M").to_string()]).await;
     assert!(done || text.contains("later"), "{text}");
 }
+
+#[tokio::test]
+async fn ended_sessions_are_told_with_their_last_state_in_pages() {
+    let (server, _) = with_a_past().await;
+    let all = server.get("/ended").await;
+    assert_eq!((ids(&all), &all["next"]), (vec!["a", "b"], &Value::Null));
+    let (b, a) = (&all["sessions"][0], &all["sessions"][1]);
+    assert_eq!(
+        [&a["session_id"], &a["cause"], &a["reason"], &a["told"]],
+        [&json!("a"), &json!("killed"), &json!("over"), &json!(true)]
+    );
+    assert_eq!([&a["client"], &a["meta"]["env"], &a["visibility"]], [&json!("py/1"), &json!("prod"), &json!("hidden")]);
+    assert_eq!([&b["session_id"], &b["cause"], &b["last_heartbeat"]], [&json!("b"), &json!("deleted"), &Value::Null]);
+    assert!(a["ended_at"].as_str() > a["start_time"].as_str());
+    for (query, expected) in [
+        ("filter=app:risk", vec!["a"]),
+        ("filter=meta.env:prod", vec!["a", "b"]),
+        ("filter=visibility:hidden", vec!["a"]),
+        ("filter=age:>1h", vec![]),
+        ("cause=deleted,expired", vec!["b"]),
+        ("cause=killed&filter=app:ops", vec![]),
+    ] {
+        assert_eq!(ids(&server.get(&format!("/ended?{query}")).await), expected, "{query}");
+    }
+    let first = server.get("/ended?limit=1").await;
+    let rest = server.get(&format!("/ended?limit=1&before={}", first["next"])).await;
+    assert_eq!((ids(&first), ids(&rest)), (vec!["b"], vec!["a"]));
+    let csv = server.client.get(format!("{}/ended", server.url)).header("accept", "text/csv").send().await.expect("it");
+    let csv = csv.text().await.expect("text");
+    assert!(csv.lines().count() == 3 && csv.contains("ended_at") && csv.contains("killed"), "{csv}");
+    for (query, word) in
+        [("cause=bored", "expired"), ("filter=silent:>1m", "silent:"), ("filter=nonsense:x", "qualifiers")]
+    {
+        let (status, answer) = server.ask(Method::GET, &format!("/ended?{query}"), None).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{query}: {answer}");
+        assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains(word)), "{query}: {answer}");
+    }
+}

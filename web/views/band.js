@@ -70,7 +70,7 @@ export class BandView {
         class: 'link',
         text: key.replace(/(\d)([hd])/, '$1 $2'),
         title: `The last ${words}`,
-        'aria-label': `Show the last ${words}`,
+        'aria-label': `${key.replace(/(\d)([hd])/, '$1 $2')}: show the last ${words}`,
         data: { span: key },
         on: { click: () => this.#stats.choose(key) },
       }),

@@ -149,6 +149,7 @@ pub const CLASSES: [(Class, &[(&str, &str)]); 7] = [
             ("GET", "/sessions/{id}"),
             ("GET", "/sessions/{id}/timeline"),
             ("GET", "/events"),
+            ("GET", "/ended"),
             ("GET", "/stats"),
             ("GET", "/nodes"),
             ("GET", "/rules"),

@@ -96,6 +96,8 @@ async fn every_view_shows_the_tokens_own_apps_alone() {
             "/events?limit=1000",
             "/events?kind=kill_requested,removed",
             "/events?kind=logged_in",
+            "/ended",
+            "/ended?cause=killed",
             "/sessions/r1",
             "/sessions/r1/timeline",
             "/stats",
