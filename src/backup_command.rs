@@ -16,7 +16,13 @@ struct Place {
     #[arg(long, env = "SESSIONWATCH_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// The server's database
-    #[arg(long, env = "SESSIONWATCH_DB", default_value = "sessionwatch.db", value_name = "FILE|URL")]
+    #[arg(
+        long,
+        env = "SESSIONWATCH_DB",
+        hide_env_values = true,
+        default_value = "sessionwatch.db",
+        value_name = "FILE|URL"
+    )]
     db: PathBuf,
     /// The token file, where the server was given one
     #[arg(long, env = "SESSIONWATCH_TOKEN_FILE", value_name = "FILE")]

@@ -19,7 +19,13 @@ pub struct ImportCommand {
     /// The old monitor's SQLite file; it is read and not changed
     old: PathBuf,
     /// The database to import into, created when missing; its server must not run
-    #[arg(long, env = "SESSIONWATCH_DB", default_value = "sessionwatch.db", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "SESSIONWATCH_DB",
+        hide_env_values = true,
+        default_value = "sessionwatch.db",
+        value_name = "FILE"
+    )]
     db: PathBuf,
     /// Times without a zone in the old file are in this machine's time zone, not in UTC
     #[arg(long)]

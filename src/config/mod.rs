@@ -29,7 +29,13 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The database: a file, created when missing; or, for several servers, a PostgreSQL database,
     /// like postgres://user@host1,host2/name?sslmode=verify-full
-    #[arg(long, env = "SESSIONWATCH_DB", default_value = "sessionwatch.db", value_name = "FILE|URL")]
+    #[arg(
+        long,
+        env = "SESSIONWATCH_DB",
+        hide_env_values = true,
+        default_value = "sessionwatch.db",
+        value_name = "FILE|URL"
+    )]
     pub db: PathBuf,
     /// The name of this server among those that share a PostgreSQL database; the machine's name
     /// by default

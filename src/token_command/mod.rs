@@ -25,7 +25,14 @@ pub struct TokenCommand {
     #[arg(long, env = "SESSIONWATCH_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// The server's database; the token file is beside it, and the tokens of postgres://… are in it
-    #[arg(long, env = "SESSIONWATCH_DB", default_value = "sessionwatch.db", value_name = "FILE|URL", global = true)]
+    #[arg(
+        long,
+        env = "SESSIONWATCH_DB",
+        hide_env_values = true,
+        default_value = "sessionwatch.db",
+        value_name = "FILE|URL",
+        global = true
+    )]
     db: PathBuf,
     /// The token file, where the server was given one
     #[arg(long, env = "SESSIONWATCH_TOKEN_FILE", value_name = "FILE", global = true)]

@@ -61,6 +61,12 @@ async fn no_output_has_the_password_of_the_database() {
     assert!(text(&open.stderr).contains("chmod"), "others could read it: {}", text(&open.stderr));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
     let checked = run(&["config", "check", &path], &[("SESSIONWATCH_LISTEN", "localhost:0")]).await;
+    // Nor does the help, which shows the other variables.
+    for command in ["serve", "token", "backup", "restore"] {
+        let help = run(&[command, "--help"], &[("SESSIONWATCH_DB", "postgres://u:s3cret@h/d")]).await;
+        let help = text(&help.stdout);
+        assert!(help.contains("SESSIONWATCH_DB") && !help.contains("s3cret"), "{command}: {help}");
+    }
     // The server waits for its database, and has told its settings before.
     let mut server = Command::new(env!("CARGO_BIN_EXE_sessionwatch"))
         .args(["--listen", "localhost:0", "--config", &path])
