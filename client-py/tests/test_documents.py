@@ -19,6 +19,7 @@ from support import CLIENT, ROOT, Monitor, Process, binary, eventually
 
 #: Commands that cannot run here.
 NOT_RUN = {
+    "pip install sessionwatch": "from the network; script/package installs the wheel that it builds",
     "cargo run --release": "builds for minutes; its result is the server of these tests",
     "script/test": "runs this test",
 }
@@ -81,6 +82,11 @@ def shell(shared_monitor: Monitor, tmp_path: Path) -> Shell:
     return Shell(shared_monitor, tmp_path)
 
 
+def serve(shell: Shell, command: str) -> None:
+    with Process(["env", "-C", str(shell.folder), "sh", "-c", f"exec {command}"], shell.env) as server:
+        server.wait_for_line("is listening on")
+
+
 def ping(shell: Shell, command: str) -> None:
     for name in ("sh", "bash", "zsh", "fish"):
         if shutil.which(name):
@@ -124,6 +130,7 @@ def nightly(shell: Shell, command: str) -> None:
 #: How the other commands are run, by their beginning.
 RUN: dict[str, Callable[[Shell, str], None]] = {
     "sessionwatch run": wrap,
+    "sessionwatch": serve,
     "curl -fsS \"http://localhost:8000/ping/": ping,
     "curl -X POST http://localhost:8000/sessions/ID/kill": kill,
     "curl -N ": listen,

@@ -1,6 +1,6 @@
 """A Panel app in the style of the original system: work runs in plain threads, in an executor, and as asyncio tasks.
 
-    pip install panel ./client-py
+    pip install panel sessionwatch
     sessionwatch &
     panel serve examples/original/app.py
 

@@ -1,6 +1,6 @@
 """A Panel app in the style of the original system's pool demo: each run has a pool of processes.
 
-    pip install panel ./client-py
+    pip install panel sessionwatch
     sessionwatch &
     panel serve examples/original/app_pool.py
 

@@ -1,6 +1,6 @@
 """A Panel app that runs tasks, to try sessionwatch.
 
-    pip install panel ./client-py
+    pip install panel sessionwatch
     sessionwatch &
     panel serve examples/panel/task_runner.py
 

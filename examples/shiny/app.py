@@ -1,6 +1,6 @@
 """A Shiny for Python app whose users show up in sessionwatch.
 
-    pip install shiny ./client-py
+    pip install shiny sessionwatch
     shiny run examples/shiny/app.py --port 8001
 """
 

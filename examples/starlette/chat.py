@@ -1,6 +1,6 @@
 """A FastAPI chat, each of its WebSockets a session in sessionwatch.
 
-    pip install fastapi "uvicorn[standard]" ./client-py
+    pip install fastapi "uvicorn[standard]" sessionwatch
     uvicorn --app-dir examples/starlette chat:app --port 8080
 
 Try it with `python -m websockets ws://localhost:8080/chat?user=ada`; a kill ends exactly that connection, with close code

@@ -1,6 +1,6 @@
 """A Streamlit app whose users show up in sessionwatch.
 
-    pip install streamlit ./client-py
+    pip install streamlit sessionwatch
     streamlit run examples/streamlit/report.py
 """
 
