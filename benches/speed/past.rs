@@ -167,7 +167,14 @@ async fn beside_checkpoints(bench: &Bench, sessions: u64) -> [f64; 4] {
                 tokio::spawn(async move {
                     while !over.load(std::sync::atomic::Ordering::Relaxed) {
                         let view = registry.view();
-                        for piece in Encoder::new(view.sessions().cloned(), Timestamp(0)) {
+                        let sessions: Vec<_> = view.sessions().cloned().collect();
+                        let mut encoder = Encoder::new(sessions.into_iter(), Timestamp(0));
+                        // On a thread of its own, as the keeper does.
+                        loop {
+                            let next = tokio::task::spawn_blocking(move || (encoder.next(), encoder)).await;
+                            let (piece, rest) = next.expect("it is made");
+                            encoder = rest;
+                            let Some(piece) = piece else { break };
                             store.put_piece(view.seq, piece).await.expect("it is written");
                             tokio::time::sleep(Duration::from_millis(20)).await;
                         }
