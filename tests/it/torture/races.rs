@@ -128,7 +128,7 @@ fn read(frame: &Frame, form: Form) -> Value {
 /// their position.
 #[tokio::test]
 async fn a_dashboard_that_lags_or_leaves_converges_to_the_live_view() {
-    let lags = count("LAGS", 300);
+    let lags = count("LAGS", 100);
     let mut dice = Dice::new();
     let monitor = inside::start(Arc::new(Memory::new()), &Clock::system()).await;
     let mut watching =
