@@ -1,10 +1,10 @@
 //! The feed: turns committed events into frames for dashboards. Each frame is encoded once,
 //! sent through one broadcast channel, and kept in a ring for dashboards that resume.
 //!
-//! The feed holds the view as of the last frame that it published. A dashboard that joins
-//! gets a snapshot, or the changes that it missed, up to exactly that frame, and is subscribed
-//! to all later frames under the same lock. So a dashboard always has the state of one
-//! position, and no frame is lost or sent twice.
+//! The feed holds the view as of the last frame that it published. A dashboard that joins gets a
+//! snapshot of it. After that, or when it resumes, it gets the changes that it missed, up to exactly
+//! the last frame, and is subscribed to all later frames under the same lock. So a dashboard
+//! always has the state of one position, and no frame is lost or sent twice.
 
 mod fanout;
 mod frame;
