@@ -121,7 +121,9 @@ impl Monitor {
         let judge = Arc::new(Judge::default());
         let (jobs, queued) = queue();
         let (to_feed, batches) = mpsc::channel(FEED_QUEUE);
+        let supervisor = Supervisor::default();
         let writer = Writer {
+            _ended: supervisor.watch("the writer"),
             registry: registry.clone(),
             backend: backend.clone(),
             hub: hub.clone(),
@@ -153,7 +155,7 @@ impl Monitor {
             ending: watch::channel(Ending::No).0,
             tasks: Mutex::default(),
             keepers: Mutex::default(),
-            supervisor: Supervisor::default(),
+            supervisor,
             probe: probe::Probe::default(),
             started_at: now.wall,
             name: OnceLock::new(),

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::hub::Hub;
 use super::judge::Judge;
 use super::queue::{Job, Jobs};
+use super::supervisor::Ended;
 use crate::alerts;
 use crate::backend::Backend;
 use crate::change::{Change, Event, Kind};
@@ -34,6 +35,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const DELAY_MAX: Duration = Duration::from_millis(2);
 
 pub(super) struct Writer {
+    /// The first field, since it is dropped first: the feed ends with `feed`, and is not the cause.
+    pub(super) _ended: Ended,
     pub(super) registry: Arc<Registry>,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) hub: Arc<Hub>,

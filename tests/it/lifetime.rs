@@ -168,6 +168,24 @@ async fn with_a_drain_sockets_are_closed_one_after_the_other_and_requests_answer
 }
 
 #[tokio::test]
+async fn a_second_sigterm_ends_a_drain_at_once() {
+    // So long that only the second one can end it.
+    let mut server = Server::start(&["--drain", "1h"]).await;
+    let mut client = server.socket("/ws/client", &[]).await;
+    client.send(json!({ "type": "register", "app_name": "a", "session_id": "s" })).await;
+    client.next_of("registered").await;
+    // A connection that is open already.
+    assert_eq!(server.get("/sessions").await["total"], 1);
+    server.signal(libc::SIGTERM);
+    until("it drains", async || server.ask(Method::GET, "/readyz", None).await.0 == 503).await;
+    assert_eq!(server.get("/sessions").await["sessions"][0]["connected"], true, "the drain has only begun");
+    assert_eq!(server.stop().await, 0);
+    assert_eq!(u16::from(client.closed().await.expect("a close frame").code), 1012);
+    let server = server.start_again().await;
+    assert_eq!(server.get("/sessions").await["total"], 1);
+}
+
+#[tokio::test]
 async fn a_heartbeat_reaches_the_disk_when_the_server_ends() {
     let mut server = Server::start(&[]).await;
     server.post("/sessions", json!({ "app_name": "a", "session_id": "s" })).await;

@@ -80,6 +80,11 @@ impl Server {
     /// Kills the server with SIGKILL, and starts it again with the same port and database.
     pub async fn kill9_and_restart(mut self) -> Self {
         self.kill9().await;
+        self.start_again().await
+    }
+
+    /// Starts one that has ended again, with the same port and database.
+    pub async fn start_again(mut self) -> Self {
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
         let mut again = Self::start_on(&self.db, &format!("127.0.0.1:{}", self.port), &args).await;
         again.folder = self.folder.take();
