@@ -59,9 +59,17 @@ impl Names {
         self.0.read().clone()
     }
 
-    /// Replaces all names.
-    pub fn replace(&self, names: Known) {
-        *self.0.write() = Arc::new(names);
+    /// Takes the names that the store has. Numbers are given in their order, so one that is higher than
+    /// all of these is of a server that came after they were read; others that are missing are
+    /// forgotten.
+    pub fn learn(&self, names: Known) {
+        let newest = names.keys().max().copied().unwrap_or(0);
+        let mut known = self.0.write();
+        let newer = known.iter().filter(|(node, _)| **node > newest).map(|(node, name)| (*node, name.clone()));
+        let all: Known = newer.chain(names).collect();
+        if all != **known {
+            *known = Arc::new(all);
+        }
     }
 }
 
@@ -118,5 +126,21 @@ impl Row for Named<'_> {
         let Some(meta) = self.session.meta.as_deref() else { return false };
         let tags: serde_json::Map<String, serde_json::Value> = serde_json::from_str(meta).unwrap_or_default();
         tags.iter().any(|(name, value)| look(name, &tag_text(value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_answer_does_not_forget_a_server_that_has_come_since() {
+        let names = Names::default();
+        let of = |nodes: &[Node]| nodes.iter().map(|node| (*node, Arc::from(format!("n{node}")))).collect::<Known>();
+        names.learn(of(&[1, 2, 3]));
+        names.learn(of(&[1, 2]));
+        assert_eq!(*names.now(), of(&[1, 2, 3]), "an answer from before the third came");
+        names.learn(of(&[2, 3]));
+        assert_eq!(*names.now(), of(&[2, 3]), "the first is a day gone");
     }
 }

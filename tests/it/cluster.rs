@@ -335,6 +335,43 @@ async fn a_database_whose_history_went_back_is_loaded_anew_with_a_new_epoch() {
     one.post("/sessions", json!({ "app_name": "risk", "session_id": "newer" })).await;
 }
 
+/// The numbers alone do not tell: what is there has grown past what this server knows.
+#[tokio::test]
+async fn a_restored_history_that_has_grown_again_is_loaded_anew_with_a_new_epoch() {
+    let mut cluster = tokio::task::spawn_blocking(postgres::on_a_thread_that_stays).await.expect("it starts");
+    let url = cluster.database().await;
+    let one = server(&url, 0).await;
+    let register = async |server: &Server, id: &str| {
+        let body = json!({ "app_name": "risk", "session_id": id });
+        server.ask(Method::POST, "/sessions", Some(body)).await.0.is_success()
+    };
+    assert!(register(&one, "old").await);
+    let epoch = one.get("/sessions").await["epoch"].clone();
+    cluster.kill9();
+    let backup = cluster.back_up();
+    cluster.start_again();
+    until("it goes on", async || register(&one, "lost").await).await;
+    one.signal(libc::SIGSTOP);
+    cluster.kill9();
+    cluster.restore(&backup);
+    cluster.start_again();
+    let other = server(&url, 1).await;
+    for id in ["new", "newer", "newest"] {
+        assert!(register(&other, id).await);
+    }
+    assert_eq!(other.get("/sessions").await["epoch"], epoch, "nobody has noticed yet");
+    one.signal(libc::SIGCONT);
+    for server in [&one, &other] {
+        until("it has loaded what is there", async || {
+            let Ok(answer) = server.client.get(format!("{}/sessions", server.url)).send().await else { return false };
+            let sessions: serde_json::Value = answer.json().await.unwrap_or_default();
+            sessions["total"] == 4 && sessions["epoch"].is_string() && sessions["epoch"] != epoch
+        })
+        .await;
+        assert_eq!(server.ask(Method::GET, "/sessions/lost", None).await.0.as_u16(), 404);
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_was_counted_as_gone_takes_a_new_place() {
     let servers = servers(2).await;

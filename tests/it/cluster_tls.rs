@@ -1,9 +1,12 @@
-//! The connection to PostgreSQL over TLS, with a certificate of an authority of its own.
+//! The connection to PostgreSQL over TLS, with a certificate of an authority of its own; and with
+//! a password out of a file.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
 
 use crate::postgres;
 use crate::support::{PATIENCE, Server, command};
@@ -54,15 +57,59 @@ async fn a_certificate_is_verified_by_the_authority_that_the_url_names() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
-    let mut lines = BufReader::new(refused.stderr.take().expect("its log")).lines();
+    let line = said(&mut refused, "cannot be reached").await;
+    assert!(line.contains("certificate"), "{line}");
+}
+
+/// The first line of its log with these words.
+async fn said(server: &mut Child, words: &str) -> String {
+    let mut lines = BufReader::new(server.stderr.take().expect("its log")).lines();
     let said = async {
         loop {
-            let line = lines.next_line().await.expect("text").expect("it goes on trying");
-            if line.contains("cannot be reached") {
+            let line = lines.next_line().await.expect("text").expect("it goes on");
+            if line.contains(words) {
                 return line;
             }
         }
     };
-    let line = tokio::time::timeout(PATIENCE, said).await.expect("it says so");
-    assert!(line.contains("certificate"), "{line}");
+    tokio::time::timeout(PATIENCE, said).await.expect("it says so")
+}
+
+#[tokio::test]
+async fn the_password_is_read_from_a_file_each_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("pass");
+    let write = |password: &str, mode: u32| {
+        std::fs::write(&file, format!("127.0.0.1:*:*:ana:{password}\n")).expect("there is room");
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).expect("it is ours");
+    };
+    let cluster = tokio::task::spawn_blocking(postgres::on_a_thread_that_stays).await.expect("it starts");
+    cluster.database().await;
+    let url = cluster.ask_for_password("ana", "one:two");
+    let start = |url: &str| {
+        let mut start = command(Path::new(url), "127.0.0.1:0", &[]);
+        start.stdout(Stdio::piped()).stderr(Stdio::piped());
+        start
+    };
+    write("wrong", 0o600);
+    let mut server = start(&format!("{url}&passfile={}", file.display())).spawn().expect("it starts");
+    let line = said(&mut server, "cannot be reached").await;
+    assert!(line.contains("password authentication failed"), "{line}");
+    // Mended while it tries.
+    write("one\\:two", 0o600);
+    let listening = async |server: &mut Child| {
+        let mut lines = BufReader::new(server.stdout.take().expect("its output")).lines();
+        tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time").expect("text").expect("a line")
+    };
+    assert!(listening(&mut server).await.contains("listening"));
+    let mut by_environment = start(&url).env("PGPASSFILE", &file).spawn().expect("it starts");
+    assert!(listening(&mut by_environment).await.contains("listening"));
+    let mut by_word = start(&url).env("PGPASSWORD", "one:two").spawn().expect("it starts");
+    assert!(listening(&mut by_word).await.contains("listening"));
+    write("one\\:two", 0o644);
+    let mut passed_over = start(&url).env("PGPASSFILE", &file).spawn().expect("it starts");
+    assert!(said(&mut passed_over, "passed over").await.contains("chmod 600"));
+    let refused = start(&format!("{url}&passfile={}", file.display())).output().await.expect("it ends");
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("chmod 600"), "{why}");
 }

@@ -73,20 +73,8 @@ impl Cluster {
 
     /// A standby of this one, that follows it; from now on a commit waits for it.
     pub fn synchronous_standby(&self) -> Self {
-        let folder = tempfile::Builder::new().prefix("sw-pg-").tempdir_in("/tmp").expect("a folder");
-        own(folder.path());
-        let source = format!("host=127.0.0.1 port={} user=postgres application_name=standby", self.port);
-        let copied = as_postgres("pg_basebackup")
-            .args(["--checkpoint=fast", "--write-recovery-conf", "--no-sync", "-d", &source, "-D"])
-            .arg(folder.path().join("data"))
-            .output()
-            .expect("pg_basebackup runs");
-        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
-        let port = free_port();
-        let postmaster = Self::run(folder.path(), port);
-        let standby =
-            Self { folder, port, postmaster, databases: AtomicUsize::new(self.databases.load(Ordering::Relaxed)) };
-        standby.wait();
+        let standby = Self::of_copy(self.copy_while_it_runs(&["--write-recovery-conf"]));
+        standby.databases.store(self.databases.load(Ordering::Relaxed), Ordering::Relaxed);
         self.psql("ALTER SYSTEM SET synchronous_standby_names = 'standby'");
         self.psql("SELECT pg_reload_conf()");
         let begun = Instant::now();
@@ -95,6 +83,30 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(20));
         }
         standby
+    }
+
+    /// A copy of its data, made while it runs.
+    pub fn copy_while_it_runs(&self, args: &[&str]) -> TempDir {
+        let folder = tempfile::Builder::new().prefix("sw-pg-").tempdir_in("/tmp").expect("a folder");
+        own(folder.path());
+        let source = format!("host=127.0.0.1 port={} user=postgres application_name=standby", self.port);
+        let copied = as_postgres("pg_basebackup")
+            .args(["--checkpoint=fast", "--no-sync", "-d", &source, "-D"])
+            .arg(folder.path().join("data"))
+            .args(args)
+            .output()
+            .expect("pg_basebackup runs");
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        folder
+    }
+
+    /// Starts a copy on a port of its own.
+    pub fn of_copy(folder: TempDir) -> Self {
+        let port = free_port();
+        let postmaster = Self::run(folder.path(), port);
+        let cluster = Self { folder, port, postmaster, databases: AtomicUsize::new(0) };
+        cluster.wait();
+        cluster
     }
 
     /// Makes a standby the primary. It waits for no standby of its own.
@@ -119,6 +131,18 @@ impl Cluster {
             assert!(begun.elapsed() < Duration::from_secs(10), "TLS does not begin");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Makes a user that owns a database and has to give a password; returns the URL without it.
+    pub fn ask_for_password(&self, user: &str, password: &str) -> String {
+        let name = format!("t{}", self.databases.load(Ordering::Relaxed));
+        self.psql(&format!("CREATE ROLE {user} LOGIN PASSWORD '{password}'"));
+        self.psql(&format!("ALTER DATABASE {name} OWNER TO {user}"));
+        let rules = self.folder.path().join("data/pg_hba.conf");
+        let others = std::fs::read_to_string(&rules).expect("the rules");
+        std::fs::write(&rules, format!("host all {user} 127.0.0.1/32 scram-sha-256\n{others}")).expect("there is room");
+        self.psql("SELECT pg_reload_conf()");
+        self.url(&name).replace("postgres@", &format!("{user}@"))
     }
 
     /// What psql prints.
@@ -248,6 +272,8 @@ impl Drop for Cluster {
         if !matches!(self.postmaster.try_wait(), Ok(None)) {
             return;
         }
+        // A frozen one would not hear it.
+        self.freeze(false);
         let _ = Command::new("kill").args(["-QUIT", &self.postmaster.id().to_string()]).status();
         let _ = self.postmaster.wait();
     }
@@ -273,7 +299,8 @@ pub fn with_standby(primary: Cluster) -> (Cluster, Cluster) {
     })
 }
 
-fn staying<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'static) -> T {
+/// Starts something on such a thread.
+pub fn staying<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'static) -> T {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let _ = tell.send(start());

@@ -13,6 +13,8 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{AsyncMessage, Client, Config, Notification};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::passfile::PassFile;
+
 /// How long one host has to answer before the next one is tried.
 const HOST_WITHIN: Duration = Duration::from_secs(2);
 
@@ -21,6 +23,8 @@ pub(super) struct Target {
     /// One for each host, in the order of the URL.
     hosts: Vec<Config>,
     tls: Option<MakeRustlsConnect>,
+    /// Where the password is, unless the URL or the environment has it.
+    passwords: Option<PassFile>,
     /// The highest timeline seen: a primary that was replaced by another has a lower one.
     timeline: AtomicU32,
 }
@@ -43,7 +47,7 @@ impl Target {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub(super) fn parse(url: &str) -> Result<Self, String> {
-        let (url, mode, root) = without_tls_words(url);
+        let (url, Words { mode, root, passfile }) = without_own_words(url);
         let mut config =
             Config::from_str(&url).map_err(|error| format!("the URL cannot be read: {}", explain(&error)))?;
         if config.get_password().is_none()
@@ -62,8 +66,13 @@ impl Target {
         if count == 0 {
             return Err("the URL names no host; write it like postgres://user@host/database".to_owned());
         }
-        let hosts = (0..count).map(|index| one_host(&config, index, mode)).collect();
-        Ok(Self { hosts, tls, timeline: AtomicU32::new(0) })
+        let hosts: Vec<Config> = (0..count).map(|index| one_host(&config, index, mode)).collect();
+        let passwords = config.get_password().is_none().then(|| PassFile::find(passfile.as_deref())).flatten();
+        if let (Some(file), Some(host)) = (&passwords, hosts.first()) {
+            // That it cannot be used is told at the start.
+            file.password(host)?;
+        }
+        Ok(Self { hosts, tls, passwords, timeline: AtomicU32::new(0) })
     }
 
     /// A connection to the host that takes writes. All hosts are tried at once, each by itself: a
@@ -107,6 +116,15 @@ impl Target {
         config: &Config,
         heard: Option<mpsc::UnboundedSender<Notification>>,
     ) -> Result<Client, String> {
+        let mut with_password = config.clone();
+        if let Some(file) = self.passwords.clone() {
+            let host = config.clone();
+            let read = tokio::task::spawn_blocking(move || file.password(&host)).await;
+            if let Some(password) = read.map_err(|error| error.to_string())?? {
+                with_password.password(password);
+            }
+        }
+        let config = &with_password;
         let client = match &self.tls {
             Some(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await.map_err(|error| explain(&error))?;
@@ -199,26 +217,30 @@ fn one_host(all: &Config, index: usize, mode: SslMode) -> Config {
     one
 }
 
-/// The URL without `sslmode` and `sslrootcert`, and the two: the driver knows only some modes.
-fn without_tls_words(url: &str) -> (String, Option<String>, Option<String>) {
-    let Some((front, query)) = url.split_once('?') else { return (url.to_owned(), None, None) };
-    let (mut mode, mut root) = (None, None);
-    let kept: Vec<&str> = query
-        .split('&')
-        .filter(|pair| match pair.split_once('=') {
-            Some(("sslmode", value)) => {
-                mode = Some(value.to_owned());
-                false
-            }
-            Some(("sslrootcert", value)) => {
-                root = Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
-                false
-            }
-            _ => true,
-        })
-        .collect();
+/// What the driver does not know, or only in part.
+#[derive(Default)]
+struct Words {
+    mode: Option<String>,
+    root: Option<String>,
+    passfile: Option<String>,
+}
+
+/// The URL without `sslmode`, `sslrootcert` and `passfile`, and these.
+fn without_own_words(url: &str) -> (String, Words) {
+    let mut words = Words::default();
+    let Some((front, query)) = url.split_once('?') else { return (url.to_owned(), words) };
+    let plain = |value: &str| Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
+    let mut kept = Vec::new();
+    for pair in query.split('&') {
+        match pair.split_once('=') {
+            Some(("sslmode", value)) => words.mode = plain(value),
+            Some(("sslrootcert", value)) => words.root = plain(value),
+            Some(("passfile", value)) => words.passfile = plain(value),
+            _ => kept.push(pair),
+        }
+    }
     let rest = if kept.is_empty() { front.to_owned() } else { format!("{front}?{}", kept.join("&")) };
-    (rest, mode, root)
+    (rest, words)
 }
 
 fn tls(root: Option<&str>) -> Result<MakeRustlsConnect, String> {
@@ -262,5 +284,6 @@ mod tests {
         assert!(wrong("postgres:///name").contains("names no host"));
         assert!(wrong("postgres://one:x/name").contains("cannot be read"));
         assert!(wrong("postgres://one/n?sslrootcert=/nowhere/ca.pem").contains("/nowhere/ca.pem"));
+        assert!(wrong("postgres://one/n?sslmode=disable&passfile=/nowhere/pass").contains("/nowhere/pass"));
     }
 }

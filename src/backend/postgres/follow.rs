@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_postgres::Client;
 
-use super::turn::{MISSED, NEW_EPOCH, without_gap};
+use super::marks::Broken;
+use super::turn::{MISSED, NEW_EPOCH};
 use super::{Shared, lost};
 use crate::backend::{restored, stored};
 use crate::change::Event;
@@ -39,28 +41,50 @@ pub(super) async fn listen(shared: Arc<Shared>) {
                         None => break,
                     },
                     _ = ticks.tick() => {
-                        // Before the look: what becomes known while it is under way is newer than its answer.
-                        let known = *shared.head.borrow();
-                        let look = client.query_one("SELECT seq FROM head", &[]);
-                        let Ok(Ok(row)) = timeout(LOOK_WITHIN, look).await else { break };
-                        let seq = restored(row.get(0));
-                        if seq < known {
-                            let again = format!("{NEW_EPOCH} WHERE cluster = $1 AND seq < $2");
-                            let (of, behind) = (&shared.cluster, stored(known));
-                            let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [of, &behind];
-                            let begun = client.execute(&again, &parameters);
-                            // Without the new epoch a reload would give old numbers a second meaning.
-                            let Ok(Ok(_)) = timeout(LOOK_WITHIN, begun).await else { break };
-                            shared.lose(known, seq);
+                        if look(&shared, &client).await.is_none() {
+                            break;
+                        }
+                        if shared.lost.borrow().is_some() {
                             return;
                         }
-                        shared.heard(seq);
                     }
                 }
             }
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+const LOOK: &str = "SELECT seq, (SELECT commit_id FROM feed WHERE last_seq = $1), cluster FROM head";
+
+/// Looks at the head, and whether the commit is still there that led to what is applied here. `None`
+/// where the connection has to be given up.
+async fn look(shared: &Shared, client: &Client) -> Option<()> {
+    // Before the look: what becomes known while it is under way is newer than its answer.
+    let known = *shared.head.borrow();
+    let position = shared.members.position();
+    let mark = position.and_then(|position| shared.marks.of(position));
+    let at = stored(position.unwrap_or(0));
+    let ask = async { client.query_one(LOOK, &[&at]).await };
+    let row = timeout(LOOK_WITHIN, ask).await.ok()?.ok()?;
+    let seq = restored(row.get(0));
+    let there: Option<String> = row.get(1);
+    if row.get::<_, &str>(2) != shared.cluster {
+        shared.lose(known, seq, Broken::OtherEpoch);
+        return Some(());
+    }
+    let is_another = mark.is_some() && there.is_some() && mark != there;
+    if seq >= known && !is_another {
+        shared.heard(seq);
+        return Some(());
+    }
+    let again = format!("{NEW_EPOCH} WHERE cluster = $1");
+    let begin = async { client.execute(&again, &[&shared.cluster]).await };
+    // Without the new epoch a reload would give old numbers a second meaning.
+    timeout(LOOK_WITHIN, begin).await.ok()?.ok()?;
+    let (from, why) = if is_another { (position.unwrap_or(0), Broken::OtherCommit) } else { (known, Broken::Gap) };
+    shared.lose(from, seq, why);
+    Some(())
 }
 
 impl Shared {
@@ -93,13 +117,25 @@ pub(super) async fn after(shared: &Shared, position: u64) -> Result<Vec<Event>> 
             Ok(rows) if rows.is_empty() => {}
             Ok(rows) => {
                 let to = rows.last().map_or(position, |row| restored(row.get(1)));
-                match without_gap(&rows, position, to) {
-                    Some(events) => return Ok(events),
-                    None => shared.lose(position, to),
+                match shared.marks.follow(&rows, position, None) {
+                    Ok(events) if events.is_empty() => {}
+                    Ok(events) => match known(shared, &events).await {
+                        Ok(()) => return Ok(events),
+                        Err(error) => tracing::warn!(%error, "the names of the servers cannot be read now"),
+                    },
+                    // The next look begins a new epoch.
+                    Err(Broken::OtherCommit) => {}
+                    Err(why) => shared.lose(position, to, why),
                 }
             }
             Err(error) => tracing::warn!(%error, "the log cannot be read now"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Learns the names of the servers that these events show.
+async fn known(shared: &Shared, events: &[Event]) -> Result<()> {
+    let client = shared.reader().await?;
+    shared.meet(&client, events).await
 }

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::Shared;
+use super::connect::explain;
 use super::presence::number;
+use super::turn::away;
 use crate::backend::{restored, stored};
 use crate::change::Event;
 use crate::clock::Timestamp;
+use crate::error::Result;
 use crate::nodes::{Known, Load, Names, Server};
 
-/// How long the question for new names may hold up the events of a new server.
-const KNOWN_WITHIN: Duration = Duration::from_secs(1);
+/// How long the database may take to tell the names of new servers.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How far this server is, and what it knows of itself and the others.
 #[derive(Default)]
@@ -37,6 +41,11 @@ impl Members {
     /// This server has applied everything up to there.
     pub(super) fn applied(&self, position: u64) {
         *self.applied.lock() = Some(position);
+    }
+
+    /// The position that this server has applied, once it has loaded the store.
+    pub(super) fn position(&self) -> Option<u64> {
+        *self.applied.lock()
     }
 
     pub(super) fn names(&self) -> Arc<Names> {
@@ -83,7 +92,7 @@ impl Members {
             )
             .await?;
         let list: Vec<Server> = rows.iter().map(server).collect();
-        self.names.replace(list.iter().map(|server| (server.node, server.name.clone())).collect());
+        self.names.learn(list.iter().map(|server| (server.node, server.name.clone())).collect());
         self.list.lock().clone_from(&list);
         Ok(list)
     }
@@ -107,30 +116,24 @@ fn server(row: &tokio_postgres::Row) -> Server {
 }
 
 impl Shared {
-    /// Asks for the servers anew, so that the name of one that has just come is known.
-    pub(super) async fn know(&self) {
-        let asked = self.read(KNOWN_WITHIN, async |client| self.members.get(&client).await).await;
-        if let Err(error) = asked {
-            tracing::debug!(%error, "the names of the servers are not known now");
-        }
-    }
-
-    /// Learns the names of servers whose sockets these events show for the first time: the
-    /// frames of these events are to have them.
-    pub(super) async fn meet(&self, events: &[Event]) {
+    /// Learns the names of servers whose sockets these events show for the first time: the frames of
+    /// these events are to have them, since nothing would show them later.
+    pub(super) async fn meet(&self, client: &Client, events: &[Event]) -> Result<()> {
         let sockets = || events.iter().filter_map(|event| event.session.socket);
         let strange = |known: &Known| sockets().any(|socket| !known.contains_key(&socket.node()));
         if !strange(&self.members.names.now()) {
-            return;
+            return Ok(());
         }
-        self.know().await;
+        let asked = timeout(KNOWN_WITHIN, self.members.get(client)).await;
+        asked.map_err(|_| away("no answer in time"))?.map_err(|error| away(&explain(&error)))?;
         let mut known = Known::clone(&self.members.names.now());
         if strange(&known) {
-            // Nobody knows them: not asked again for each event.
+            // The store has forgotten them: not asked again for each event.
             sockets().for_each(|socket| {
                 known.entry(socket.node()).or_default();
             });
-            self.members.names.replace(known);
+            self.members.names.learn(known);
         }
+        Ok(())
     }
 }

@@ -6,7 +6,9 @@ mod alerts;
 mod body;
 mod connect;
 mod follow;
+mod marks;
 mod members;
+mod passfile;
 mod past;
 mod presence;
 mod rows;
@@ -39,7 +41,9 @@ use crate::stats::Minute;
 use crate::timing::random_part;
 use crate::tokens::Tokens;
 use connect::{Target, explain};
+use marks::{Broken, Marks};
 use members::Members;
+use rows::Loaded;
 pub use tokens::TokenBook;
 use turn::{Link, away};
 
@@ -82,6 +86,7 @@ struct Shared {
     /// The last beats taken of each server.
     ticks: Mutex<HashMap<Node, i64>>,
     members: Members,
+    marks: Marks,
 }
 
 /// The history that this server knows is not the database's.
@@ -128,6 +133,7 @@ impl Postgres {
             tick: AtomicI64::new(0),
             ticks: Mutex::default(),
             members: Members::default(),
+            marks: Marks::default(),
         });
         shared.be_seen().await.map_err(|error| error.to_string())?;
         let tasks = vec![tokio::spawn(follow::listen(shared.clone())), tokio::spawn(presence::stay(shared.clone()))];
@@ -173,9 +179,13 @@ impl Shared {
     }
 
     /// Notes that what this server knows and what the database has are two histories.
-    fn lose(&self, position: u64, head: u64) {
+    fn lose(&self, position: u64, head: u64, broken: Broken) {
         let why = if head < position {
             format!("the database's history went back from {position} to {head}, as a restored backup does")
+        } else if broken == Broken::OtherCommit {
+            format!(
+                "another commit has led to position {position}: the database's history went back and has grown since"
+            )
         } else {
             format!("the log behind position {position} is gone from the database, or is of a newer version")
         };
@@ -255,7 +265,7 @@ impl Backend for Postgres {
         async move {
             self.shared.members.applied(position);
             let turn = turn::begin(self.shared.clone(), position).await?;
-            self.shared.meet(&turn.missed).await;
+            turn.meet().await?;
             let turn: Box<dyn Turn> = Box::new(turn);
             Ok(turn)
         }
@@ -265,9 +275,7 @@ impl Backend for Postgres {
     fn follow(&self, position: u64) -> BoxFuture<'_, Result<Vec<Event>>> {
         async move {
             self.shared.members.applied(position);
-            let events = follow::after(&self.shared, position).await?;
-            self.shared.meet(&events).await;
-            Ok(events)
+            follow::after(&self.shared, position).await
         }
         .boxed()
     }
@@ -280,9 +288,12 @@ impl Backend for Postgres {
         async move {
             // A connection of its own: it reads one state of all tables.
             let mut client = self.shared.target.connect(None).await.map_err(|why| away(&why))?;
-            let stored = rows::load(&mut client, now).await.map_err(|error| away(&explain(&error)))?;
-            // A server may have come since this one asked for the names.
-            self.shared.know().await;
+            let loaded = rows::load(&mut client, now).await.map_err(|error| away(&explain(&error)))?;
+            let Loaded { stored, commit_id, names } = loaded;
+            if let Some(commit_id) = commit_id {
+                self.shared.marks.put(stored.seq, commit_id);
+            }
+            self.shared.members.names().learn(names);
             Ok(stored)
         }
         .boxed()

@@ -6,13 +6,15 @@ use std::time::Duration;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, IsolationLevel, Row};
 
+use super::presence::number;
 use super::{body, past};
 use crate::backend::{Keep, Stored, restored, stored};
 use crate::change::{Kind, Tombstone};
 use crate::clock::Timestamp;
 use crate::log::{Details, Entry, Query};
+use crate::nodes::Known;
 use crate::registry::Counts;
-use crate::session::{Node, Pulse, Session, SessionId};
+use crate::session::{Pulse, Session, SessionId};
 use crate::stats::{Minute, Recount};
 
 type Asked<T> = std::result::Result<T, tokio_postgres::Error>;
@@ -23,18 +25,28 @@ const FORGET_AT_ONCE: i64 = 2_000;
 const LINE_BYTES: i64 = 350;
 
 /// All servers of the last day, gone or not.
-const NODES: &str = "SELECT node FROM nodes";
+const NODES: &str = "SELECT node, name FROM nodes";
 
-fn nodes(rows: &[Row]) -> Vec<Node> {
-    rows.iter().filter_map(|row| Node::try_from(row.get::<_, i32>(0)).ok()).collect()
+fn nodes(rows: &[Row]) -> Known {
+    rows.iter().map(|row| (number(row.get(0)), row.get::<_, String>(1).into())).collect()
+}
+
+/// Everything at one position.
+pub(super) struct Loaded {
+    pub(super) stored: Stored,
+    /// The commit that led there.
+    pub(super) commit_id: Option<String>,
+    /// The names of the servers.
+    pub(super) names: Known,
 }
 
 /// Everything at one position, and the note that a server starts.
-pub(super) async fn load(client: &mut Client, now: Timestamp) -> Asked<Stored> {
+pub(super) async fn load(client: &mut Client, now: Timestamp) -> Asked<Loaded> {
     let day_ago = now.minus(Duration::from_hours(24));
     let look = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let look = look.start().await?;
-    let head = look.query_one("SELECT cluster, seq FROM head", &[]).await?;
+    let head = "SELECT cluster, seq, (SELECT commit_id FROM feed WHERE last_seq = seq) FROM head";
+    let head = look.query_one(head, &[]).await?;
     let known = nodes(&look.query(NODES, &[]).await?);
     let rows =
         look.query("SELECT body, last_beats.at FROM sessions LEFT JOIN last_beats USING (session_id)", &[]).await?;
@@ -65,18 +77,18 @@ pub(super) async fn load(client: &mut Client, now: Timestamp) -> Asked<Stored> {
     };
     look.commit().await?;
     client.execute("INSERT INTO starts VALUES ($1)", &[&now.0]).await?;
-    Ok(stored)
+    Ok(Loaded { stored, commit_id: head.get(2), names: known })
 }
 
 /// A session, with its last heartbeat. Its socket counts if its server is in `nodes`, gone or not:
 /// that a server has gone is an event of the keeper's, so all servers see it at the same position.
-fn session(row: &Row, known: &[Node]) -> Option<Session> {
+fn session(row: &Row, known: &Known) -> Option<Session> {
     let mut session = body::session_of_text(row.get(0))?;
     if let Some(at) = row.get::<_, Option<i64>>(1) {
         let at = Timestamp(at).max(session.pulse.wall());
         session.pulse = Arc::new(Pulse::new(at, session.pulse.mono()));
     }
-    session.socket = session.socket.filter(|socket| known.contains(&socket.node()));
+    session.socket = session.socket.filter(|socket| known.contains_key(&socket.node()));
     Some(session)
 }
 

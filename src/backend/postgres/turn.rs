@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, Statement};
 
 use super::connect::explain;
+use super::marks::Broken;
 use super::{Shared, alerts, body, lost};
 use crate::alerts::Raised;
 use crate::backend::{Turn, last_locks, last_versions, restored, stored};
@@ -37,8 +38,11 @@ pub(super) struct Link {
 
 const LOCK: &str = "SELECT seq, cluster, keeper FROM head FOR UPDATE";
 
-/// Not one statement with the lock: its look would be at the state before the lock was given.
-pub(super) const MISSED: &str = "SELECT first_seq, last_seq, body FROM feed WHERE last_seq > $1 ORDER BY last_seq";
+/// The commits behind a position, and the one that led to it, without what it was: to see that the
+/// history is still the same. Not one statement with the lock: its look would be at the state
+/// before the lock was given.
+pub(super) const MISSED: &str = "SELECT first_seq, last_seq, commit_id, CASE WHEN last_seq > $1 THEN body END
+    FROM feed WHERE last_seq >= $1 ORDER BY last_seq";
 
 const WRITE: &str = "
     WITH upserted AS (
@@ -135,22 +139,31 @@ pub(super) async fn begin(shared: Arc<Shared>, position: u64) -> Result<Postgres
     let (seq, cluster): (i64, String) = (head.get(0), head.get(1));
     let seq = restored(seq);
     let is_ours = cluster == *turn.shared.cluster;
-    match is_ours.then(|| without_gap(&rows, position, seq)).flatten() {
-        Some(missed) => {
+    match is_ours.then(|| turn.shared.marks.follow(&rows, position, Some(seq))) {
+        Some(Ok(missed)) => {
             turn.missed = missed;
             Ok(turn)
         }
-        None => {
-            if is_ours && seq < position && !turn.begin_epoch().await {
+        broken => {
+            let why = if let Some(Err(why)) = broken { why } else { Broken::OtherEpoch };
+            if is_ours && why.is_another_history(position, seq) && !turn.begin_epoch().await {
                 return Err(away("no new epoch can begin now"));
             }
-            turn.shared.lose(position, seq);
+            turn.shared.lose(position, seq, why);
             Err(lost())
         }
     }
 }
 
 impl PostgresTurn {
+    /// Learns the names of the servers that what it hands over shows.
+    pub(super) async fn meet(&self) -> Result<()> {
+        match self.link.as_ref().and_then(|guard| guard.as_ref()) {
+            Some(link) => self.shared.meet(&link.client, &self.missed).await,
+            None => Ok(()),
+        }
+    }
+
     /// Begins a new epoch: what comes now takes the numbers of what was lost. Returns whether it did.
     async fn begin_epoch(&mut self) -> bool {
         let Some(mut guard) = self.link.take() else { return false };
@@ -163,21 +176,6 @@ impl PostgresTurn {
 }
 
 pub(super) const NEW_EPOCH: &str = "UPDATE head SET cluster = gen_random_uuid()::text";
-
-/// The events in rows of the feed, if they lead from one position to another one.
-pub(super) fn without_gap(rows: &[tokio_postgres::Row], from: u64, to: u64) -> Option<Vec<Event>> {
-    let mut position = from;
-    let mut events = Vec::new();
-    for row in rows {
-        let (first, last): (i64, i64) = (row.get(0), row.get(1));
-        if restored(first) != position + 1 {
-            return None;
-        }
-        position = restored(last);
-        events.extend(body::events_of_bytes(row.get(2))?);
-    }
-    (position == to).then_some(events)
-}
 
 impl Turn for PostgresTurn {
     fn missed(&mut self) -> Vec<Event> {
@@ -227,7 +225,10 @@ impl Turn for PostgresTurn {
                 (written, ended)
             };
             match timeout(FLIGHT_WITHIN, flight).await {
-                Ok((Ok(_), Ok(()))) => return Ok(()),
+                Ok((Ok(_), Ok(()))) => {
+                    self.shared.marks.put(restored(rows.last), commit_id);
+                    return Ok(());
+                }
                 // The database has refused the write, so its COMMIT was a ROLLBACK.
                 Ok((Err(error), _)) if error.as_db_error().is_some() && !link.client.is_closed() => {
                     return Err(away(&explain(&error)));
@@ -236,7 +237,9 @@ impl Turn for PostgresTurn {
             }
             *guard = None;
             drop(guard);
-            self.shared.outcome(&commit_id).await
+            self.shared.outcome(&commit_id).await?;
+            self.shared.marks.put(restored(rows.last), commit_id);
+            Ok(())
         }
         .boxed()
     }
