@@ -13,7 +13,7 @@ use super::{Dice, count, is_long};
 use crate::support::{PATIENCE, Server, Socket};
 
 /// A minimal dashboard: it applies frames as the contract says.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Screen {
     pub epoch: String,
     pub seq: u64,
