@@ -1,7 +1,7 @@
 //! Several servers on one PostgreSQL database are one monitor.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -212,8 +212,8 @@ fn either(one: &Cluster, other: &Cluster) -> String {
     format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{}/{name}", one.port, other.port)
 }
 
-/// Registers sessions one after the other until `over`; the ids that were acknowledged.
-async fn register_until(server: &Server, name: &str, over: &AtomicBool) -> Vec<String> {
+/// Registers sessions one after the other until `over`, and counts them; the ids that were acknowledged.
+async fn register_until(server: &Server, name: &str, over: &AtomicBool, count: &AtomicUsize) -> Vec<String> {
     let mut acknowledged = Vec::new();
     for number in 0.. {
         if over.load(Ordering::Relaxed) {
@@ -223,6 +223,7 @@ async fn register_until(server: &Server, name: &str, over: &AtomicBool) -> Vec<S
         let body = json!({ "app_name": "risk", "session_id": id });
         if server.ask(Method::POST, "/sessions", Some(body)).await.0.is_success() {
             acknowledged.push(id);
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
     acknowledged
@@ -265,9 +266,11 @@ async fn failover(freeze: bool) {
     .expect("they start");
     primary.database().await;
     let servers = servers_on(&either(&primary, &standby), 2).await;
-    let over = AtomicBool::new(false);
+    let (over, counts) = (AtomicBool::new(false), [AtomicUsize::new(0), AtomicUsize::new(0)]);
     let fault = async {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        // By their count, since the machine may be busy.
+        let are_many = async || counts.iter().all(|count| count.load(Ordering::Relaxed) > 20);
+        until("there is something to lose", are_many).await;
         if freeze {
             primary.freeze(true);
         } else {
@@ -287,9 +290,11 @@ async fn failover(freeze: bool) {
         }
         over.store(true, Ordering::Relaxed);
     };
-    let (one, other, ()) =
-        tokio::join!(register_until(&servers[0], "one", &over), register_until(&servers[1], "other", &over), fault);
-    assert!(one.len() > 20 && other.len() > 20, "{} and {} were acknowledged", one.len(), other.len());
+    let (one, other, ()) = tokio::join!(
+        register_until(&servers[0], "one", &over, &counts[0]),
+        register_until(&servers[1], "other", &over, &counts[1]),
+        fault
+    );
     nothing_is_lost(&servers, &standby, &[one, other].concat()).await;
 }
 
