@@ -43,6 +43,8 @@ pub struct Server {
     pub keeper: bool,
     /// Whether it has ended, or counts as gone since it was silent.
     pub gone: bool,
+    /// Whether it has ended by itself.
+    pub left: bool,
 }
 
 /// The names of the servers, by their numbers. Empty in a store of one server.

@@ -11,8 +11,6 @@ use crate::rules::{Occasion, RulesFile};
 /// The disk is nearly full below this share of it, and below this many bytes.
 const FREE_PART: u64 = 20;
 const FREE_BYTES: u64 = 5 << 30;
-/// How long a server has been silent that did not leave by itself, in milliseconds.
-const SILENT: i64 = 3_500;
 
 /// How a session is now.
 pub(super) fn look(monitor: &Monitor, id: &str) -> Option<Look> {
@@ -68,7 +66,7 @@ pub(super) fn servers(book: &mut Book, monitor: &Monitor, file: &RulesFile, now:
         let id = format!("{NODE}{}", server.node);
         // Not one that was lost before anybody was to be told.
         let recent = now.since(server.seen_at) < 60_000;
-        if server.gone && recent && now.since(server.seen_at) > SILENT {
+        if server.gone && !server.left && recent {
             let what = format!("the server {} (node {}) is lost", server.name, server.node);
             of_server(file, &id, &what, now).iter().for_each(|raised| book.mark(raised));
         }

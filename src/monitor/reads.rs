@@ -148,6 +148,7 @@ impl Monitor {
             lag_ms: Some(0),
             keeper: self.backend.is_keeper(),
             gone: false,
+            left: false,
         })
     }
 

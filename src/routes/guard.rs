@@ -104,7 +104,7 @@ async fn pass(
         Ok(caller) => {
             // While a large store is being restored after a start, only heartbeats are answered:
             // they read their one session from the store.
-            let waits = !matches!(access, Access::Page | Access::Script | Access::Health)
+            let waits = !matches!(access, Access::Page | Access::Script | Access::Preflight | Access::Health)
                 && !request.uri().path().ends_with("/heartbeat");
             if waits && let Err(error) = monitor.restored().await {
                 return Err(Box::new(Problem::from(error).into_response()));

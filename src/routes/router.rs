@@ -26,7 +26,7 @@ pub(super) fn router(app: &Shared) -> Router {
         if !ingest.is_empty() {
             let allowed = HeaderValue::from_str(&ingest.join(", ")).unwrap_or(HeaderValue::from_static("GET"));
             let preflight = on(MethodFilter::OPTIONS, move || preflight(allowed.clone()));
-            router = router.route(path, guarded(preflight, app, Access::Script));
+            router = router.route(path, guarded(preflight, app, Access::Preflight));
         }
     }
     for Route { path, access, handler, .. } in routes {

@@ -69,6 +69,8 @@ async fn a_server_that_is_lost_is_told_and_one_that_leaves_is_not() {
     let [stays, mut leaves, mut dies] = <[Server; 3]>::try_from(servers).ok().expect("three");
     until("all see each other", || async { stays.get("/nodes").await["nodes"].as_array().unwrap().len() == 3 }).await;
     assert_eq!(leaves.stop().await, 0);
+    // Longer than the silence after which a server counts as lost.
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
     dies.kill9().await;
     until("the lost one is told", || async { was_told(&sink, "the server dies (node ") }).await;
     assert!(!was_told(&sink, "the server leaves"), "{:?}", sink.posts().iter().map(Post::json).collect::<Vec<_>>());

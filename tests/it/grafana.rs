@@ -48,6 +48,7 @@ fn there() -> BTreeSet<String> {
         lag_ms: Some(1),
         keeper: true,
         gone: false,
+        left: false,
     };
     let sessions = vec![(AppStatus { app: "a".into(), status: "idle".into() }, 1)];
     let text = metrics.render(&Gauges { sessions, servers: vec![server], ..Gauges::default() });

@@ -86,7 +86,8 @@ impl Members {
             .query(
                 "SELECT node, name, url, version, (extract(epoch FROM started_at) * 1000)::bigint,
                     (extract(epoch FROM seen_at) * 1000)::bigint, sockets, dashboards, lag, lag_ms,
-                    coalesce(boot = head.keeper AND head.keeper_until > clock_timestamp(), false) AND NOT gone, gone
+                    coalesce(boot = head.keeper AND head.keeper_until > clock_timestamp(), false) AND NOT gone, gone,
+                    left_at IS NOT NULL
                  FROM nodes, head ORDER BY node",
                 &[],
             )
@@ -112,6 +113,7 @@ fn server(row: &tokio_postgres::Row) -> Server {
         lag_ms: row.get::<_, Option<i64>>(9).map(restored),
         keeper: row.get(10),
         gone: row.get(11),
+        left: row.get(12),
     }
 }
 

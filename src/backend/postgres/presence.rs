@@ -50,7 +50,7 @@ pub(super) async fn enter(
 /// Gives the number back: the sockets of this server have closed.
 pub(super) async fn leave(client: &Client, node: Node) -> std::result::Result<(), tokio_postgres::Error> {
     let node = stored(node);
-    client.execute("UPDATE nodes SET gone = true WHERE node = $1", &[&node]).await?;
+    client.execute("UPDATE nodes SET gone = true, left_at = clock_timestamp() WHERE node = $1", &[&node]).await?;
     client.execute("DELETE FROM beats WHERE node = $1", &[&node]).await?;
     Ok(())
 }

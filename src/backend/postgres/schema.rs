@@ -4,7 +4,7 @@
 use tokio_postgres::Client;
 
 /// The steps. One that has been released is never edited; a later one adds to it.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     "
     CREATE TABLE head (one boolean PRIMARY KEY DEFAULT true CHECK (one), cluster text NOT NULL, seq bigint NOT NULL,
         keeper text, term bigint NOT NULL DEFAULT 0, keeper_until timestamptz NOT NULL) WITH (fillfactor = 10);
@@ -68,6 +68,10 @@ const STEPS: [&str; 4] = [
     CREATE TABLE checkpoint_pieces (seq bigint NOT NULL, number int NOT NULL, body bytea NOT NULL,
         PRIMARY KEY (seq, number));
     ALTER TABLE checkpoint_pieces ALTER COLUMN body SET STORAGE EXTERNAL;
+",
+    // 5: when a server ended by itself; one that was lost has none
+    "
+    ALTER TABLE nodes ADD COLUMN left_at timestamptz;
 ",
 ];
 

@@ -37,8 +37,11 @@ pub enum Access {
     Register,
     /// For apps, from allowed origins: acts for one session, with that session's token.
     Own,
-    /// For apps, from allowed origins: a static file, the same for all.
+    /// For apps, from any origin: a static file, the same for all. Loaded by a page that may not report sessions, it
+    /// says so on that page's console.
     Script,
+    /// For apps, from allowed origins: asks whether a request of another class may come.
+    Preflight,
     /// For the dashboard's own origin: reads.
     View,
     /// For the dashboard's own origin: changes.
@@ -53,7 +56,7 @@ impl Access {
     /// Whether apps on other origins may use it.
     #[must_use]
     pub fn is_ingest(self) -> bool {
-        matches!(self, Self::Register | Self::Own | Self::Script)
+        matches!(self, Self::Register | Self::Own | Self::Script | Self::Preflight)
     }
 }
 
@@ -132,7 +135,9 @@ impl Gate {
         };
         // A bearer token beside the proxy's login belongs to the proxy.
         let session_token = session_token.filter(|_| person.is_none());
-        let cors = if access.is_ingest() {
+        let cors = if access == Access::Script {
+            origin
+        } else if access.is_ingest() {
             self.check_ingest(origin, site, host, secure)?
         } else if access == Access::Health {
             None
@@ -240,7 +245,7 @@ impl Gate {
 pub fn authorize(access: Access, mut caller: Caller) -> Result<Caller, Problem> {
     let role = caller.shown_role();
     let needed = match access {
-        Access::Script | Access::Page | Access::Health => return Ok(caller),
+        Access::Script | Access::Preflight | Access::Page | Access::Health => return Ok(caller),
         // The handler compares the session's token.
         Access::Own => return Ok(caller),
         Access::Register if role == Some(Role::View) => {

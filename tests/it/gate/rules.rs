@@ -103,7 +103,7 @@ pub enum Class {
     Register,
     /// INGEST: the client's own session; its route checks the session's token.
     Own,
-    /// INGEST: the same for everybody.
+    /// INGEST: the same for everybody, from any origin.
     Script,
     /// CONTROL: shows nothing that is not public.
     Page,
@@ -199,7 +199,11 @@ pub fn verdict(cell: &Cell<'_>) -> u16 {
         return 421;
     }
     let ingest = matches!(class, Class::Register | Class::Own | Class::Script);
-    let from_there = if ingest { ingest_may_come(cell) } else { control_may_come(cell) };
+    let from_there = match class {
+        Class::Script => true,
+        _ if ingest => ingest_may_come(cell),
+        _ => control_may_come(cell),
+    };
     if !from_there {
         return 403;
     }
@@ -245,6 +249,10 @@ fn control_may_come(cell: &Cell<'_>) -> bool {
 
 /// Whether the CORS header allows the origin to read the answer.
 pub fn echoed(cell: &Cell<'_>) -> bool {
-    let ingest = matches!(class(cell.method, cell.path), Some(Class::Register | Class::Own | Class::Script));
-    ingest && cell.host.is_ours() && cell.origin != Origin::Absent && ingest_may_come(cell)
+    let allowed = match class(cell.method, cell.path) {
+        Some(Class::Script) => true,
+        Some(Class::Register | Class::Own) => ingest_may_come(cell),
+        _ => false,
+    };
+    allowed && cell.host.is_ours() && cell.origin != Origin::Absent
 }
