@@ -72,7 +72,7 @@ pub async fn cost(bench: &Bench) -> Vec<Row> {
 
 async fn server(folder: &Path, sessions: usize, args: &[&str]) -> Process {
     seed::database(folder, sessions).await;
-    let process = Process::sessionwatch(folder, &[&["--stale-after", "1h"], args].concat());
+    let process = Process::sessionwatch(folder, &[&["--stale-after", "1h", "--expire-after", "2h"], args].concat());
     // After a start all sessions are judged once.
     tokio::time::sleep(Duration::from_secs(5)).await;
     process
