@@ -69,10 +69,9 @@ impl Past {
 }
 
 /// The fields that only the list of a past moment has.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 struct PastTail {
     /// The moment.
-    #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     /// Whether it has every session of that moment.
     complete: bool,
@@ -88,8 +87,16 @@ pub(super) struct Page<'a> {
     next: Option<String>,
     epoch: &'a str,
     seq: u64,
-    #[serde(flatten)]
-    past: Option<PastTail>,
+    /// The moment, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    at: Option<Timestamp>,
+    /// Whether it has every session of that moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
+    /// The fields of the sessions that are not known of that moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<Vec<&'static str>>,
 }
 
 /// The fields after the sessions.
