@@ -33,9 +33,9 @@ pub async fn idle(bench: &Bench) -> Vec<Row> {
     vec![
         Row::new(
             format!("memory per idle client socket with its session ({})", number(count as f64)),
-            "≤ 8 KiB of RSS",
+            "≤ 5 KiB of RSS",
             kib(per_socket),
-            Verdict::of(per_socket <= 8.0 * 1_024.0),
+            Verdict::of(per_socket <= 5.0 * 1_024.0),
         )
         .against(format!("bare axum WebSocket, 1 KiB read buffer: {}", kib(per_bare))),
         Row::new(
