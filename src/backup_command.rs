@@ -6,28 +6,8 @@ use chrono::Utc;
 use clap::Args;
 
 use crate::backend::sqlite::backup::{Contents, Target, copy, put_back};
-use crate::config::{check_token_file, database_url, token_path};
+use crate::config::{StoreArgs, check_token_file, database_url, token_path};
 use crate::tokens;
-
-/// Where the server keeps what it stores.
-#[derive(Clone, Debug, Args)]
-struct Place {
-    /// The config file of the server, which may name the database and the token file
-    #[arg(long, env = "SESSIONWATCH_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The server's database
-    #[arg(
-        long,
-        env = "SESSIONWATCH_DB",
-        hide_env_values = true,
-        default_value = "sessionwatch.db",
-        value_name = "FILE|URL"
-    )]
-    db: PathBuf,
-    /// The token file, where the server was given one
-    #[arg(long, env = "SESSIONWATCH_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<PathBuf>,
-}
 
 /// The arguments of `sessionwatch backup`.
 #[derive(Clone, Debug, Args)]
@@ -35,7 +15,7 @@ pub struct BackupArgs {
     /// The new file; it has the tokens too, so only its owner can read it
     file: PathBuf,
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 }
 
 /// The arguments of `sessionwatch restore`.
@@ -47,21 +27,19 @@ pub struct RestoreArgs {
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 }
 
-impl Place {
-    /// The token file.
-    ///
-    /// # Errors
-    /// The database is PostgreSQL.
-    fn tokens(&self, instead: &str) -> Result<PathBuf, String> {
-        if database_url(&self.db).is_some() {
-            return Err(format!("the database is PostgreSQL, and its tools do this: {instead}"));
-        }
-        check_token_file(self.token_file.as_deref(), &self.db)?;
-        Ok(token_path(self.token_file.as_deref(), &self.db))
+/// The token file.
+///
+/// # Errors
+/// The database is PostgreSQL.
+fn tokens_of(store: &StoreArgs, instead: &str) -> Result<PathBuf, String> {
+    if database_url(&store.db).is_some() {
+        return Err(format!("the database is PostgreSQL, and its tools do this: {instead}"));
     }
+    check_token_file(store.token_file.as_deref(), &store.db)?;
+    Ok(token_path(store.token_file.as_deref(), &store.db))
 }
 
 /// Makes a backup; returns the text for standard output.
@@ -69,11 +47,13 @@ impl Place {
 /// # Errors
 /// A sentence for the user.
 pub fn backup(args: &BackupArgs) -> Result<String, String> {
-    let place = &args.place;
-    let path = place
-        .tokens("`pg_dump --format=custom --file=FILE URL` copies all of it, the tokens too, while the servers run")?;
+    let store = &args.store;
+    let path = tokens_of(
+        store,
+        "`pg_dump --format=custom --file=FILE URL` copies all of it, the tokens too, while the servers run",
+    )?;
     let text = path.exists().then(|| read_tokens(&path)).transpose()?;
-    let made = copy(&place.db, text.as_deref(), &Utc::now().to_rfc3339(), &args.file)?;
+    let made = copy(&store.db, text.as_deref(), &Utc::now().to_rfc3339(), &args.file)?;
     Ok(format!("{}: {}\n", args.file.display(), described(&made)))
 }
 
@@ -82,13 +62,14 @@ pub fn backup(args: &BackupArgs) -> Result<String, String> {
 /// # Errors
 /// A sentence for the user.
 pub fn restore(args: &RestoreArgs) -> Result<String, String> {
-    let place = &args.place;
-    let path = place.tokens("stop the servers, and restore with `pg_restore --clean --if-exists --dbname=URL FILE`")?;
-    let target = Target { db: &place.db, tokens: &path, replace: args.replace };
+    let store = &args.store;
+    let path =
+        tokens_of(store, "stop the servers, and restore with `pg_restore --clean --if-exists --dbname=URL FILE`")?;
+    let target = Target { db: &store.db, tokens: &path, replace: args.replace };
     let now = Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
     let (contents, kept) = put_back(&args.file, target, &now)?;
     let kept: String = kept.iter().map(|path| format!("what was there is now {}\n", path.display())).collect();
-    Ok(format!("{}: restored {}\n{kept}", place.db.display(), described(&contents)))
+    Ok(format!("{}: restored {}\n{kept}", store.db.display(), described(&contents)))
 }
 
 /// The text of the token file, if it is valid.

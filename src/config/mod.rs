@@ -2,6 +2,7 @@
 
 mod derived;
 mod file;
+mod store;
 mod told;
 mod values;
 
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 
 pub use derived::{check_token_file, database_url, token_path};
 pub use file::{ConfigFile, command};
+pub use store::StoreArgs;
 pub use told::{Told, example, told, without_secret};
 pub use values::{LogFormat, listen, network};
 use values::{duration, node_name, size, switch};

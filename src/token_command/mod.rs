@@ -6,11 +6,11 @@ mod change;
 mod place;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use crate::config::StoreArgs;
 use crate::secret;
 use crate::tokens::{self, Changed, File, Line, Link, Role, Taken};
 use change::{add, record, revoke, rotate};
@@ -21,22 +21,8 @@ use place::Place;
 pub struct TokenCommand {
     #[command(subcommand)]
     what: What,
-    /// The config file of the server, which may name the database and the token file
-    #[arg(long, env = "SESSIONWATCH_CONFIG", value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    /// The server's database; the token file is beside it, and the tokens of postgres://… are in it
-    #[arg(
-        long,
-        env = "SESSIONWATCH_DB",
-        hide_env_values = true,
-        default_value = "sessionwatch.db",
-        value_name = "FILE|URL",
-        global = true
-    )]
-    db: PathBuf,
-    /// The token file, where the server was given one
-    #[arg(long, env = "SESSIONWATCH_TOKEN_FILE", value_name = "FILE", global = true)]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -120,7 +106,7 @@ pub struct Done {
 /// # Errors
 /// A sentence for the user: the tokens cannot be read or written, or the change is not valid.
 pub async fn run(command: &TokenCommand) -> Result<Done, String> {
-    let place = Place::open(command.token_file.as_deref(), &command.db).await?;
+    let place = Place::open(command.store.token_file.as_deref(), &command.store.db).await?;
     let shown = |text: String| Ok(Done { text, note: String::new(), untaken: false });
     match &command.what {
         What::List { changes: false } => shown(list(&place.read().await?)),
